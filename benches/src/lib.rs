@@ -1,0 +1,1 @@
+//! Measurements of dmaring against the system's own copies.

@@ -1,0 +1,2 @@
+//! The dmaring command.
+fn main() {}

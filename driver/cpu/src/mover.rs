@@ -1,0 +1,72 @@
+//! Which stores a transfer gets, and the fence that non-temporal ones need.
+//!
+//! Non-temporal stores bypass the caches: the destination's lines need not be read first, but the stores
+//! are weakly ordered. A run of transfers therefore ends with [`Mover::fence`], before the first of them
+//! is reported.
+#![allow(unsafe_code, reason = "makes pointers of addresses and calls the copy routines")]
+
+use std::ptr;
+
+use dmaring_engine::{Operation, Transfer};
+
+use crate::routines::Routines;
+
+/// Carries transfers out.
+#[derive(Debug)]
+pub(crate) struct Mover {
+    routines: &'static Routines,
+    streaming_threshold: usize,
+    /// Whether non-temporal stores were made since the last fence.
+    unfenced: bool,
+}
+
+impl Mover {
+    pub(crate) fn new(routines: &'static Routines, streaming_threshold: usize) -> Self {
+        Self { routines, streaming_threshold, unfenced: false }
+    }
+
+    /// The name of the instruction set in use.
+    pub(crate) fn instructions(&self) -> &'static str {
+        self.routines.name
+    }
+
+    /// Carries one transfer out. Its bytes are visible to other threads only after [`Mover::fence`] and
+    /// whatever publishes the completion.
+    ///
+    /// # Safety
+    ///
+    /// The caller swears what [`Engine::enqueue`](dmaring_engine::Engine::enqueue) asks for: ranges
+    /// mapped with the rights needed, source and destination apart.
+    pub(crate) unsafe fn carry_out(&mut self, transfer: &Transfer) {
+        let length = transfer.length as usize;
+        let streaming = length >= self.streaming_threshold;
+        self.unfenced |= streaming;
+        let routines = self.routines;
+        let destination =
+            ptr::with_exposed_provenance_mut::<u8>(transfer.destination.get() as usize);
+        match transfer.operation {
+            Operation::Copy { source } => {
+                let source = ptr::with_exposed_provenance::<u8>(source.get() as usize);
+                let copy = if streaming { routines.copy_streaming } else { routines.copy };
+                // SAFETY: (1) the ranges are mapped and apart (caller); (2) the processor has the instructions,
+                // or `routines::available` had not given them.
+                unsafe { copy(destination, source, length) };
+            }
+            Operation::Fill { pattern } => {
+                let fill = if streaming { routines.fill_streaming } else { routines.fill };
+                // SAFETY: as above.
+                unsafe { fill(destination, pattern, length) };
+            }
+            // `CpuEngine::enqueue` refuses operations that this crate does not know.
+            _ => {}
+        }
+    }
+
+    /// Makes everything carried out so far visible before what this thread stores next.
+    pub(crate) fn fence(&mut self) {
+        if self.unfenced {
+            (self.routines.fence)();
+            self.unfenced = false;
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Which instructions move bytes on this processor.
+
+use std::fmt;
+
+use crate::portable;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+use crate::x86;
+
+/// Copies to the first pointer from the second; both ranges are that many bytes long.
+///
+/// # Safety
+///
+/// The caller swears that the source may be read and the destination written for that many bytes, that
+/// they do not overlap, and that the processor has the instructions of the table the routine is from.
+/// Others may access both at the same time.
+pub(crate) type Copy = unsafe fn(*mut u8, *const u8, usize);
+
+/// Fills that many bytes with the pattern, lowest byte first, from the destination's first byte on.
+///
+/// # Safety
+///
+/// As for [`Copy`], for the destination.
+pub(crate) type Fill = unsafe fn(*mut u8, u64, usize);
+
+/// One set of routines. A `&Routines` that [`available`] gave is proof that the processor has the
+/// instructions.
+pub(crate) struct Routines {
+    pub(crate) name: &'static str,
+    pub(crate) copy: Copy,
+    pub(crate) copy_streaming: Copy,
+    pub(crate) fill: Fill,
+    pub(crate) fill_streaming: Fill,
+    /// Makes every streamed byte visible before whatever this thread stores next.
+    pub(crate) fence: fn(),
+}
+
+impl fmt::Debug for Routines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Routines").field(&self.name).finish()
+    }
+}
+
+/// The best set that this processor has.
+pub(crate) fn best() -> &'static Routines {
+    available().next().unwrap_or_else(portable::routines)
+}
+
+/// Every set that this processor has, the best first.
+pub(crate) fn available() -> impl Iterator<Item = &'static Routines> {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    let native = x86::available();
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let native = std::iter::empty();
+    native.chain(std::iter::once(portable::routines()))
+}
+
+#[cfg(test)]
+mod tests;

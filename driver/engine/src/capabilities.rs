@@ -1,0 +1,17 @@
+//! What an engine can do.
+
+/// What an engine can do. Constant for the life of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The longest single transfer, in bytes; at least 64.
+    pub max_transfer: u64,
+    /// How many transfers the engine holds at most: those enqueued and not yet reported by
+    /// [`Engine::poll`](crate::Engine::poll). At least 2.
+    pub depth: usize,
+    /// Whether the engine fills by itself; where it does not, `enqueue` refuses
+    /// [`Operation::Fill`](crate::Operation::Fill) as unsupported.
+    pub fill: bool,
+    /// Whether the engine is the host's CPU on the host's own addresses: it reaches every mapping and is
+    /// never lost, so that it can stand in for an engine that failed.
+    pub host_memory: bool,
+}

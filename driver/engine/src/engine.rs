@@ -1,0 +1,125 @@
+//! The contract between the runtime's poller and a copy engine.
+#![allow(
+    unsafe_code,
+    reason = "declares the contract that engines swear to; holds no unsafe block"
+)]
+
+use alloc::sync::Arc;
+use core::{fmt, task::Poll, time::Duration};
+
+use crate::{Capabilities, Completion, DmaMap, Status, Token, Transfer};
+
+/// A copy engine: takes transfers, carries them out, reports each once.
+///
+/// One thread owns an engine and makes every call; no call blocks, except [`Engine::halt`]. The order of
+/// a transfer's life is `enqueue`, `submit`, `poll`. Transfers may end in any order.
+///
+/// # Safety
+///
+/// The runtime frees memory on an engine's word. An implementor swears that
+///
+/// 1. a token is reported by [`poll`](Engine::poll) exactly once for each successful
+///    [`enqueue`](Engine::enqueue), and only when the engine can no longer read or write the transfer's
+///    ranges;
+/// 2. [`Outcome::Done`](crate::Outcome::Done) is reported only when every byte of the destination is
+///    written and visible to whoever reads memory after the report;
+/// 3. once [`halt`](Engine::halt) has returned `Ok`, or the engine has been dropped, no range is touched
+///    any more;
+/// 4. nothing outside the ranges of enqueued transfers is ever read or written on their account;
+/// 5. [`capabilities`](Engine::capabilities) and [`domain`](Engine::domain) always give the same answer.
+pub unsafe trait Engine: Send {
+    /// The engine's name in statistics and messages: `cpu`, or a device's address.
+    fn name(&self) -> &str;
+
+    /// What the engine can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The address space that the engine's [`Iova`](crate::Iova)s live in. Engines that share one
+    /// return clones of the same `Arc`, and a region is mapped once for all of them.
+    fn domain(&self) -> Arc<dyn DmaMap>;
+
+    /// How many transfers `enqueue` would take now. 0 while the engine has failed and is not recovered.
+    fn room(&self) -> usize;
+
+    /// Takes a transfer. It begins with the next [`submit`](Engine::submit) at the latest.
+    ///
+    /// # Errors
+    ///
+    /// See [`EnqueueError`]; a refused transfer leaves no trace.
+    ///
+    /// # Safety
+    ///
+    /// The caller swears that the transfer's ranges are mapped in [`domain`](Engine::domain) with the
+    /// rights the operation needs (read for a source, write for a destination), and stay so until the
+    /// token is reported or point 3 of the contract holds. The memory behind them may be read and written by
+    /// others at the same time.
+    unsafe fn enqueue(&mut self, token: Token, transfer: &Transfer) -> Result<(), EnqueueError>;
+
+    /// Starts everything enqueued since the last call: one doorbell. Does nothing when nothing is new.
+    fn submit(&mut self);
+
+    /// Writes the ends of transfers to the front of `completions` and returns how many. Never blocks and
+    /// never allocates. Ends for which there was no place are reported by a later call.
+    fn poll(&mut self, completions: &mut [Completion]) -> usize;
+
+    /// Takes one step towards working order after a failure was reported; the caller calls again until
+    /// it is ready. `Ready(Ok)` at once where nothing is to do. Before the first step every outstanding
+    /// token is reported through [`poll`](Engine::poll) as done, failed or not run.
+    ///
+    /// # Errors
+    ///
+    /// `Ready(Err)`: the engine is lost for good and `room` stays 0.
+    fn recover(&mut self) -> Poll<Result<(), Status>>;
+
+    /// Stops the engine, waiting up to `deadline`. Transfers not yet reported may be abandoned.
+    ///
+    /// # Errors
+    ///
+    /// [`HaltError`] when the engine cannot be shown to have stopped: it may still touch memory, which
+    /// must then never be unmapped or freed.
+    fn halt(&mut self, deadline: Duration) -> Result<(), HaltError>;
+}
+
+/// Why a transfer was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EnqueueError {
+    /// The engine has no room; it will have some after a completion.
+    Full,
+    /// The length is 0 or above the engine's limit.
+    TooLong {
+        /// The longest transfer the engine takes, in bytes.
+        max: u64,
+    },
+    /// The engine has no such operation.
+    Unsupported,
+}
+
+impl fmt::Display for EnqueueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("the engine has no room"),
+            Self::TooLong { max } => {
+                write!(f, "the transfer's length is not within 1 and {max} bytes")
+            }
+            Self::Unsupported => f.write_str("the engine has no such operation"),
+        }
+    }
+}
+
+impl core::error::Error for EnqueueError {}
+
+/// The engine did not stop: it may still read and write memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HaltError {
+    /// What the engine last said of itself.
+    pub status: Status,
+}
+
+impl fmt::Display for HaltError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the engine did not stop: {}", self.status)
+    }
+}
+
+impl core::error::Error for HaltError {}

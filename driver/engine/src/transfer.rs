@@ -1,0 +1,32 @@
+//! What an engine is asked to do.
+
+use crate::Iova;
+
+/// One piece of work for an engine: at most one descriptor's worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// What is written to the destination.
+    pub operation: Operation,
+    /// The first byte written.
+    pub destination: Iova,
+    /// How many bytes are written: from 1 to
+    /// [`Capabilities::max_transfer`](crate::Capabilities::max_transfer).
+    pub length: u64,
+}
+
+/// What a transfer writes to its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// The bytes that begin at `source`. Source and destination ranges do not overlap.
+    Copy {
+        /// The first byte read.
+        source: Iova,
+    },
+    /// The pattern's eight bytes, little endian, again and again from the destination's first byte,
+    /// whatever its alignment; the last repetition is cut where the length is no multiple of eight.
+    Fill {
+        /// The eight bytes, the lowest first.
+        pattern: u64,
+    },
+}

@@ -1,0 +1,1 @@
+//! Example programs for dmaring, each a file of its own.

@@ -1,0 +1,175 @@
+//! What an application asks for.
+
+use bitflags::bitflags;
+
+use super::Key;
+
+/// What an entry asks for. An open set: a number that is none of the constants stays representable,
+/// and the reader refuses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(transparent)]
+pub struct Opcode(pub u8);
+
+impl Opcode {
+    /// Moves nothing and succeeds.
+    pub const NOP: Self = Self(0);
+    /// Copies `length` bytes from the source to the destination.
+    pub const COPY: Self = Self(1);
+    /// Writes the eight bytes of the pattern, again and again, to the destination.
+    pub const FILL: Self = Self(2);
+}
+
+bitflags! {
+    /// How an entry stands to its neighbours. Unknown bits are kept, so that the reader can refuse
+    /// them.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct EntryFlags: u8 {
+        /// Starts only after every operation submitted before it has ended, failed or not.
+        const FENCE = 1;
+        /// The next entry of the ring starts only if this one succeeded. Entries that are linked are
+        /// pushed together, since only then are they neighbours.
+        const LINK = 2;
+    }
+}
+
+/// One operation, 56 bytes in the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct SubmissionEntry {
+    /// What to do.
+    pub opcode: Opcode,
+    /// How the operation stands to its neighbours.
+    pub flags: EntryFlags,
+    /// Bits 63:16 of the first word, moved down to bits 47:0; bits above these are dropped. A writer
+    /// leaves them 0, a reader refuses anything else.
+    pub reserved: u64,
+    /// Names the operation; its completion carries the same key.
+    pub key: Key,
+    /// The region copied from; all zero for an operation without a source.
+    pub source: Key,
+    /// The region written to.
+    pub destination: Key,
+    /// Where in the source the first byte is read, in bytes. For a fill: the pattern.
+    pub source_offset: u64,
+    /// Where in the destination the first byte is written, in bytes.
+    pub destination_offset: u64,
+    /// How many bytes are written.
+    pub length: u64,
+}
+
+impl SubmissionEntry {
+    /// The entry as words 0 to 6 of a slot.
+    #[must_use]
+    pub const fn to_words(self) -> [u64; 7] {
+        [
+            self.opcode.0 as u64 | (self.flags.bits() as u64) << 8 | self.reserved << 16,
+            self.key.to_word(),
+            self.source.to_word(),
+            self.destination.to_word(),
+            self.source_offset,
+            self.destination_offset,
+            self.length,
+        ]
+    }
+
+    /// The entry that these words hold, whatever they hold: see
+    /// [`has_unknown_bits`](Self::has_unknown_bits).
+    #[must_use]
+    pub const fn from_words(words: [u64; 7]) -> Self {
+        let [first, key, source, destination, source_offset, destination_offset, length] = words;
+        let [opcode, flags, ..] = first.to_le_bytes();
+        Self {
+            opcode: Opcode(opcode),
+            flags: EntryFlags::from_bits_retain(flags),
+            reserved: first >> 16,
+            key: Key::from_word(key),
+            source: Key::from_word(source),
+            destination: Key::from_word(destination),
+            source_offset,
+            destination_offset,
+            length,
+        }
+    }
+
+    /// Whether a flag is set that this version does not know, or a reserved bit. Such an entry asks
+    /// for something that its reader cannot do, and is refused.
+    #[must_use]
+    pub const fn has_unknown_bits(&self) -> bool {
+        self.reserved != 0 || self.flags.bits() & !EntryFlags::all().bits() != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EntryFlags, Key, Opcode, SubmissionEntry};
+
+    const COPY: SubmissionEntry = SubmissionEntry {
+        opcode: Opcode::COPY,
+        flags: EntryFlags::LINK,
+        reserved: 0,
+        key: Key { index: 5, generation: 6 },
+        source: Key { index: 7, generation: 8 },
+        destination: Key { index: 9, generation: 10 },
+        source_offset: 0x1000,
+        destination_offset: 0x2000,
+        length: 0x40,
+    };
+    const COPY_WORDS: [u64; 7] = [
+        0x0000_0000_0000_0201,
+        0x0000_0006_0000_0005,
+        0x0000_0008_0000_0007,
+        0x0000_000a_0000_0009,
+        0x0000_0000_0000_1000,
+        0x0000_0000_0000_2000,
+        0x0000_0000_0000_0040,
+    ];
+
+    #[test]
+    fn a_copy_is_its_golden_words() {
+        assert_eq!(COPY.to_words(), COPY_WORDS);
+        assert_eq!(SubmissionEntry::from_words(COPY_WORDS), COPY);
+        assert!(!COPY.has_unknown_bits());
+    }
+
+    #[test]
+    fn a_fenced_fill_is_its_golden_words() {
+        let fill = SubmissionEntry {
+            opcode: Opcode::FILL,
+            flags: EntryFlags::FENCE,
+            key: Key { index: 1, generation: 0 },
+            destination: Key { index: 2, generation: 3 },
+            source_offset: 0xa5a5_5a5a_0f0f_f0f0,
+            destination_offset: 8,
+            length: 9,
+            ..SubmissionEntry::default()
+        };
+        let words = [0x102, 1, 0, 0x0000_0003_0000_0002, 0xa5a5_5a5a_0f0f_f0f0, 8, 9];
+        assert_eq!(fill.to_words(), words);
+        assert_eq!(SubmissionEntry::from_words(words), fill);
+    }
+
+    #[test]
+    fn a_zero_slot_is_a_nop() {
+        let nop = SubmissionEntry::from_words([0; 7]);
+        assert_eq!(nop, SubmissionEntry::default());
+        assert_eq!(nop.opcode, Opcode::NOP);
+    }
+
+    #[test]
+    fn what_is_unknown_is_kept_and_shown() {
+        let words = [u64::MAX; 7];
+        let entry = SubmissionEntry::from_words(words);
+        assert_eq!(entry.to_words(), words);
+        assert_eq!(entry.opcode, Opcode(0xff));
+        assert_eq!(entry.flags.bits(), 0xff);
+        assert_eq!(entry.reserved, 0x0000_ffff_ffff_ffff);
+
+        for bit in 0..64 {
+            let mut words = COPY_WORDS;
+            words[0] = 1 << bit;
+            let entry = SubmissionEntry::from_words(words);
+            assert_eq!(entry.to_words(), words, "bit {bit}");
+            // The opcode's eight bits and the two flags are known; the opcode is judged by its number.
+            assert_eq!(entry.has_unknown_bits(), bit >= 10, "bit {bit}");
+        }
+    }
+}

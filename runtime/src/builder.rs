@@ -1,0 +1,227 @@
+//! Building a runtime: every setting is checked before a thread is started.
+
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    thread,
+};
+
+use dmaring_engine::{DmaMap, Engine};
+use dmaring_ring::{Layout, LayoutError};
+
+use crate::{
+    client::Client,
+    clock::{Clock, MonotonicClock},
+    fork::Origin,
+    housekeeper::{self, Housekeeper},
+    lifecycle::Lifecycle,
+    memory::RingMemory,
+    placement::{self, CoreError},
+    poller::{Idle, Lanes, Poller},
+    region::table::RegionTable,
+    runtime::Runtime,
+    shared::{Domain, Shared},
+    stats::Counters,
+};
+
+/// The smallest transfer limit an engine may have, in bytes.
+const MIN_TRANSFER: u64 = 64;
+/// The fewest transfers an engine must hold.
+const MIN_DEPTH: usize = 2;
+
+/// Settings of a [`Runtime`], which [`build`](Builder::build) checks and starts.
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct Builder {
+    engines: Vec<Adder>,
+    poller_core: Option<usize>,
+    ring_entries: u32,
+    idle: Idle,
+    clock: Arc<dyn Clock>,
+}
+
+/// What is known of an engine before its lane is built; the engine itself is inside `add`.
+struct Adder {
+    name: String,
+    domain: Arc<dyn DmaMap>,
+    max_transfer: u64,
+    depth: usize,
+    add: Box<dyn FnOnce(&mut Lanes, usize, usize) + Send>,
+}
+
+/// Why a runtime could not be built. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There is no engine to copy with.
+    #[error("no engine was given: add one with `engine`, for example dmaring_cpu::CpuEngine")]
+    NoEngine,
+    /// The number of ring entries will not do.
+    #[error("ring_entries: {0}")]
+    RingEntries(#[source] LayoutError),
+    /// The poller's core does not exist, or the process may not use it.
+    #[error("poller_core: core {core} does not exist or is not allowed for this process: use one of {allowed}")]
+    Core {
+        /// The core that was asked for.
+        core: usize,
+        /// The cores that would do, as ranges.
+        allowed: String,
+    },
+    /// An engine says of itself what cannot be.
+    #[error("engine {engine}: {what} of {value} is below the least of {least}")]
+    Engine {
+        /// The engine's name.
+        engine: String,
+        /// Which capability.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+        /// The least that will do.
+        least: u64,
+    },
+    /// The rings' shared memory could not be had.
+    #[error("cannot create the rings' shared memory: {0}")]
+    Memory(#[source] io::Error),
+    /// The poller's thread could not be started.
+    #[error("cannot start the poller's thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            engines: Vec::new(),
+            poller_core: None,
+            ring_entries: 1024,
+            idle: Idle::default(),
+            clock: Arc::new(MonotonicClock::default()),
+        }
+    }
+}
+
+impl Builder {
+    /// Adds an engine. Of several, each operation goes to the one with the fewest bytes to do.
+    pub fn engine<E: Engine + 'static>(mut self, engine: E) -> Self {
+        let capabilities = engine.capabilities();
+        self.engines.push(Adder {
+            name: engine.name().to_owned(),
+            domain: engine.domain(),
+            max_transfer: capabilities.max_transfer,
+            depth: capabilities.depth,
+            add: Box::new(move |lanes, domain, operations| lanes.add(engine, domain, operations)),
+        });
+        self
+    }
+
+    /// Binds the poller to a core, best one that nothing else uses. Without it the poller floats, and
+    /// latencies do with it.
+    pub fn poller_core(mut self, core: usize) -> Self {
+        self.poller_core = Some(core);
+        self
+    }
+
+    /// How many operations may be in the rings at a time: a power of two, 1024 unless told. More wait in line.
+    pub fn ring_entries(mut self, entries: u32) -> Self {
+        self.ring_entries = entries;
+        self
+    }
+
+    /// What the poller does when there is nothing to do.
+    pub fn idle(mut self, idle: Idle) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Where the poller reads the time; the system's monotonic clock unless told.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Checks the settings, creates the rings and starts the poller.
+    ///
+    /// # Errors
+    ///
+    /// See [`BuildError`]; each names the value, the limit and the remedy.
+    pub fn build(self) -> Result<Runtime, BuildError> {
+        let Self { engines, poller_core, ring_entries, idle, clock } = self;
+        check_engines(&engines)?;
+        let layout = Layout::new(ring_entries).map_err(BuildError::RingEntries)?;
+        if let Some(core) = poller_core {
+            placement::check_core(core)?;
+        }
+        let pair = RingMemory::create(layout).map_err(BuildError::Memory)?;
+        let mut lanes = Lanes::default();
+        let mut domains: Vec<Domain> = Vec::new();
+        let names = engines.iter().map(|engine| engine.name.clone()).collect();
+        for Adder { name, domain, add, .. } in engines {
+            let known = domains.iter().position(|known| Arc::ptr_eq(&known.map, &domain));
+            let index = known.unwrap_or_else(|| {
+                domains.push(Domain { map: domain, engine: name });
+                domains.len() - 1
+            });
+            add(&mut lanes, index, ring_entries as usize);
+        }
+        let shared = Arc::new(Shared {
+            client: Client::new(pair, ring_entries),
+            regions: RegionTable::new(domains.len()),
+            domains,
+            counters: Counters::new(names),
+            lifecycle: Lifecycle::new(),
+            housekeeper: Housekeeper::new(),
+            staging: OnceLock::new(),
+            clock,
+            origin: Origin::here(),
+        });
+        let one_cpu = placement::allowed_cores().len() == 1;
+        let poller = Poller::new(shared.clone(), lanes, ring_entries, (idle, one_cpu));
+        let thread = placement::without_signals(|| {
+            thread::Builder::new().name("dmaring-poller".into()).spawn(move || {
+                housekeeper::enter_service_thread();
+                if let Some(core) = poller_core
+                    && let Err(error) = placement::pin(core)
+                {
+                    tracing::warn!(core, %error, "the poller could not be bound to its core and floats");
+                }
+                poller.run();
+            })
+        })
+        .map_err(BuildError::Thread)?;
+        Ok(Runtime::new(shared, thread))
+    }
+}
+
+fn check_engines(engines: &[Adder]) -> Result<(), BuildError> {
+    if engines.is_empty() {
+        return Err(BuildError::NoEngine);
+    }
+    for Adder { name, max_transfer, depth, .. } in engines {
+        let least = |what, value, least| {
+            if value >= least {
+                return Ok(());
+            }
+            Err(BuildError::Engine { engine: name.clone(), what, value, least })
+        };
+        least("max_transfer", *max_transfer, MIN_TRANSFER)?;
+        least("depth", *depth as u64, MIN_DEPTH as u64)?;
+    }
+    Ok(())
+}
+
+impl From<CoreError> for BuildError {
+    fn from(error: CoreError) -> Self {
+        Self::Core { core: error.core, allowed: placement::ranges(&error.allowed) }
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let engines: Vec<_> = self.engines.iter().map(|engine| &engine.name).collect();
+        f.debug_struct("Builder")
+            .field("engines", &engines)
+            .field("poller_core", &self.poller_core)
+            .field("ring_entries", &self.ring_entries)
+            .field("idle", &self.idle)
+            .field("clock", &self.clock)
+            .finish()
+    }
+}

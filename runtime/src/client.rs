@@ -1,0 +1,48 @@
+//! One side of a ring pair: the application's. What submission and reaping share.
+//!
+//! `submit` and `reap` are its two directions; `inflight` and `permit` its bookkeeping. It is generic over the cargo
+//! that a slot owns and over where the rings live, so that the same code runs on a memfd and under loom.
+
+use dmaring_ring::{CompletionSlot, Header, SubmissionSlot, completion};
+
+use crate::{
+    inflight::{Inflight, Role},
+    permit::Permits,
+    sync::Mutex,
+};
+
+/// Where a ring pair lives, and how its poller is woken.
+pub(crate) trait RingPair {
+    fn header(&self) -> &Header;
+    fn submission_slots(&self) -> &[SubmissionSlot];
+    fn completion_slots(&self) -> &[CompletionSlot];
+    /// Wakes the poller that parked on this pair: it was told so by `handshake::must_wake`.
+    fn wake_poller(&self);
+}
+
+#[derive(Debug)]
+pub(crate) struct Client<C, P> {
+    pub(crate) pair: P,
+    pub(crate) inflight: Inflight<C>,
+    pub(crate) permits: Permits,
+    pub(crate) reaper: Mutex<Reaper>,
+}
+
+/// The reap role: who holds its lock is the completion ring's one consumer.
+#[derive(Debug)]
+pub(crate) struct Reaper {
+    pub(crate) consumer: completion::Consumer,
+    pub(crate) role: Role,
+}
+
+impl<C, P: RingPair> Client<C, P> {
+    /// The client of a fresh ring pair with `entries` submission entries.
+    pub(crate) fn new(pair: P, entries: u32) -> Self {
+        Self {
+            pair,
+            inflight: Inflight::new(entries),
+            permits: Permits::new(entries),
+            reaper: Mutex::new(Reaper { consumer: completion::Consumer::new(), role: Role::new() }),
+        }
+    }
+}

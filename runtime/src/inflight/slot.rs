@@ -1,0 +1,289 @@
+//! One operation in flight: who owns what, and when the slot is free again.
+//!
+//! A slot has two facts, and two parties that are done with it at different times:
+//!
+//! - *resolved*: the outcome is known and the future may read it;
+//! - *released*: no hardware touches the operation's memory any more; its cargo (the regions) was taken out;
+//! - *detached*: the future has its outcome or is gone.
+//!
+//! The slot is recycled by whichever of {release, detach} comes second; that party alone then owns it.
+//! `generation` is part of the state word and changes at every recycling, so that a key of an earlier life
+//! matches nothing.
+//!
+//! Three cells hang on the state word. Each has one owner at any time:
+//!
+//! | cell | owner |
+//! | --- | --- |
+//! | cargo | the preparer until `live` is published; then the holder of the waiters' lock while `waiting`, and of the reap role afterwards, until `released` |
+//! | entry | the preparer, then the holder of the waiters' lock; only used while `waiting` |
+//! | waker | the future while `waker` is clear; the reap role (or, while `waiting`, the waiters' lock) once it is set. Full exactly while `waker` is set, except inside `register` |
+//!
+//! The reaper resolves first, then takes the waker, then releases: before `released` nobody recycles, so
+//! the waker cell it takes from is still this operation's. A future that sees `resolved` never writes the
+//! waker cell again unless it had taken it back before.
+#![allow(unsafe_code, reason = "island: the slot's cells, owned as the table above says")]
+
+use std::{
+    fmt,
+    panic::{self, AssertUnwindSafe},
+    task::Waker,
+};
+
+use dmaring_ring::{Key, SubmissionEntry};
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
+
+const RESOLVED: u64 = 1;
+const RELEASED: u64 = 1 << 1;
+const DETACHED: u64 = 1 << 2;
+const WAKER: u64 = 1 << 3;
+const WAITING: u64 = 1 << 4;
+const LIVE: u64 = 1 << 5;
+const GENERATION_SHIFT: u32 = 32;
+
+/// Proof of holding the right to complete operations: the reap role, or the waiters' lock for one that waits.
+#[derive(Debug)]
+pub(crate) struct Role(());
+
+impl Role {
+    /// The one role of a ring pair; made once and kept under its lock.
+    pub(crate) const fn new() -> Self {
+        Self(())
+    }
+}
+
+/// An operation's outcome as the reaper wrote it: the completion's result word and the failing offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) result: u64,
+    pub(crate) detail: u64,
+}
+
+/// What a completed operation leaves to be dropped or called outside every role and lock.
+#[derive(Debug)]
+pub(crate) struct Finished<C> {
+    pub(super) waker: Option<Waker>,
+    /// Whether the future still wants to know; else the waker is only dropped.
+    pub(super) wanted: bool,
+    pub(super) cargo: Option<C>,
+    /// The caller owns the slot now and puts it on the free list.
+    pub(super) recycle: bool,
+}
+
+impl<C> Finished<C> {
+    /// Gives the cargo back and calls the waker. A waker is foreign code: it may submit, drop futures, drop
+    /// the runtime, or panic, which ends here.
+    pub(crate) fn deliver(self) {
+        drop(self.cargo);
+        let (waker, wanted) = (self.waker, self.wanted);
+        if let Some(waker) = waker {
+            let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+                if wanted { waker.wake() } else { drop(waker) }
+            }));
+            if outcome.is_err() {
+                tracing::error!("a waker panicked; the operation it was for is complete");
+            }
+        }
+    }
+}
+
+pub(crate) struct Slot<C> {
+    state: AtomicU64,
+    /// The next free slot, or the next waiter.
+    pub(super) next: AtomicU32,
+    /// The previous waiter.
+    pub(super) previous: AtomicU32,
+    result: AtomicU64,
+    detail: AtomicU64,
+    waker: UnsafeCell<Option<Waker>>,
+    cargo: UnsafeCell<Option<C>>,
+    entry: UnsafeCell<SubmissionEntry>,
+}
+
+// SAFETY: (1) everything but the cells is atomic; (2) a cell is touched only by its owner of the moment,
+// and ownership passes through acquire and release operations on `state`, or through a lock.
+// (3) Cargo and wakers move between threads, hence `C: Send`; neither is ever shared.
+unsafe impl<C: Send> Sync for Slot<C> {}
+// SAFETY: a slot owns its contents, which may move between threads when `C` may.
+unsafe impl<C: Send> Send for Slot<C> {}
+
+impl<C> Slot<C> {
+    pub(super) fn new() -> Self {
+        Self {
+            state: AtomicU64::new(0),
+            next: AtomicU32::new(0),
+            previous: AtomicU32::new(0),
+            result: AtomicU64::new(0),
+            detail: AtomicU64::new(0),
+            waker: UnsafeCell::new(None),
+            cargo: UnsafeCell::new(None),
+            entry: UnsafeCell::new(SubmissionEntry::default()),
+        }
+    }
+
+    /// Starts a life for an operation that holds a permit. Returns its generation.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the slot: it took it off the free list and has given it to nobody.
+    pub(crate) unsafe fn prepare(&self, cargo: C) -> u32 {
+        // SAFETY: the caller owns the slot, so no other access to the cell exists.
+        self.cargo.with_mut(|cell| unsafe { *cell = Some(cargo) });
+        self.result.store(0, Ordering::Relaxed);
+        self.detail.store(0, Ordering::Relaxed);
+        let generation = self.generation();
+        self.state.store(u64::from(generation) << GENERATION_SHIFT | LIVE, Ordering::Release);
+        generation
+    }
+
+    /// Turns a prepared operation into one that waits for a permit.
+    ///
+    /// # Safety
+    ///
+    /// The caller has just prepared this life, has not given its key away, and holds the waiters' lock.
+    pub(crate) unsafe fn wait_with(&self, entry: SubmissionEntry) {
+        // SAFETY: nobody else knows of this life, so no other access to the cell exists.
+        self.entry.with_mut(|cell| unsafe { *cell = entry });
+        self.state.fetch_or(WAITING, Ordering::Release);
+    }
+
+    /// Ends the wait: the operation is about to be pushed. Gives the entry to push.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the waiters' lock and found the slot among the waiters.
+    pub(crate) unsafe fn grant(&self) -> SubmissionEntry {
+        // SAFETY: while `WAITING` the cell belongs to the holder of the waiters' lock.
+        let entry = self.entry.with_mut(|cell| unsafe { *cell });
+        self.state.fetch_and(!WAITING, Ordering::AcqRel);
+        entry
+    }
+
+    /// Whether this life waits for a permit. Certain only under the waiters' lock.
+    pub(crate) fn is_waiting(&self, key: Key) -> bool {
+        self.holds(key, LIVE | WAITING | RESOLVED, LIVE | WAITING)
+    }
+
+    /// Whether a completion for `key` would be this life's first and only one.
+    pub(crate) fn is_in_flight(&self, key: Key) -> bool {
+        self.holds(key, LIVE | WAITING | RELEASED, LIVE)
+    }
+
+    /// Notes where the operation failed, ahead of its completion. `false` for a key that is not in flight.
+    pub(crate) fn note_detail(&self, _role: &mut Role, key: Key, detail: u64) -> bool {
+        let valid = self.is_in_flight(key);
+        if valid {
+            self.detail.store(detail, Ordering::Relaxed);
+        }
+        valid
+    }
+
+    /// Resolves and releases the operation. `None` for a key that is not in flight: a stale or made-up one.
+    pub(crate) fn complete(&self, role: &mut Role, key: Key, result: u64) -> Option<Finished<C>> {
+        self.is_in_flight(key).then(|| self.finish(role, result))
+    }
+
+    /// Resolves and releases an operation that will never be pushed. One that waited stays marked so, and no
+    /// completion matches it.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the waiters' lock, or is the only one who knows of this life; the slot stands neither
+    /// in the queue nor in a ring.
+    pub(crate) unsafe fn refuse(&self, result: u64) -> Finished<C> {
+        self.finish(&mut Role(()), result)
+    }
+
+    fn finish(&self, _role: &mut Role, result: u64) -> Finished<C> {
+        self.result.store(result, Ordering::Relaxed);
+        let before = self.state.fetch_or(RESOLVED, Ordering::AcqRel);
+        let waker = if before & WAKER != 0 {
+            // SAFETY: (1) `WAKER` was set when `RESOLVED` was: the cell is the role's; (2) the slot is not
+            // released, so nobody recycles it under us.
+            self.waker.with_mut(|cell| unsafe { (*cell).take() })
+        } else {
+            None
+        };
+        // SAFETY: in flight and not released, the cell belongs to the role, which the caller holds.
+        let cargo = self.cargo.with_mut(|cell| unsafe { (*cell).take() });
+        let before = self.state.fetch_or(RELEASED, Ordering::AcqRel);
+        let detached = before & DETACHED != 0;
+        Finished { waker, wanted: !detached, cargo, recycle: detached }
+    }
+
+    /// The outcome, if it is known. Does not detach.
+    pub(crate) fn outcome(&self) -> Option<Ticket> {
+        (self.state.load(Ordering::Acquire) & RESOLVED != 0).then(|| Ticket {
+            result: self.result.load(Ordering::Relaxed),
+            detail: self.detail.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Leaves a waker for the reaper, in place of an earlier one. After it returns, either `outcome` is
+    /// there or the waker will be called.
+    ///
+    /// # Safety
+    ///
+    /// The caller is this life's future, which exists once and has not detached.
+    pub(crate) unsafe fn register(&self, waker: &Waker) {
+        let before = self.state.fetch_and(!WAKER, Ordering::AcqRel);
+        if before & RESOLVED != 0 {
+            return; // A waker that is still in the cell is the reaper's; there is none to leave.
+        }
+        // SAFETY: `WAKER` was cleared while not resolved, so the cell is the future's; a reaper that
+        // resolves from now on sees `WAKER` clear and leaves the cell alone.
+        let replaced = self.waker.with_mut(|cell| unsafe {
+            match &*cell {
+                Some(present) if present.will_wake(waker) => None,
+                _ => (*cell).replace(waker.clone()),
+            }
+        });
+        let before = self.state.fetch_or(WAKER, Ordering::AcqRel);
+        if before & RESOLVED != 0 {
+            self.state.fetch_and(!WAKER, Ordering::AcqRel);
+            // SAFETY: resolved with `WAKER` clear: the reaper passed the cell by, it is still the future's.
+            drop(self.waker.with_mut(|cell| unsafe { (*cell).take() }));
+        }
+        drop(replaced);
+    }
+
+    /// The future is done with this life. `true`: the caller owns the slot now and puts it on the free list.
+    ///
+    /// # Safety
+    ///
+    /// The caller is this life's future and does not use the key again.
+    pub(crate) unsafe fn detach(&self) -> bool {
+        self.state.fetch_or(DETACHED, Ordering::AcqRel) & RELEASED != 0
+    }
+
+    /// Ends a life: from here on no earlier key matches.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the slot: `detach` returned true, or `recycle` of [`Finished`] was set, or no key
+    /// of this life was given away.
+    pub(super) unsafe fn end_life(&self) {
+        let generation = self.generation().wrapping_add(1);
+        self.state.store(u64::from(generation) << GENERATION_SHIFT, Ordering::Release);
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "the upper half of the word is the generation")]
+    pub(super) fn generation(&self) -> u32 {
+        (self.state.load(Ordering::Relaxed) >> GENERATION_SHIFT) as u32
+    }
+
+    fn holds(&self, key: Key, mask: u64, bits: u64) -> bool {
+        let state = self.state.load(Ordering::Acquire);
+        state >> GENERATION_SHIFT == u64::from(key.generation) && state & mask == bits
+    }
+}
+
+impl<C> fmt::Debug for Slot<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.load(Ordering::Relaxed);
+        f.debug_struct("Slot")
+            .field("generation", &(state >> GENERATION_SHIFT))
+            .field("flags", &(state & 0xff))
+            .finish_non_exhaustive()
+    }
+}

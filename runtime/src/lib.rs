@@ -1,0 +1,89 @@
+//! Awaitable copies by DMA engines.
+//!
+//! Applications push 64-byte entries into a lock-free submission ring in shared memory; a pinned poller
+//! thread drains it, checks every entry, drives a copy engine and posts to a completion ring, which wakes
+//! futures. It is io_uring's shape for memory that is not a file: device-dax, huge pages, pinned buffers.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = dmaring::Runtime::builder().engine(dmaring_cpu::CpuEngine::new()).build()?;
+//! let src = runtime.allocate(1 << 20)?;
+//! let dst = runtime.allocate(1 << 20)?;
+//! src.write_at(0, b"hello")?;
+//!
+//! futures::executor::block_on(async {
+//!     let copied = src.copy_to(0, &dst, 4096, 5).await?;
+//!     assert_eq!(copied, 5);
+//!     Ok::<_, dmaring::Error>(())
+//! })?;
+//!
+//! let mut bytes = [0; 5];
+//! dst.read_at(4096, &mut bytes)?;
+//! assert_eq!(&bytes, b"hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What holds
+//!
+//! - A region that an operation uses stays mapped until the hardware is done with it, whatever is dropped or
+//!   forgotten meanwhile. Cancelling never stops a copy: its destination is unspecified until it ends.
+//! - Every future resolves: to success, to a typed error, or to [`ErrorKind::Shutdown`].
+//! - Operations have no order between them unless fenced.
+//! - An operation in steady state allocates nothing, takes no lock and makes no system call, except to wake
+//!   a thread that sleeps.
+
+mod client;
+mod inflight;
+mod permit;
+mod reap;
+mod submit;
+mod sync;
+
+// Under loom only the concurrent core is built: the rest maps memory and starts threads.
+#[cfg(not(loom))]
+mod builder;
+#[cfg(not(loom))]
+mod clock;
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod fork;
+#[cfg(not(loom))]
+mod housekeeper;
+#[cfg(not(loom))]
+mod lifecycle;
+#[cfg(not(loom))]
+mod memory;
+#[cfg(not(loom))]
+mod op;
+#[cfg(not(loom))]
+mod park;
+#[cfg(not(loom))]
+mod placement;
+#[cfg(not(loom))]
+mod poller;
+#[cfg(not(loom))]
+mod region;
+#[cfg(not(loom))]
+mod runtime;
+#[cfg(not(loom))]
+mod shared;
+#[cfg(not(loom))]
+mod staging;
+#[cfg(not(loom))]
+mod stats;
+
+#[cfg(not(loom))]
+pub use self::{
+    builder::{BuildError, Builder},
+    clock::{Clock, ManualClock, MonotonicClock},
+    error::{DeviceError, Error, ErrorKind},
+    op::{Batch, Copy, Fill, Operation, Rejected, Submitted},
+    poller::Idle,
+    region::{PinnedBuffer, Region},
+    runtime::Runtime,
+    stats::{EngineStats, Stats},
+};
+#[cfg(not(loom))]
+pub use dmaring_engine::{Status, StatusKind};

@@ -1,0 +1,183 @@
+//! `Copy` and `Fill`: named futures over one operation.
+
+use std::{
+    error, fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use super::{pending::Pending, request::Request};
+use crate::error::{Error, ErrorKind};
+
+/// Where an operation stands, as its future sees it.
+#[derive(Debug)]
+pub(super) enum Op {
+    /// Not submitted. Boxed by nobody: it is moved into a slot as it is.
+    Idle(Request),
+    /// The outcome is known and nothing is in flight.
+    Known(Result<u64, Error>),
+    Submitted(Pending),
+    /// The outcome was given out.
+    Finished,
+}
+
+impl Op {
+    fn new(request: Request) -> Self {
+        match request.check() {
+            Err(error) => Self::Known(Err(error)),
+            Ok(()) if request.length == 0 => Self::Known(Ok(0)),
+            Ok(()) => Self::Idle(request),
+        }
+    }
+
+    fn fence(&mut self) {
+        if let Self::Idle(request) = self {
+            request.fenced = true;
+        }
+    }
+
+    fn submit(&mut self) {
+        *self = match mem::replace(self, Self::Finished) {
+            Self::Idle(request) => match Pending::submit(request) {
+                Ok(pending) => Self::Submitted(pending),
+                Err(error) => Self::Known(Err(error)),
+            },
+            other => other,
+        };
+    }
+
+    fn try_submit(&mut self) -> Result<(), Error> {
+        match mem::replace(self, Self::Finished) {
+            Self::Idle(request) => match Pending::try_submit(request) {
+                Ok(pending) => {
+                    *self = Self::Submitted(pending);
+                    Ok(())
+                }
+                Err((error, request)) => {
+                    *self = request.map_or(Self::Finished, Self::Idle);
+                    Err(error)
+                }
+            },
+            Self::Known(Err(error)) => Err(error),
+            other => {
+                *self = other;
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<u64, Error>> {
+        self.submit();
+        let outcome = match self {
+            Self::Submitted(pending) => match pending.poll(context) {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => return Poll::Pending,
+            },
+            Self::Known(_) => match mem::replace(self, Self::Finished) {
+                Self::Known(outcome) => outcome,
+                _ => Err(polled_again()),
+            },
+            Self::Idle(_) | Self::Finished => Err(polled_again()),
+        };
+        *self = Self::Finished;
+        Poll::Ready(outcome)
+    }
+}
+
+fn polled_again() -> Error {
+    Error::new(ErrorKind::Aborted, "polled again after it gave its outcome")
+}
+
+/// An operation that was not taken, and why. The operation is as it was and can be tried again.
+#[derive(Debug)]
+pub struct Rejected<T> {
+    /// Why.
+    pub error: Error,
+    /// The operation.
+    pub operation: T,
+}
+
+impl<T> fmt::Display for Rejected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, f)
+    }
+}
+
+impl<T: fmt::Debug> error::Error for Rejected<T> {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl<T> From<Rejected<T>> for Error {
+    fn from(rejected: Rejected<T>) -> Self {
+        rejected.error
+    }
+}
+
+macro_rules! operation {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// Submitted when first polled, or by [`submit`](Self::submit). Resolves to the number of bytes
+        /// written. Any executor will do. Dropping it never stops an operation that was submitted.
+        #[derive(Debug)]
+        #[must_use = "an operation does nothing until it is awaited, polled or submitted"]
+        pub struct $name(pub(super) Op);
+
+        impl $name {
+            pub(crate) fn new(request: Request) -> Self {
+                Self(Op::new(request))
+            }
+
+            /// Starts only after every operation that was submitted to this runtime before it has ended,
+            /// successfully or not, on every engine. Later operations without a fence may overtake it.
+            ///
+            /// No effect on an operation that was submitted already.
+            pub fn fence(mut self) -> Self {
+                self.0.fence();
+                self
+            }
+
+            /// Submits now, without waiting: into the ring, or into the queue for a place in it. An error
+            /// is given when the future is awaited.
+            pub fn submit(mut self) -> Self {
+                self.0.submit();
+                self
+            }
+
+            /// Submits now if the ring has a place.
+            ///
+            /// # Errors
+            ///
+            /// [`QueueFull`](crate::ErrorKind::QueueFull) if it has none or others wait for one, or any error that
+            /// the operation itself would give. The operation comes back with it.
+            pub fn try_submit(mut self) -> Result<Self, Rejected<Self>> {
+                match self.0.try_submit() {
+                    Ok(()) => Ok(self),
+                    Err(error) => Err(Rejected { error, operation: self }),
+                }
+            }
+        }
+
+        impl Future for $name {
+            type Output = Result<u64, Error>;
+
+            fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+                self.0.poll(context)
+            }
+        }
+    };
+}
+
+operation! {
+    /// A copy between regions or within one: the future that [`Region::copy_to`](crate::Region::copy_to) returns.
+    Copy
+}
+
+operation! {
+    /// A fill: the future that [`Region::fill`](crate::Region::fill) returns.
+    Fill
+}

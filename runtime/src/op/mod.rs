@@ -1,0 +1,16 @@
+//! The futures of operations.
+
+mod batch;
+mod future;
+mod outcome;
+mod pending;
+mod request;
+
+pub use self::{
+    batch::{Batch, Operation, Submitted},
+    future::{Copy, Fill, Rejected},
+};
+pub(crate) use self::{
+    outcome::Refused,
+    request::{Request, Work},
+};

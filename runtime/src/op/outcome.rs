@@ -1,0 +1,135 @@
+//! From a completion's words to what the application reads.
+
+use dmaring_engine::{Status, StatusKind};
+use dmaring_ring::{CompletionCode, CompletionEntry, Key};
+
+use crate::{
+    error::{DeviceError, Error, ErrorKind},
+    inflight::Ticket,
+};
+
+/// Why the poller refused an entry. Its own requests were checked before; these answer what else may
+/// stand in a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Refused {
+    OutOfBounds = 1,
+    Unmapped = 2,
+    Permission = 3,
+    Unsupported = 4,
+    TooLong = 5,
+    Malformed = 6,
+}
+
+/// Where an operation works, for its errors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) source_offset: Option<u64>,
+    pub(crate) destination_offset: u64,
+    pub(crate) length: u64,
+}
+
+/// The outcome of an operation at `place`.
+pub(crate) fn decode(place: Place, ticket: Ticket) -> Result<u64, Error> {
+    let entry = CompletionEntry::from_words([Key::default().to_word(), ticket.result]);
+    let at = ticket.detail;
+    Err(match entry.code() {
+        CompletionCode::DONE => return Ok(place.length),
+        CompletionCode::DEVICE => device(place, at, entry.kind(), entry.bits()),
+        CompletionCode::REFUSED => refused(place, entry.kind()),
+        CompletionCode::ABORTED => {
+            Error::new(ErrorKind::Aborted, "given up before it began: nothing was written")
+        }
+        CompletionCode::SHUTDOWN => Error::shutdown(),
+        CompletionCode::IO => file(place, at, entry.kind(), entry.bits()),
+        _ => Error::engine_lost(),
+    })
+}
+
+fn device(place: Place, at: u64, kind: u8, bits: u32) -> Error {
+    let status = Status { kind: StatusKind::from_number(kind), bits };
+    let source_offset = place.source_offset.map(|offset| offset.saturating_add(at));
+    let destination_offset = place.destination_offset.saturating_add(at);
+    let from = source_offset.map_or(String::new(), |offset| format!("source offset {offset}, "));
+    let message = format!("{status} at {from}destination offset {destination_offset}");
+    Error::new(
+        ErrorKind::Device(DeviceError { status, source_offset, destination_offset }),
+        message,
+    )
+}
+
+/// `kind` says which file: 0 the source, 1 the destination. `errno` 0 is an end of file that came early.
+fn file(place: Place, at: u64, kind: u8, errno: u32) -> Error {
+    let (which, offset) = match (kind, place.source_offset) {
+        (0, Some(offset)) => ("source", offset),
+        _ => ("destination", place.destination_offset),
+    };
+    let offset = offset.saturating_add(at);
+    if errno == 0 {
+        let message = format!("the {which} file ends at or before offset {offset}: it was truncated after it was opened");
+        return Error::new(ErrorKind::Io, message);
+    }
+    let error = std::io::Error::from_raw_os_error(i32::try_from(errno).unwrap_or(i32::MAX));
+    Error::with_source(ErrorKind::Io, format!("{which} file at offset {offset}: {error}"), error)
+}
+
+fn refused(place: Place, reason: u8) -> Error {
+    let Place { length, destination_offset, .. } = place;
+    let (kind, why) = match reason {
+        1 => (ErrorKind::OutOfBounds, "a range reaches beyond its region"),
+        2 => (ErrorKind::Unmapped, "a region is not mapped any more"),
+        3 => (ErrorKind::Permission, "the destination is not writable"),
+        4 => (ErrorKind::Unsupported, "no engine has this operation"),
+        5 => (ErrorKind::LimitExceeded, "longer than one operation can be: split it"),
+        _ => (ErrorKind::Unsupported, "the entry is malformed"),
+    };
+    let message = format!("{length} bytes to offset {destination_offset} refused: {why}");
+    Error::new(kind, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place =
+        Place { source_offset: Some(100), destination_offset: 2000, length: 64 };
+
+    fn ticket(code: CompletionCode, kind: u8, bits: u32, detail: u64) -> Ticket {
+        let result = CompletionEntry::new(Key::default(), code, kind, bits).result_word();
+        Ticket { result, detail }
+    }
+
+    #[test]
+    fn success_is_the_length() {
+        assert_eq!(decode(PLACE, ticket(CompletionCode::DONE, 0, 0, 0)).unwrap(), 64);
+    }
+
+    #[test]
+    fn a_device_error_names_its_bits_and_both_offsets() {
+        let error = decode(PLACE, ticket(CompletionCode::DEVICE, 2, 0x2, 16)).unwrap_err();
+        let ErrorKind::Device(device) = error.kind() else { panic!("{error:?}") };
+        assert_eq!(device.status, Status { kind: StatusKind::DestinationAddress, bits: 2 });
+        assert_eq!((device.source_offset, device.destination_offset), (Some(116), 2016));
+        assert_eq!(
+            error.to_string(),
+            "destination address refused (error bits 0x2) at source offset 116, destination offset 2016"
+        );
+    }
+
+    #[test]
+    fn a_truncated_file_is_named_with_its_offset() {
+        let error = decode(PLACE, ticket(CompletionCode::IO, 0, 0, 32)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.to_string().contains("source file ends at or before offset 132"), "{error}");
+    }
+
+    #[test]
+    fn no_word_panics() {
+        for code in 0..=u8::MAX {
+            for kind in [0, 1, 7, 255] {
+                let result = u64::from(code) | u64::from(kind) << 8 | 0xffff_ffff << 32;
+                let _ = decode(PLACE, Ticket { result, detail: u64::MAX });
+            }
+        }
+    }
+}

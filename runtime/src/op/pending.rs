@@ -1,0 +1,127 @@
+//! An operation from submission to its outcome: a key, and what its errors will name.
+#![allow(unsafe_code, reason = "island: stands for the one future of a slot's life")]
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use dmaring_ring::Key;
+
+use super::{
+    outcome::{Place, decode},
+    request::Request,
+};
+use crate::{
+    error::{Error, ErrorKind},
+    shared::Shared,
+    submit::Refusal,
+};
+
+/// The one future of a slot's life. Made from a key that nobody else has; gives it up when dropped.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    shared: Arc<Shared>,
+    key: Key,
+    place: Place,
+}
+
+impl Pending {
+    /// Submits a checked request, into the queue for permits if none is free.
+    pub(crate) fn submit(request: Request) -> Result<Self, Error> {
+        let shared = request.cargo.destination.0.shared.clone();
+        shared.check_process()?;
+        let (place, entry) = (request.place(), request.entry());
+        let key = shared
+            .client
+            .submit(request.cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry })
+            .map_err(refusal)?;
+        Ok(Self { shared, key, place })
+    }
+
+    /// Submits a checked request if a permit is free; else gives it back.
+    pub(crate) fn try_submit(request: Request) -> Result<Self, (Error, Option<Request>)> {
+        let shared = request.cargo.destination.0.shared.clone();
+        if let Err(error) = shared.check_process() {
+            return Err((error, Some(request)));
+        }
+        let (place, entry) = (request.place(), request.entry());
+        let Request { cargo, work, destination_offset, length, fenced } = request;
+        let submitted = shared
+            .client
+            .try_submit(cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry });
+        match submitted {
+            Ok(key) => Ok(Self { shared, key, place }),
+            Err((why, cargo)) => {
+                let request =
+                    cargo.map(|cargo| Request { cargo, work, destination_offset, length, fenced });
+                Err((refusal(why), request))
+            }
+        }
+    }
+
+    /// The future of an operation that a batch prepared, and will submit whatever happens.
+    pub(crate) fn prepared(shared: Arc<Shared>, key: Key, place: Place) -> Self {
+        Self { shared, key, place }
+    }
+
+    /// The outcome, or a promise that `context`'s waker will be called.
+    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Result<u64, Error>> {
+        let client = &self.shared.client;
+        let Some(slot) = client.inflight.slot(self.key) else {
+            return Poll::Ready(Err(Error::engine_lost()));
+        };
+        let outcome = slot.outcome().or_else(|| {
+            // SAFETY: `self` is the one future of this life, borrowed here, and detaches only when dropped.
+            unsafe { slot.register(context.waker()) };
+            client.reap();
+            slot.outcome()
+        });
+        let outcome = outcome.or_else(|| {
+            client.request_notify();
+            slot.outcome()
+        });
+        outcome.map_or(Poll::Pending, |ticket| Poll::Ready(decode(self.place, ticket)))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.shared.origin.is_elsewhere() {
+            return;
+        }
+        // SAFETY: `self` is the one future of this life and ends here.
+        let left = unsafe { self.shared.client.abandon(self.key) };
+        if let Some(finished) = left {
+            finished.deliver();
+        }
+    }
+}
+
+impl Request {
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            source_offset: self.source_offset(),
+            destination_offset: self.destination_offset,
+            length: self.length,
+        }
+    }
+}
+
+fn refusal(why: Refusal) -> Error {
+    match why {
+        Refusal::Closed => Error::closed(),
+        Refusal::QueueFull => Error::new(
+            ErrorKind::QueueFull,
+            "every entry of the submission ring is in use: await a completion, or build the runtime with more ring_entries",
+        ),
+        Refusal::TableFull => Error::new(
+            ErrorKind::LimitExceeded,
+            "too many operations are unfinished or unclaimed: await or drop some",
+        ),
+        Refusal::Corrupt => Error::new(
+            ErrorKind::EngineLost,
+            "the submission ring's shared words were overwritten: build another runtime",
+        ),
+    }
+}

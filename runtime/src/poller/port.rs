@@ -1,0 +1,112 @@
+//! A port: the poller's side of one ring pair.
+
+use std::sync::Arc;
+
+use dmaring_ring::{
+    CompletionCode, CompletionEntry, Key, SubmissionEntry, completion, handshake, submission,
+};
+
+use super::ops::Failure;
+use crate::{client::RingPair, memory::RingMemory, shared::Shared, staging::StagingPort};
+
+/// An operation posts two entries at most: where it failed, and that it did.
+const ENTRIES_PER_OPERATION: usize = 2;
+
+#[derive(Debug)]
+pub(super) struct Port {
+    peer: Peer,
+    submissions: submission::Consumer,
+    completions: completion::Producer,
+    /// Operations taken from this port and not yet answered.
+    pub(super) active: usize,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+enum Peer {
+    Application(Arc<Shared>),
+    Staging(Arc<StagingPort>),
+}
+
+impl Peer {
+    fn pair(&self) -> &RingMemory {
+        match self {
+            Self::Application(shared) => &shared.client.pair,
+            Self::Staging(port) => port.pair(),
+        }
+    }
+}
+
+impl Port {
+    pub(super) fn application(shared: Arc<Shared>) -> Self {
+        Self::new(Peer::Application(shared))
+    }
+
+    pub(super) fn staging(port: Arc<StagingPort>) -> Self {
+        Self::new(Peer::Staging(port))
+    }
+
+    fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            submissions: submission::Consumer::new(),
+            completions: completion::Producer::new(),
+            active: 0,
+        }
+    }
+
+    /// Takes the next entry, if there is room for all that it may post.
+    pub(super) fn take(&mut self) -> Option<SubmissionEntry> {
+        let pair = self.peer.pair();
+        let needed = (self.active + 1) * ENTRIES_PER_OPERATION;
+        if self.completions.room(pair.header(), pair.completion_slots()) < needed {
+            return None;
+        }
+        self.submissions.pop(pair.submission_slots())
+    }
+
+    /// Whether no entry waits to be taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.submissions.is_empty(self.peer.pair().submission_slots())
+    }
+
+    /// Takes back the application's wish to be notified: nothing is in flight. Unless something is on its way.
+    pub(super) fn retire_notify(&self) {
+        handshake::retire_notify(self.peer.pair().header(), &self.submissions);
+    }
+
+    /// Posts an operation's end. Not visible before `publish`.
+    pub(super) fn post(&mut self, key: Key, outcome: Result<(), Failure>) {
+        match outcome {
+            Ok(()) => self.put(CompletionEntry::new(key, CompletionCode::DONE, 0, 0)),
+            Err(Failure { code, kind, bits, offset }) => {
+                if offset != 0 {
+                    self.put(CompletionEntry::detail(key, offset));
+                }
+                self.put(CompletionEntry::new(key, code, kind, bits));
+            }
+        }
+    }
+
+    fn put(&mut self, entry: CompletionEntry) {
+        let pair = self.peer.pair();
+        // Room was checked when the operation was taken; a peer that moved the head back since loses its own
+        // completions and nobody else's.
+        if self.completions.push(pair.completion_slots(), entry).is_err() {
+            tracing::error!("a completion ring's head was overwritten: a completion is lost");
+        }
+    }
+
+    /// Makes posted completions visible and tells the peer if it asked to be told.
+    pub(super) fn publish(&mut self) {
+        let pair = self.peer.pair();
+        if self.completions.publish(pair.header()) && handshake::must_notify(pair.header()) {
+            match &self.peer {
+                Peer::Application(shared) => {
+                    shared.client.reap();
+                }
+                Peer::Staging(port) => port.wake(),
+            }
+        }
+    }
+}

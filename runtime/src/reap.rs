@@ -1,0 +1,124 @@
+//! The way back: completions are taken off the ring, slots resolved, permits returned, futures woken.
+//!
+//! The completion ring has one consumer *role*, taken by a try-lock and never waited for. Whoever polls a
+//! future tries it, and so does the poller after a batch when somebody asked to be notified. Under the role
+//! nothing foreign runs: wakers and cargo are collected in a fixed array, the role is given back, then they
+//! are called and dropped.
+//!
+//! No completion is left behind by two who get in each other's way. Who fails to take the role relies on
+//! its holder, who looks at the ring again after giving the role back; a full fence stands between the two steps, as it
+//! stands between publishing a completion (or asking to be notified) and trying the role. So either the try
+//! succeeds or the second look sees the completion.
+
+use dmaring_ring::{CompletionCode, CompletionEntry, handshake};
+
+use crate::{
+    client::{Client, Reaper, RingPair},
+    inflight::Finished,
+    sync::{Ordering, fence, lock, try_lock},
+};
+
+/// How many completions are reaped under one tenure of the role.
+const BATCH: usize = 32;
+
+/// Finished operations to be delivered once no role or lock is held.
+#[derive(Debug)]
+pub(crate) struct Leftovers<C> {
+    finished: [Option<Finished<C>>; BATCH],
+    count: usize,
+}
+
+impl<C> Leftovers<C> {
+    pub(crate) fn new() -> Self {
+        Self { finished: [const { None }; BATCH], count: 0 }
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.count < BATCH
+    }
+
+    pub(crate) fn put(&mut self, finished: Finished<C>) {
+        if let Some(place) = self.finished.get_mut(self.count) {
+            *place = Some(finished);
+            self.count += 1;
+        }
+    }
+
+    pub(crate) fn deliver(&mut self) {
+        for finished in self.finished.iter_mut().take(self.count).filter_map(Option::take) {
+            finished.deliver();
+        }
+        self.count = 0;
+    }
+}
+
+impl<C, P: RingPair> Client<C, P> {
+    /// Reaps what is there, unless another thread is at it and will. Returns how many operations ended here.
+    pub(crate) fn reap(&self) -> usize {
+        let mut reaped = 0;
+        loop {
+            let Some(mut reaper) = try_lock(&self.reaper) else { return reaped };
+            let mut leftovers = Leftovers::new();
+            let permits = self.drain(&mut reaper, &mut leftovers);
+            drop(reaper);
+            fence(Ordering::SeqCst);
+            reaped += permits as usize;
+            self.return_permits(permits);
+            leftovers.deliver();
+            if !self.has_completions() {
+                return reaped;
+            }
+        }
+    }
+
+    /// Asks the poller to reap after its next batch, and looks at the ring once more: after that, whatever
+    /// completes is reaped without the caller's doing.
+    pub(crate) fn request_notify(&self) {
+        handshake::request_notify(self.pair.header());
+        if self.has_completions() {
+            self.reap();
+        }
+    }
+
+    /// Whether unreaped completions stand in the ring.
+    pub(crate) fn has_completions(&self) -> bool {
+        handshake::has_completions(self.pair.header())
+    }
+
+    /// Resolves whatever is in flight, without asking the ring: no poller will post its completion.
+    pub(crate) fn resolve_all(&self, code: CompletionCode) {
+        for (index, slot) in self.inflight.slots() {
+            let Some(key) = self.inflight.current_key(index) else { continue };
+            let mut reaper = lock(&self.reaper);
+            let result = CompletionEntry::new(key, code, 0, 0).result_word();
+            let Some(finished) = slot.complete(&mut reaper.role, key, result) else { continue };
+            self.inflight.settle(key, &finished);
+            drop(reaper);
+            self.return_permits(1);
+            finished.deliver();
+        }
+    }
+
+    /// Takes completions off the ring while there is room for what they leave. Returns how many permits
+    /// come home.
+    fn drain(&self, reaper: &mut Reaper, leftovers: &mut Leftovers<C>) -> u32 {
+        let (header, slots) = (self.pair.header(), self.pair.completion_slots());
+        let mut permits = 0;
+        while leftovers.has_room()
+            && let Some(entry) = reaper.consumer.pop(header, slots)
+        {
+            let Some(slot) = self.inflight.slot(entry.key) else { continue };
+            if entry.code() == CompletionCode::DETAIL {
+                slot.note_detail(&mut reaper.role, entry.key, entry.offset());
+            } else if let Some(finished) =
+                slot.complete(&mut reaper.role, entry.key, entry.result_word())
+            {
+                self.inflight.settle(entry.key, &finished);
+                leftovers.put(finished);
+                permits += 1;
+            }
+        }
+        reaper.consumer.release(header);
+        permits
+    }
+}

@@ -1,0 +1,238 @@
+//! Regions: the memory that operations name.
+
+mod access;
+mod allocate;
+mod copying;
+mod dax;
+mod file;
+mod identity;
+mod mapping;
+mod register;
+pub(crate) mod table;
+
+use std::{fmt, mem::ManuallyDrop, ptr::NonNull, sync::Arc};
+
+use dmaring_engine::Rights;
+use dmaring_ring::Key;
+use memmap2::MmapRaw;
+
+pub(crate) use self::identity::Identity;
+pub use self::register::PinnedBuffer;
+pub(crate) use self::{
+    allocate::allocate, dax::open as open_dax, file::open as open_file, register::register,
+};
+use self::{mapping::Mappings, table::RegionFacts};
+use crate::{
+    error::{Error, ErrorKind},
+    shared::Shared,
+    staging::StagedFile,
+};
+
+/// A range of memory that copies and fills name by byte offsets: a device-dax node, a file, an allocation or
+/// a registered buffer.
+///
+/// A region is a handle: clones name the same memory. It stays mapped, for the process and for every
+/// engine, until the last handle is dropped *and* the last operation on it has ended, whichever comes
+/// later. The memory itself is given back by a background thread then.
+///
+/// Its bytes are shared with the engines and perhaps with other processes, so they are never lent as a
+/// slice: [`read_at`](Region::read_at) and [`write_at`](Region::write_at) copy. What they find where a
+/// copy is under way is unspecified, byte by byte, but defined behaviour.
+#[derive(Clone)]
+pub struct Region(pub(crate) Arc<RegionInner>);
+
+/// What a slot owns while its operation is in flight.
+#[derive(Debug)]
+pub(crate) struct Cargo {
+    pub(crate) source: Option<Region>,
+    pub(crate) destination: Region,
+}
+
+pub(crate) struct RegionInner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) key: Key,
+    pub(crate) facts: RegionFacts,
+    identity: Identity,
+    numa_node: Option<u32>,
+    /// Taken by `drop` only.
+    body: ManuallyDrop<Body>,
+}
+
+/// What must be given back at the end: first the mappings, then the memory.
+#[derive(Debug)]
+struct Body {
+    mappings: Mappings,
+    backing: Backing,
+}
+
+/// What keeps the memory there.
+pub(crate) enum Backing {
+    Mapped(MmapRaw),
+    Owned { base: NonNull<u8>, buffer: Box<dyn PinnedBuffer> },
+    Staged(Arc<StagedFile>),
+}
+
+/// What a region is made of, before it is mapped for the engines.
+pub(crate) struct Draft {
+    pub(crate) backing: Backing,
+    /// Bytes that operations may name.
+    pub(crate) length: u64,
+    pub(crate) rights: Rights,
+    pub(crate) identity: Identity,
+    pub(crate) numa_node: Option<u32>,
+}
+
+impl Region {
+    /// Maps a draft for every engine, publishes it and makes its handle. Undoes everything on failure.
+    pub(crate) fn establish(shared: &Arc<Shared>, draft: Draft) -> Result<Self, Error> {
+        shared.check_process()?;
+        shared.housekeeper.start()?;
+        let Draft { backing, length, rights, identity, numa_node } = draft;
+        let staged = matches!(backing, Backing::Staged(_));
+        let mappings = match backing.span() {
+            Some((base, span)) => Mappings::establish(shared, base, span, rights)?,
+            None => Mappings::none(),
+        };
+        let facts = RegionFacts::new(length, rights, staged);
+        let Some(key) = shared.regions.publish(facts, &mappings.bases()) else {
+            mappings.undo();
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                "the region table is full: drop regions that are no longer used",
+            ));
+        };
+        let body = ManuallyDrop::new(Body { mappings, backing });
+        let inner = RegionInner { shared: shared.clone(), key, facts, identity, numa_node, body };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// The length in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.0.facts.length
+    }
+
+    /// Whether the region has no bytes. Opening refuses such regions, so this is never true.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The NUMA node the memory belongs to, where the system says so.
+    #[must_use]
+    pub fn numa_node(&self) -> Option<u32> {
+        self.0.numa_node
+    }
+
+    /// The first byte's address in this process; `None` for a file that is served through staging buffers.
+    ///
+    /// Reading or writing through it is up to the caller's own `unsafe` argument: engines and other handles
+    /// may access the same bytes at any time, so use volatile or atomic accesses, and never make a
+    /// reference. The pointer dangles once the region is gone.
+    #[must_use]
+    pub fn as_mut_ptr(&self) -> Option<NonNull<u8>> {
+        self.0.body.backing.span().map(|(base, _)| base)
+    }
+
+    /// Whether two ranges of `length` bytes, in regions that may be the same memory, share a byte.
+    pub(crate) fn overlaps(&self, offset: u64, other: &Self, other_offset: u64, length: u64) -> bool {
+        let Some(origin) = self.0.identity.distance_to(&other.0.identity) else { return false };
+        let (from, other_from) = (i128::from(offset), origin + i128::from(other_offset));
+        (from - other_from).unsigned_abs() < u128::from(length)
+    }
+
+    /// Refuses a range that reaches beyond the region. `what` names the range in the message.
+    pub(crate) fn check_range(&self, what: &str, offset: u64, length: u64) -> Result<(), Error> {
+        if offset.checked_add(length).is_some_and(|end| end <= self.len()) {
+            return Ok(());
+        }
+        let message = format!(
+            "{what} range of {length} bytes at offset {offset} reaches beyond the region's {} bytes",
+            self.len()
+        );
+        Err(Error::new(ErrorKind::OutOfBounds, message))
+    }
+
+    /// Refuses to write to a region that was opened for reading.
+    pub(crate) fn check_writable(&self) -> Result<(), Error> {
+        if self.0.facts.writable {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Permission,
+            "the destination region was opened for reading only: open it for reading and writing",
+        ))
+    }
+
+    pub(crate) fn staged_file(&self) -> Option<&Arc<StagedFile>> {
+        match &self.0.body.backing {
+            Backing::Staged(file) => Some(file),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region")
+            .field("key", &self.0.key)
+            .field("facts", &self.0.facts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for RegionInner {
+    fn drop(&mut self) {
+        if self.shared.origin.is_elsewhere() {
+            return; // The parent's memory and mappings: nothing of them is ours to give back.
+        }
+        if self.shared.lifecycle.must_leak() {
+            tracing::error!(
+                bytes = self.facts.length,
+                "an engine did not stop: the region's memory is left mapped for good"
+            );
+            return;
+        }
+        let body = take_body(&mut self.body);
+        self.shared.regions.retire(self.key);
+        self.shared.housekeeper.run(Box::new(move || body.give_back()));
+    }
+}
+
+#[allow(unsafe_code, reason = "island: the body is taken once, in drop")]
+fn take_body(body: &mut ManuallyDrop<Body>) -> Body {
+    // SAFETY: called from `drop` alone, once, and the body is not used afterwards.
+    unsafe { ManuallyDrop::take(body) }
+}
+
+impl Body {
+    fn give_back(self) {
+        let Self { mappings, backing } = self;
+        if mappings.undo() {
+            drop(backing);
+        } else {
+            std::mem::forget(backing);
+        }
+    }
+}
+
+impl Backing {
+    /// The bytes in this process: where they begin and how many are mapped.
+    fn span(&self) -> Option<(NonNull<u8>, usize)> {
+        match self {
+            Self::Mapped(mapping) => Some((NonNull::new(mapping.as_mut_ptr())?, mapping.len())),
+            Self::Owned { base, buffer } => Some((*base, buffer.len())),
+            Self::Staged(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mapped(_) => "Mapped",
+            Self::Owned { .. } => "Owned",
+            Self::Staged(_) => "Staged",
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! Registering memory the application already has.
+#![allow(
+    unsafe_code,
+    reason = "island: declares what a registered buffer must promise, and vouches for three types"
+)]
+
+use std::{ptr::NonNull, sync::Arc};
+
+use dmaring_engine::Rights;
+use memmap2::MmapMut;
+
+use super::{Backing, Draft, Identity, Region};
+use crate::{
+    error::{Error, ErrorKind},
+    shared::Shared,
+};
+
+/// Memory that an application hands over to become a region.
+///
+/// # Safety
+///
+/// An implementor swears that the `len()` bytes at `as_mut_ptr()` are valid for reads and writes, that both
+/// answers stay the same and the bytes stay where they are until the buffer is dropped, however it is moved, and that
+/// nothing else reads or writes them through references meanwhile.
+pub unsafe trait PinnedBuffer: Send + 'static {
+    /// The first byte.
+    fn as_mut_ptr(&mut self) -> *mut u8;
+
+    /// How many bytes there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+// SAFETY: a vector's heap block does not move with it, it is ours alone, and we never make it grow.
+unsafe impl PinnedBuffer for Vec<u8> {
+    fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.as_mut_slice().as_mut_ptr()
+    }
+
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+}
+
+// SAFETY: a boxed slice's heap block does not move with the box, and it is ours alone.
+unsafe impl PinnedBuffer for Box<[u8]> {
+    fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.as_mut().as_mut_ptr()
+    }
+
+    fn len(&self) -> usize {
+        self.as_ref().len()
+    }
+}
+
+// SAFETY: a mapping does not move with its handle. That nobody else changes the mapped bytes through
+// references is what whoever made the `MmapMut` swore.
+unsafe impl PinnedBuffer for MmapMut {
+    fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.as_mut().as_mut_ptr()
+    }
+
+    fn len(&self) -> usize {
+        self.as_ref().len()
+    }
+}
+
+// SAFETY: the pointer in `Owned` is to the buffer's own bytes, which move between threads with it.
+unsafe impl Send for Backing {}
+// SAFETY: a shared `Backing` gives out addresses and lengths only; the buffer's own methods are called by
+// whoever owns the `Backing`, or are `len`, whose answer is constant.
+unsafe impl Sync for Backing {}
+
+pub(crate) fn register<B: PinnedBuffer>(
+    shared: &Arc<Shared>,
+    buffer: B,
+) -> Result<Region, Error> {
+    if buffer.is_empty() {
+        return Err(Error::new(
+            ErrorKind::OutOfBounds,
+            "the buffer has 0 bytes: register at least 1",
+        ));
+    }
+    // The pointer is taken where the buffer stays, so that no later move of it is between them.
+    let mut buffer: Box<dyn PinnedBuffer> = Box::new(buffer);
+    let base = NonNull::new(buffer.as_mut_ptr())
+        .ok_or_else(|| Error::new(ErrorKind::Unmapped, "the buffer's address is null"))?;
+    let length = buffer.len() as u64;
+    Region::establish(
+        shared,
+        Draft {
+            backing: Backing::Owned { base, buffer },
+            length,
+            rights: Rights::ReadWrite,
+            identity: Identity::private(),
+            numa_node: None,
+        },
+    )
+}

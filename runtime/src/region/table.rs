@@ -1,0 +1,209 @@
+//! The regions as the poller sees them: an append-only table of atomics.
+//!
+//! A region is published before its handle exists and retired after the last slot has let go of it, so an
+//! entry of this process always finds the region it names. Whoever else may have written an entry is
+//! answered by the generation: it is read before and after the rest, so a view is of one life or of none.
+
+use std::sync::{
+    Mutex, OnceLock,
+    atomic::{AtomicU32, AtomicU64, Ordering, fence},
+};
+
+use dmaring_engine::{Iova, Rights};
+use dmaring_ring::Key;
+
+const CHUNKS: usize = 20;
+const FIRST: u32 = 64;
+const READ: u32 = 1;
+const WRITE: u32 = 1 << 1;
+const STAGED: u32 = 1 << 2;
+
+/// What the poller may know of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RegionFacts {
+    pub(crate) length: u64,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// Served through staging buffers: it has no address.
+    pub(crate) staged: bool,
+}
+
+impl RegionFacts {
+    pub(crate) fn new(length: u64, rights: Rights, staged: bool) -> Self {
+        Self { length, readable: true, writable: matches!(rights, Rights::ReadWrite), staged }
+    }
+
+    fn flags(self) -> u32 {
+        (if self.readable { READ } else { 0 })
+            | (if self.writable { WRITE } else { 0 })
+            | (if self.staged { STAGED } else { 0 })
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// 0 while vacant, else the generation of the region that lives here.
+    generation: AtomicU32,
+    flags: AtomicU32,
+    length: AtomicU64,
+    /// The first byte's address, by domain.
+    bases: Box<[AtomicU64]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct RegionTable {
+    domains: usize,
+    chunks: [OnceLock<Box<[Entry]>>; CHUNKS],
+    vacancies: Mutex<Vacancies>,
+}
+
+/// Which entries are vacant, and with which generation each begins its next life.
+#[derive(Debug)]
+struct Vacancies {
+    chunks: usize,
+    free: Vec<Key>,
+}
+
+impl RegionTable {
+    pub(crate) fn new(domains: usize) -> Self {
+        Self {
+            domains,
+            chunks: [const { OnceLock::new() }; CHUNKS],
+            vacancies: Mutex::new(Vacancies { chunks: 0, free: Vec::new() }),
+        }
+    }
+
+    /// Publishes a region with its address in each domain. `None`: the table is full.
+    pub(crate) fn publish(&self, facts: RegionFacts, bases: &[Iova]) -> Option<Key> {
+        let key = self.take_vacancy()?;
+        let entry = self.entry(key.index)?;
+        for (place, base) in entry.bases.iter().zip(bases) {
+            place.store(base.get(), Ordering::Relaxed);
+        }
+        entry.length.store(facts.length, Ordering::Relaxed);
+        entry.flags.store(facts.flags(), Ordering::Relaxed);
+        entry.generation.store(key.generation, Ordering::Release);
+        Some(key)
+    }
+
+    /// Ends a region's life: from here on its key names nothing.
+    pub(crate) fn retire(&self, key: Key) {
+        let Some(entry) = self.entry(key.index) else { return };
+        entry.generation.store(0, Ordering::Release);
+        // A generation is never 0: that is vacancy.
+        let generation = key.generation.wrapping_add(1).max(1);
+        self.vacancies().free.push(Key { index: key.index, generation });
+    }
+
+    /// What `key` names now.
+    pub(crate) fn facts(&self, key: Key) -> Option<RegionFacts> {
+        self.read(key, |entry| {
+            let flags = entry.flags.load(Ordering::Relaxed);
+            RegionFacts {
+                length: entry.length.load(Ordering::Relaxed),
+                readable: flags & READ != 0,
+                writable: flags & WRITE != 0,
+                staged: flags & STAGED != 0,
+            }
+        })
+    }
+
+    /// Where the region's first byte is in a domain.
+    pub(crate) fn base(&self, key: Key, domain: usize) -> Option<Iova> {
+        self.read(key, |entry| {
+            entry.bases.get(domain).map(|base| Iova::new(base.load(Ordering::Relaxed)))
+        })?
+    }
+
+    fn read<T>(&self, key: Key, read: impl FnOnce(&Entry) -> T) -> Option<T> {
+        if key.generation == 0 {
+            return None;
+        }
+        let entry = self.entry(key.index)?;
+        let before = entry.generation.load(Ordering::Acquire);
+        let value = read(entry);
+        fence(Ordering::Acquire);
+        let after = entry.generation.load(Ordering::Relaxed);
+        (before == key.generation && after == key.generation).then_some(value)
+    }
+
+    fn entry(&self, index: u32) -> Option<&Entry> {
+        let shifted = index.checked_add(FIRST)?;
+        let chunk = shifted.ilog2() - FIRST.ilog2();
+        let offset = shifted - (FIRST << chunk);
+        self.chunks.get(chunk as usize)?.get()?.get(offset as usize)
+    }
+
+    fn take_vacancy(&self) -> Option<Key> {
+        let mut vacancies = self.vacancies();
+        if let Some(key) = vacancies.free.pop() {
+            return Some(key);
+        }
+        let chunk = self.chunks.get(vacancies.chunks)?;
+        let length = FIRST << vacancies.chunks;
+        let base = length - FIRST;
+        let entries: Box<[Entry]> = (0..length)
+            .map(|_| Entry {
+                generation: AtomicU32::new(0),
+                flags: AtomicU32::new(0),
+                length: AtomicU64::new(0),
+                bases: (0..self.domains).map(|_| AtomicU64::new(0)).collect(),
+            })
+            .collect();
+        chunk.set(entries).ok()?;
+        vacancies.chunks += 1;
+        let indices = (base..base + length).rev();
+        vacancies.free.extend(indices.map(|index| Key { index, generation: 1 }));
+        vacancies.free.pop()
+    }
+
+    fn vacancies(&self) -> std::sync::MutexGuard<'_, Vacancies> {
+        self.vacancies.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(length: u64) -> RegionFacts {
+        RegionFacts::new(length, Rights::ReadWrite, false)
+    }
+
+    #[test]
+    fn a_key_names_one_life_only() {
+        let table = RegionTable::new(2);
+        let bases = [Iova::new(0x1000), Iova::new(0x2000)];
+        let first = table.publish(facts(10), &bases).unwrap();
+        assert_eq!(table.facts(first), Some(facts(10)));
+        assert_eq!(table.base(first, 1), Some(Iova::new(0x2000)));
+        assert_eq!(table.base(first, 2), None);
+        table.retire(first);
+        assert_eq!(table.facts(first), None);
+        let second = table.publish(facts(20), &bases).unwrap();
+        assert_eq!(second.index, first.index);
+        assert_eq!(table.facts(first), None);
+        assert_eq!(table.facts(second), Some(facts(20)));
+    }
+
+    #[test]
+    fn the_table_grows_and_old_keys_stay_good() {
+        let table = RegionTable::new(1);
+        let keys: Vec<_> =
+            (0..1000u64).map(|n| table.publish(facts(n), &[Iova::new(n)]).unwrap()).collect();
+        for (n, &key) in (0u64..).zip(&keys) {
+            assert_eq!(table.facts(key), Some(facts(n)));
+            assert_eq!(table.base(key, 0), Some(Iova::new(n)));
+        }
+    }
+
+    #[test]
+    fn made_up_keys_name_nothing() {
+        let table = RegionTable::new(1);
+        for index in [0, 63, 64, u32::MAX - 1, u32::MAX] {
+            for generation in [0, 1, u32::MAX] {
+                assert_eq!(table.facts(Key { index, generation }), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The runtime's handle: opening regions, batches, statistics, the end.
+
+use std::{
+    future::poll_fn,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use dmaring_engine::Rights;
+
+use crate::{
+    builder::Builder,
+    error::{Error, ErrorKind},
+    housekeeper,
+    lifecycle::Outcome,
+    op::Batch,
+    region::{self, PinnedBuffer, Region},
+    shared::Shared,
+    stats::Stats,
+};
+
+/// How long dropping a runtime waits for what is in flight.
+const DROP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A poller with its engines and rings: the thing that makes copies.
+///
+/// Made by [`Runtime::builder`]. It is the owner: when it is dropped, what is in flight is waited for, up to 5
+/// seconds, the engines are halted, and every later operation on its regions is refused. It belongs
+/// to the process that built it: in a child after fork its handles refuse to work and give nothing back.
+#[derive(Debug)]
+pub struct Runtime {
+    shared: Arc<Shared>,
+    /// Taken by whoever waits for the poller.
+    poller: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Runtime {
+    /// A builder with the default settings and no engine.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>, poller: JoinHandle<()>) -> Self {
+        Self { shared, poller: Mutex::new(Some(poller)) }
+    }
+
+    /// Opens a whole device-dax node, such as `/dev/dax0.0`.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) for anything but a device-dax node, with what to use instead;
+    /// [`Permission`](ErrorKind::Permission), [`Busy`](ErrorKind::Busy), or [`LimitExceeded`](ErrorKind::LimitExceeded) where an
+    /// engine cannot map it.
+    pub fn open_dax(&self, path: impl AsRef<Path>) -> Result<Region, Error> {
+        region::open_dax(&self.shared, path.as_ref(), 0, None)
+    }
+
+    /// Opens `length` bytes at `offset` of a device-dax node. Both are multiples of the device's alignment.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_dax`](Runtime::open_dax); [`Misaligned`](ErrorKind::Misaligned), which names the alignment, and
+    /// [`OutOfBounds`](ErrorKind::OutOfBounds).
+    pub fn open_dax_range(
+        &self,
+        path: impl AsRef<Path>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Region, Error> {
+        region::open_dax(&self.shared, path.as_ref(), offset, Some(length))
+    }
+
+    /// Opens a regular file for reading and writing, with the length that it has now.
+    ///
+    /// A file on tmpfs or hugetlbfs, or a memfd, is mapped: do not truncate it while it is open, since the kernel
+    /// answers an access beyond its end with SIGBUS (a memfd that takes seals is sealed against that). Any
+    /// other file is read and written through staging buffers with io_uring: if it is truncated, the operation
+    /// fails with [`Io`](ErrorKind::Io) and the offset.
+    ///
+    /// # Errors
+    ///
+    /// [`Io`](ErrorKind::Io), [`Permission`](ErrorKind::Permission), [`Unsupported`](ErrorKind::Unsupported) for what is not
+    /// a regular file, [`OutOfBounds`](ErrorKind::OutOfBounds) for an empty one.
+    pub fn open_file(&self, path: impl AsRef<Path>) -> Result<Region, Error> {
+        region::open_file(&self.shared, path.as_ref(), Rights::ReadWrite)
+    }
+
+    /// Opens a regular file for reading: a source only. Otherwise as [`open_file`](Runtime::open_file).
+    ///
+    /// # Errors
+    ///
+    /// As [`open_file`](Runtime::open_file).
+    pub fn open_file_read_only(&self, path: impl AsRef<Path>) -> Result<Region, Error> {
+        region::open_file(&self.shared, path.as_ref(), Rights::Read)
+    }
+
+    /// Allocates zeroed memory: 2 MiB pages if the system has some free and `length` fills one, else ordinary ones.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfBounds`](ErrorKind::OutOfBounds) for 0 bytes, [`LimitExceeded`](ErrorKind::LimitExceeded) where memory or
+    /// locked memory does not suffice.
+    pub fn allocate(&self, length: usize) -> Result<Region, Error> {
+        region::allocate(&self.shared, length)
+    }
+
+    /// Makes a region of memory the application has. It is dropped once the region is gone.
+    ///
+    /// An engine behind an IOMMU maps whole pages: what else lies on the buffer's first and last page becomes
+    /// reachable for the device, too. Buffers that begin and end on page boundaries avoid that.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfBounds`](ErrorKind::OutOfBounds) for an empty buffer, [`LimitExceeded`](ErrorKind::LimitExceeded) where an
+    /// engine cannot map it. The buffer is dropped then.
+    pub fn register(&self, buffer: impl PinnedBuffer) -> Result<Region, Error> {
+        region::register(&self.shared, buffer)
+    }
+
+    /// A batch to collect operations in, and submit them under one doorbell.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.shared.clone())
+    }
+
+    /// What has been done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.snapshot(self.shared.client.permits.out())
+    }
+
+    /// Takes no more operations, waits up to `deadline` for those in flight, halts the engines. What is still in flight at the
+    /// deadline, and what waits for a place in the ring, resolves to [`Shutdown`](ErrorKind::Shutdown).
+    ///
+    /// Regions stay readable and writable afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](ErrorKind::TimedOut) if operations had to be given up; [`EngineLost`](ErrorKind::EngineLost) if an engine
+    /// did not stop, and memory stays mapped for good, or if the poller had panicked.
+    ///
+    /// # Cancellation
+    ///
+    /// The shutdown begins with the first poll and goes on if the future is dropped after that.
+    pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
+        self.shared.check_process()?;
+        self.begin_shutdown(deadline);
+        let outcome = poll_fn(|context| self.shared.lifecycle.poll_end(context)).await;
+        if !housekeeper::is_service_thread() {
+            // The poller has said its last word; its thread needs a moment to be gone.
+            self.join();
+        }
+        match outcome {
+            Outcome::Drained => Ok(()),
+            Outcome::GivenUp(operations) => Err(Error::new(
+                ErrorKind::TimedOut,
+                format!("{operations} operations were still in flight after {deadline:?} and were given up"),
+            )),
+            Outcome::Leaked(operations) => Err(Error::new(
+                ErrorKind::EngineLost,
+                format!("an engine did not stop: {operations} operations were given up, and all regions stay mapped until the process ends"),
+            )),
+            Outcome::Lost => Err(Error::engine_lost()),
+        }
+    }
+
+    fn begin_shutdown(&self, deadline: Duration) {
+        self.shared.lifecycle.request_end(self.shared.clock.now().saturating_add(deadline));
+        self.shared.nudge_poller();
+    }
+
+    fn join(&self) {
+        let handle = self.poller.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(handle) = handle
+            && handle.join().is_err()
+        {
+            tracing::error!("the poller's thread panicked");
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if self.shared.origin.is_elsewhere() {
+            // The thread lives in the parent: there is nothing to wait for and nothing to give back.
+            let handle = self.poller.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+            std::mem::forget(handle);
+            return;
+        }
+        self.begin_shutdown(DROP_DEADLINE);
+        // On one of our own threads, inside a waker, say, nobody can be waited for: the poller ends by itself.
+        if !housekeeper::is_service_thread() && !thread::panicking() {
+            self.join();
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The way there: permit, slot, entry, ring, doorbell.
+#![allow(unsafe_code, reason = "island: upholds the slot's ownership rules while an operation is submitted")]
+
+use dmaring_ring::{CompletionCode, CompletionEntry, Key, SubmissionEntry, handshake, submission};
+
+use crate::{
+    client::{Client, RingPair},
+    inflight::Finished,
+    permit::{Closed, Queue},
+    reap::Leftovers,
+    sync::MutexGuard,
+};
+
+/// Why an operation was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The runtime shuts down or is lost.
+    Closed,
+    /// No permit is free, and the caller would not wait.
+    QueueFull,
+    /// More unclaimed operations than the table can number.
+    TableFull,
+    /// The submission ring does not take an entry that has a permit: its shared words were overwritten.
+    Corrupt,
+}
+
+impl From<Closed> for Refusal {
+    fn from(Closed: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+impl<C, P: RingPair> Client<C, P> {
+    /// Submits an operation: into the ring if a permit is free, else into the queue for one. `entry` makes
+    /// the ring entry for the key.
+    pub(crate) fn submit(
+        &self,
+        cargo: C,
+        entry: impl FnOnce(Key) -> SubmissionEntry,
+    ) -> Result<Key, Refusal> {
+        let key = self.inflight.prepare(cargo).map_err(|_| Refusal::TableFull)?;
+        let entry = entry(key);
+        let outcome = match self.permits.try_acquire(1) {
+            Ok(0) => self.queue_up(&[entry]),
+            Ok(_) => self.push(&[entry]),
+            Err(Closed) => Err(Refusal::Closed),
+        };
+        self.give_key(key, outcome)
+    }
+
+    /// Submits an operation only if a permit is free.
+    pub(crate) fn try_submit(
+        &self,
+        cargo: C,
+        entry: impl FnOnce(Key) -> SubmissionEntry,
+    ) -> Result<Key, (Refusal, Option<C>)> {
+        match self.permits.try_acquire(1) {
+            Ok(0) => return Err((Refusal::QueueFull, Some(cargo))),
+            Ok(_) => {}
+            Err(Closed) => return Err((Refusal::Closed, Some(cargo))),
+        }
+        let key = match self.inflight.prepare(cargo) {
+            Ok(key) => key,
+            Err(cargo) => {
+                self.return_permits(1);
+                return Err((Refusal::TableFull, Some(cargo)));
+            }
+        };
+        let outcome = self.push(&[entry(key)]);
+        self.give_key(key, outcome).map_err(|refusal| (refusal, None))
+    }
+
+    /// Prepares a slot for an operation of a batch; `submit_prepared` follows, whatever happens.
+    pub(crate) fn prepare(&self, cargo: C) -> Result<Key, C> {
+        self.inflight.prepare(cargo)
+    }
+
+    /// Submits prepared operations in order, under one doorbell: as many as there are permits, the rest
+    /// into the queue. Those that cannot be taken are resolved with a refusal.
+    pub(crate) fn submit_prepared(&self, entries: &[SubmissionEntry]) {
+        let wanted = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        let taken = self.permits.try_acquire(wanted).unwrap_or(0) as usize;
+        let (now, later) = entries.split_at(taken.min(entries.len()));
+        if self.push(now).is_err() {
+            self.refuse_all(now, CompletionCode::ENGINE_LOST);
+            self.refuse_all(later, CompletionCode::ENGINE_LOST);
+        } else if !later.is_empty() && self.queue_up(later).is_err() {
+            self.refuse_all(later, CompletionCode::SHUTDOWN);
+        }
+    }
+
+    /// Resolves the longest waiters with a refusal until nobody waits: the permits were closed.
+    pub(crate) fn refuse_waiters(&self, code: CompletionCode) {
+        loop {
+            let mut leftovers = Leftovers::new();
+            let mut queue = self.permits.queue();
+            while leftovers.has_room()
+                && let Some(key) = queue.front(&self.inflight)
+            {
+                queue.remove(&self.inflight, key);
+                if let Some(finished) = self.refuse_waiter(key, code) {
+                    leftovers.put(finished);
+                }
+                self.permits.served(1);
+            }
+            let done = queue.is_empty();
+            drop(queue);
+            leftovers.deliver();
+            if done {
+                return;
+            }
+        }
+    }
+
+    /// The future of `key` is dropped. A waiter leaves the queue; an operation in flight goes on and its
+    /// slot is recycled when it ends. Gives the cargo of a waiter, to be dropped by the caller.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the one future of this life and does not use the key again.
+    pub(crate) unsafe fn abandon(&self, key: Key) -> Option<Finished<C>> {
+        let left = if self.inflight.slot(key).is_some_and(|slot| slot.is_waiting(key)) {
+            self.leave_queue(key)
+        } else {
+            None
+        };
+        // SAFETY: as the caller swears.
+        unsafe { self.inflight.detach(key) };
+        left
+    }
+
+    fn leave_queue(&self, key: Key) -> Option<Finished<C>> {
+        let mut queue = self.permits.queue();
+        if !self.inflight.slot(key)?.is_waiting(key) {
+            return None; // It was pushed or refused just now.
+        }
+        queue.remove(&self.inflight, key);
+        let finished = self.refuse_waiter(key, CompletionCode::ABORTED);
+        self.permits.served(1);
+        finished
+    }
+
+    fn refuse_waiter(&self, key: Key, code: CompletionCode) -> Option<Finished<C>> {
+        let slot = self.inflight.slot(key)?;
+        let result = CompletionEntry::new(key, code, 0, 0).result_word();
+        // SAFETY: our callers hold the waiters' lock, and the slot stands neither in the queue nor in a ring.
+        let finished = unsafe { slot.refuse(result) };
+        self.inflight.settle(key, &finished);
+        Some(finished)
+    }
+
+    /// Resolves operations that are in no ring and no queue.
+    fn refuse_all(&self, entries: &[SubmissionEntry], code: CompletionCode) {
+        for entry in entries {
+            let queue = self.permits.queue();
+            let finished = self.refuse_waiter(entry.key, code);
+            drop(queue);
+            if let Some(finished) = finished {
+                finished.deliver();
+            }
+        }
+    }
+
+    fn give_key(&self, key: Key, outcome: Result<(), Refusal>) -> Result<Key, Refusal> {
+        outcome.map(|()| key).inspect_err(|_| {
+            // SAFETY: the operation was refused, so its key stands in no ring and was given to nobody.
+            drop(unsafe { self.inflight.take_back(key) });
+        })
+    }
+
+    /// Pushes entries that hold permits, and rings the doorbell.
+    fn push(&self, entries: &[SubmissionEntry]) -> Result<(), Refusal> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let (header, slots) = (self.pair.header(), self.pair.submission_slots());
+        if submission::push(header, slots, entries).is_err() {
+            self.give_up(entries.len());
+            return Err(Refusal::Corrupt);
+        }
+        self.ring_doorbell();
+        Ok(())
+    }
+
+    /// The ring refused entries that had permits: nothing more goes through it.
+    fn give_up(&self, permits: usize) {
+        self.permits.close();
+        // Nobody is served: the permits are closed, and whoever closes refuses the waiters.
+        let _ = self.permits.release(u32::try_from(permits).unwrap_or(u32::MAX));
+    }
+
+    fn ring_doorbell(&self) {
+        if handshake::must_wake(self.pair.header()) {
+            self.pair.wake_poller();
+        }
+    }
+
+    /// Appends operations to the queue for permits, or pushes them if permits have come home meanwhile.
+    fn queue_up(&self, entries: &[SubmissionEntry]) -> Result<(), Refusal> {
+        let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        let mut queue = self.permits.queue_up(count);
+        // Whoever closes takes this lock afterwards, and refuses all it finds in the queue.
+        if self.permits.is_closed() {
+            self.permits.served(count);
+            return Err(Refusal::Closed);
+        }
+        for &entry in entries {
+            if let Some(slot) = self.inflight.slot(entry.key) {
+                // SAFETY: (1) the slot is prepared and in no ring; (2) we hold the waiters' lock.
+                unsafe { slot.wait_with(entry) };
+            }
+            queue.push_back(&self.inflight, entry.key);
+        }
+        self.serve(queue);
+        Ok(())
+    }
+
+    /// Returns permits, and serves who waits for them.
+    pub(crate) fn return_permits(&self, count: u32) {
+        if count > 0 && self.permits.release(count) {
+            self.serve(self.permits.queue());
+        }
+    }
+
+    /// Hands permits at home to the front of the queue, by pushing the waiters' entries for them.
+    fn serve(&self, mut queue: MutexGuard<'_, Queue>) {
+        let mut pushed = false;
+        let mut refused = None;
+        while let Some(key) = queue.front(&self.inflight)
+            && self.permits.take(1) == Ok(1)
+        {
+            queue.remove(&self.inflight, key);
+            let Some(slot) = self.inflight.slot(key) else { continue };
+            // SAFETY: we hold the waiters' lock and have just taken this slot off the queue.
+            let entry = unsafe { slot.grant() };
+            if submission::push(self.pair.header(), self.pair.submission_slots(), &[entry]).is_ok() {
+                pushed = true;
+                self.permits.served(1);
+            } else {
+                self.give_up(1);
+                refused = self.refuse_waiter(key, CompletionCode::ENGINE_LOST);
+                self.permits.served(1);
+                break;
+            }
+        }
+        drop(queue);
+        if let Some(finished) = refused {
+            finished.deliver();
+        }
+        if pushed {
+            self.ring_doorbell();
+        }
+    }
+}

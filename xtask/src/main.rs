@@ -1,0 +1,84 @@
+//! The workspace's own tasks. `cargo xtask --help` lists them; `docs/testing.md` says what each proves.
+#![allow(clippy::print_stdout, reason = "a task talks to the person or the log that started it")]
+#![allow(clippy::print_stderr, reason = "a task talks to the person or the log that started it")]
+
+mod ci;
+mod command;
+mod docs;
+mod examples;
+mod failure;
+mod loom;
+mod miri;
+mod quick_start;
+mod test;
+mod tidy;
+mod totals;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The workspace's own tasks", version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run every test of the workspace, documentation examples included
+    Test,
+    /// Check dependencies, file lengths, unsafe islands, manifests and documents
+    Tidy,
+    /// Explore the interleavings of the lock-free parts with loom
+    Loom,
+    /// Run the tests under Miri, on the nightly that xtask/miri-toolchain names
+    Miri {
+        /// Only these packages
+        #[arg(short, long)]
+        package: Vec<String>,
+    },
+    /// Build the API documentation and the book, warnings being errors
+    Docs,
+    /// Run everything that a change must pass
+    Ci {
+        /// Only these steps
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(ci::names()))]
+        step: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Test => test::run(),
+        Task::Tidy => tidy::run(),
+        Task::Loom => loom::run(),
+        Task::Miri { package } => miri::run(&package),
+        Task::Docs => docs::run(),
+        Task::Ci { step } => ci::run(&step),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's root directory.
+fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_path_buf()
+}
+
+/// Where a task that needs build flags of its own puts its build, so that no other build is thrown away.
+fn target(name: &str) -> PathBuf {
+    let shared =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    shared.join(name)
+}

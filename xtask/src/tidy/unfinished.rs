@@ -1,0 +1,104 @@
+//! Nothing half-finished, switched off, or timed by sleeping.
+
+use super::{
+    Finding,
+    tokens::{Token, find, tokens},
+    tree::Tree,
+};
+
+/// Files that may sleep, each with its reason beside it.
+const SLEEPERS: &[&str] = &[];
+
+/// Code that stands for missing code, as tokens. Spelt in parts, so that a search finds only real ones.
+const PLACEHOLDERS: &[&[&str]] =
+    &[&["todo", "!"], &["unimplemented", "!"], &["#", "[", "ignore"], &["dbg", "!"]];
+
+/// Words that stand for missing work, in code and comments.
+const MARKS: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
+
+/// Placeholders, ignored tests and marks of missing work.
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, source) in tree.files("rs") {
+        let code = code(source);
+        for pattern in PLACEHOLDERS {
+            findings.extend(occurrences(path, &code, pattern, "unfinished or switched off"));
+        }
+        findings.extend(marks(path, source));
+    }
+    for (path, text) in tree.files("md") {
+        findings.extend(marks(path, text));
+    }
+    findings
+}
+
+/// Sleeping: tests and protocols are driven by events, never by time passing.
+pub(super) fn check_sleep(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, source) in tree.files("rs").filter(|(path, _)| !SLEEPERS.contains(path)) {
+        let code = code(source);
+        for word in ["sleep", "sleep_until", "sleep_ms"] {
+            findings.extend(occurrences(path, &code, &[word], "sleeping"));
+        }
+    }
+    findings
+}
+
+/// The tokens of a file. What does not parse is reported by the check of unsafe code, which reads every
+/// file too.
+fn code(source: &str) -> Vec<Token> {
+    tokens(source).unwrap_or_default()
+}
+
+fn occurrences(path: &str, code: &[Token], pattern: &[&str], what: &str) -> Vec<Finding> {
+    let message = format!("{what}: {}", pattern.concat());
+    let lines = find(code, pattern).into_iter().map(|index| code[index].line);
+    lines.map(|line| Finding::on(path, line, message.as_str())).collect()
+}
+
+fn marks(path: &str, text: &str) -> Vec<Finding> {
+    let is_mark = |line: &str| {
+        let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.into_iter().find_map(|word| MARKS.iter().copied().find(|mark| *mark == word))
+    };
+    let lines = text.lines().enumerate();
+    let marked = lines.filter_map(|(index, line)| Some((index + 1, is_mark(line)?)));
+    marked.map(|(line, mark)| Finding::on(path, line, format!("unfinished: {mark}"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Tree, check, check_sleep};
+
+    #[test]
+    fn each_placeholder_and_each_mark_is_found() {
+        for source in [
+            concat!("\nfn f() { to", "do!() }"),
+            concat!("\nfn f() { unimple", "mented!(\"x\") }"),
+            concat!("\n#[ign", "ore] fn f() {}"),
+            concat!("\n#[ign", "ore = \"slow\"] fn f() {}"),
+            concat!("\n// TO", "DO: more"),
+            concat!("\n// FIX", "ME"),
+        ] {
+            let findings = check(&Tree::of(&[("a.rs", source)]));
+            assert_eq!(findings.len(), 1, "{source}: {findings:?}");
+            assert!(findings[0].to_string().starts_with("a.rs:2: unfinished"), "{findings:?}");
+        }
+        let words = "// the todo list is ignored; XXXX\nfn ignore() { let todo = 1; }";
+        assert_eq!(check(&Tree::of(&[("a.rs", words)])), []);
+    }
+
+    #[test]
+    fn sleeping_is_found_in_every_form() {
+        for source in [
+            "\nfn f() { std::thread::sleep(d) }",
+            "\nuse std::thread::{self, sleep};",
+            "\nasync fn f() { tokio::time::sleep(d).await }",
+        ] {
+            let findings = check_sleep(&Tree::of(&[("a.rs", source)]));
+            assert_eq!(findings.len(), 1, "{source}: {findings:?}");
+            assert_eq!(findings[0].to_string(), "a.rs:2: sleeping: sleep");
+        }
+        assert_eq!(check_sleep(&Tree::of(&[("a.rs", "// sleep\nfn f() { park(\"sleep\") }")])), []);
+    }
+}
