@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     thread,
 };
 
@@ -21,6 +21,7 @@ use crate::{
     region::table::RegionTable,
     runtime::Runtime,
     shared::{Domain, Shared},
+    staging::{BlockSettings, Staging},
     stats::Counters,
 };
 
@@ -36,6 +37,7 @@ pub struct Builder {
     poller_core: Option<usize>,
     ring_entries: u32,
     idle: Idle,
+    blocks: BlockSettings,
     clock: Arc<dyn Clock>,
 }
 
@@ -78,6 +80,18 @@ pub enum BuildError {
         /// The least that will do.
         least: u64,
     },
+    /// The staging buffers for files will not do.
+    #[error("file_blocks: {what} of {value} is not within {least} and {most}, or no power of two where it must be one")]
+    FileBlocks {
+        /// Which setting.
+        what: &'static str,
+        /// Its value.
+        value: u32,
+        /// The least that will do.
+        least: u32,
+        /// The most that will do.
+        most: u32,
+    },
     /// The rings' shared memory could not be had.
     #[error("cannot create the rings' shared memory: {0}")]
     Memory(#[source] io::Error),
@@ -93,6 +107,7 @@ impl Default for Builder {
             poller_core: None,
             ring_entries: 1024,
             idle: Idle::default(),
+            blocks: BlockSettings::default(),
             clock: Arc::new(MonotonicClock::default()),
         }
     }
@@ -131,6 +146,16 @@ impl Builder {
         self
     }
 
+    /// How files that cannot be mapped are staged: through `count` buffers of `bytes` bytes each, 16 of 1 MiB
+    /// unless told. They are allocated and locked in memory when the first such file is opened.
+    ///
+    /// `count` is from 4 to 32, `bytes` a power of two from 16 KiB to 16 MiB. Where the limit of locked memory
+    /// does not allow buffers of this length, shorter ones are taken, down to 64 KiB.
+    pub fn file_blocks(mut self, count: u32, bytes: u32) -> Self {
+        self.blocks = BlockSettings { count, bytes };
+        self
+    }
+
     /// Where the poller reads the time; the system's monotonic clock unless told.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -143,8 +168,9 @@ impl Builder {
     ///
     /// See [`BuildError`]; each names the value, the limit and the remedy.
     pub fn build(self) -> Result<Runtime, BuildError> {
-        let Self { engines, poller_core, ring_entries, idle, clock } = self;
+        let Self { engines, poller_core, ring_entries, idle, blocks, clock } = self;
         check_engines(&engines)?;
+        check_blocks(blocks)?;
         let layout = Layout::new(ring_entries).map_err(BuildError::RingEntries)?;
         if let Some(core) = poller_core {
             placement::check_core(core)?;
@@ -168,7 +194,7 @@ impl Builder {
             counters: Counters::new(names),
             lifecycle: Lifecycle::new(),
             housekeeper: Housekeeper::new(),
-            staging: OnceLock::new(),
+            staging: Staging::new(blocks),
             clock,
             origin: Origin::here(),
         });
@@ -207,6 +233,17 @@ fn check_engines(engines: &[Adder]) -> Result<(), BuildError> {
     Ok(())
 }
 
+fn check_blocks(blocks: BlockSettings) -> Result<(), BuildError> {
+    let within = |what, value, (least, most), fits| {
+        if (least..=most).contains(&value) && fits {
+            return Ok(());
+        }
+        Err(BuildError::FileBlocks { what, value, least, most })
+    };
+    within("count", blocks.count, BlockSettings::COUNT, true)?;
+    within("bytes", blocks.bytes, BlockSettings::BYTES, blocks.bytes.is_power_of_two())
+}
+
 impl From<CoreError> for BuildError {
     fn from(error: CoreError) -> Self {
         Self::Core { core: error.core, allowed: placement::ranges(&error.allowed) }
@@ -221,6 +258,7 @@ impl std::fmt::Debug for Builder {
             .field("poller_core", &self.poller_core)
             .field("ring_entries", &self.ring_entries)
             .field("idle", &self.idle)
+            .field("blocks", &self.blocks)
             .field("clock", &self.clock)
             .finish()
     }

@@ -35,6 +35,8 @@
 
 mod client;
 mod inflight;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod permit;
 mod reap;
 mod submit;

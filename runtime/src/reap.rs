@@ -9,12 +9,15 @@
 //! its holder, who looks at the ring again after giving the role back; a full fence stands between the two steps, as it
 //! stands between publishing a completion (or asking to be notified) and trying the role. So either the try
 //! succeeds or the second look sees the completion.
+#![allow(unsafe_code, reason = "island: passes on that a slot's one future polls it")]
 
-use dmaring_ring::{CompletionCode, CompletionEntry, handshake};
+use std::task::Waker;
+
+use dmaring_ring::{CompletionCode, CompletionEntry, Key, handshake};
 
 use crate::{
     client::{Client, Reaper, RingPair},
-    inflight::Finished,
+    inflight::{Finished, Ticket},
     sync::{Ordering, fence, lock, try_lock},
 };
 
@@ -71,13 +74,28 @@ impl<C, P: RingPair> Client<C, P> {
         }
     }
 
-    /// Asks the poller to reap after its next batch, and looks at the ring once more: after that, whatever
-    /// completes is reaped without the caller's doing.
-    pub(crate) fn request_notify(&self) {
+    /// The outcome of `key`'s operation, or a promise that `waker` will be called when there is one.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the one future of this life and has not given it up.
+    pub(crate) unsafe fn poll(&self, key: Key, waker: &Waker) -> Option<Ticket> {
+        let slot = self.inflight.slot(key)?;
+        if let Some(ticket) = slot.outcome() {
+            return Some(ticket);
+        }
+        // SAFETY: as the caller swears.
+        unsafe { slot.register(waker) };
+        self.reap();
+        if let Some(ticket) = slot.outcome() {
+            return Some(ticket);
+        }
+        // From here on the poller reaps after its next batch. What it published before is looked at once more.
         handshake::request_notify(self.pair.header());
         if self.has_completions() {
             self.reap();
         }
+        slot.outcome()
     }
 
     /// Whether unreaped completions stand in the ring.

@@ -177,6 +177,10 @@ impl Runtime {
         {
             tracing::error!("the poller's thread panicked");
         }
+        // The poller has stopped it.
+        if let Some(staging) = self.shared.staging.get() {
+            staging.join();
+        }
     }
 }
 

@@ -1,9 +1,6 @@
 //! What every handle of a runtime shares with its poller.
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::{fmt, sync::Arc};
 
 use dmaring_engine::DmaMap;
 use dmaring_ring::handshake;
@@ -29,8 +26,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) housekeeper: Housekeeper,
-    /// Started with the first file that needs it.
-    pub(crate) staging: OnceLock<Staging>,
+    pub(crate) staging: Staging,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) origin: Origin,
 }

@@ -4,9 +4,9 @@ use crate::{CpuEngine, mover::Mover, routines};
 
 /// From this many bytes up a transfer uses non-temporal stores.
 ///
-/// Measured on cold memory: at 4 KiB streaming is ahead of plain stores even when every transfer is fenced
-/// by itself, below 2 KiB it is behind then. On memory that is in the caches plain stores are faster at
-/// every length; `docs/cpu-engine.md` has the figures.
+/// Measured on cold memory: at 4 KiB streaming is ahead of plain stores even when every transfer is
+/// fenced by itself, below 2 KiB it is behind then. On memory that is in the caches plain stores
+/// are faster at every length; `docs/cpu-engine.md` has the figures.
 pub(crate) const STREAMING_THRESHOLD: usize = 4096;
 
 /// How many transfers an engine holds unless told otherwise.
@@ -34,8 +34,8 @@ impl CpuBuilder {
         self
     }
 
-    /// From how many bytes up a transfer uses non-temporal stores: 0 for every transfer, `usize::MAX`
-    /// for none.
+    /// From how many bytes up a transfer uses non-temporal stores: 0 for every transfer,
+    /// `usize::MAX` for none.
     pub fn streaming_threshold(mut self, bytes: usize) -> Self {
         self.streaming_threshold = bytes;
         self

@@ -1,9 +1,9 @@
 //! The queue of the CPU engine, and when its transfers run.
 //!
-//! `enqueue` and `submit` move counters only. Bytes move in `poll`: it runs what was submitted, oldest
-//! first, until it has filled the caller's places or used up its budget of bytes, fences once, and reports
-//! what it ran. A transfer is therefore in the queue until the very call that reports it, and dropping or
-//! halting the engine between calls finds nothing half done.
+//! `enqueue` and `submit` move counters only. Bytes move in `poll`: it runs what was submitted,
+//! oldest first, until it has filled the caller's places or used up its budget of bytes, fences
+//! once, and reports what it ran. A transfer is therefore in the queue until the very call that
+//! reports it, and dropping or halting the engine between calls finds nothing half done.
 #![allow(unsafe_code, reason = "implements the Engine contract and passes it on to the mover")]
 
 use std::{collections::VecDeque, sync::Arc, task::Poll, time::Duration};
@@ -17,19 +17,19 @@ use crate::{CpuBuilder, domain, mover::Mover};
 
 /// The longest transfer, in bytes.
 ///
-/// A large operation comes in parts of this length and holds at most half of the queue: the parts ahead of
-/// a small one are 32 of them at most, 2 MiB, some 0.2 ms on cold memory. Longer ones would not be faster: the
-/// rate levels off below this length.
+/// A large operation comes in parts of this length and holds at most half of the queue: the parts
+/// ahead of a small one are 32 of them at most, 2 MiB, some 0.2 ms on cold memory. Longer ones
+/// would not be faster: the rate levels off below this length.
 const MAX_TRANSFER: u64 = 64 * 1024;
 
-/// How many bytes one `poll` moves before it reports, give or take one transfer: some 30 µs on cold memory,
-/// after which the poller looks at its rings again.
+/// How many bytes one `poll` moves before it reports, give or take one transfer: some 30 µs on cold
+/// memory, after which the poller looks at its rings again.
 const POLL_BUDGET: u64 = 256 * 1024;
 
 /// The CPU as a copy engine.
 ///
-/// Transfers run within [`Engine::poll`], on the thread that calls it, in the order of submission, and
-/// never fail. Nothing is allocated after construction.
+/// Transfers run within [`Engine::poll`], on the thread that calls it, in the order of submission,
+/// and never fail. Nothing is allocated after construction.
 #[derive(Debug)]
 pub struct CpuEngine {
     mover: Mover,
@@ -83,9 +83,9 @@ impl Default for CpuEngine {
 }
 
 // SAFETY: (1) a transfer leaves the queue in the call of `poll` that reports it, once, after it was
-// carried out; (2) `poll` fences after the last store and before it returns; (3) memory is touched within
-// `poll` only, and `halt` empties the queue; (4) the routines touch the ranges given and nothing else;
-// (5) capabilities are made of constants and the depth, and there is one domain.
+// carried out; (2) `poll` fences after the last store and before it returns; (3) memory is touched
+// within `poll` only, and `halt` empties the queue; (4) the routines touch the ranges given and
+// nothing else; (5) capabilities are made of constants and the depth, and there is one domain.
 unsafe impl Engine for CpuEngine {
     fn name(&self) -> &str {
         "cpu"
@@ -133,8 +133,8 @@ unsafe impl Engine for CpuEngine {
         while reported < completions.len() && self.runnable > 0 && bytes < POLL_BUDGET {
             let Some(Pending { token, transfer }) = self.queue.pop_front() else { break };
             self.runnable -= 1;
-            // SAFETY: `enqueue`'s caller swore that the ranges are mapped until the token is reported, which it
-            // is at the end of this call.
+            // SAFETY: `enqueue`'s caller swore that the ranges are mapped until the token is
+            // reported, which it is at the end of this call.
             unsafe { self.mover.carry_out(&transfer) };
             completions[reported] = Completion { token, outcome: Outcome::Done };
             reported += 1;

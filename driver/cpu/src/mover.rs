@@ -1,8 +1,8 @@
 //! Which stores a transfer gets, and the fence that non-temporal ones need.
 //!
-//! Non-temporal stores bypass the caches: the destination's lines need not be read first, but the stores
-//! are weakly ordered. A run of transfers therefore ends with [`Mover::fence`], before the first of them
-//! is reported.
+//! Non-temporal stores bypass the caches: the destination's lines need not be read first, but the
+//! stores are weakly ordered. A run of transfers therefore ends with [`Mover::fence`], before the
+//! first of them is reported.
 #![allow(unsafe_code, reason = "makes pointers of addresses and calls the copy routines")]
 
 use std::ptr;
@@ -30,8 +30,8 @@ impl Mover {
         self.routines.name
     }
 
-    /// Carries one transfer out. Its bytes are visible to other threads only after [`Mover::fence`] and
-    /// whatever publishes the completion.
+    /// Carries one transfer out. Its bytes are visible to other threads only after [`Mover::fence`]
+    /// and whatever publishes the completion.
     ///
     /// # Safety
     ///
@@ -48,8 +48,8 @@ impl Mover {
             Operation::Copy { source } => {
                 let source = ptr::with_exposed_provenance::<u8>(source.get() as usize);
                 let copy = if streaming { routines.copy_streaming } else { routines.copy };
-                // SAFETY: (1) the ranges are mapped and apart (caller); (2) the processor has the instructions,
-                // or `routines::available` had not given them.
+                // SAFETY: (1) the ranges are mapped and apart (caller); (2) the processor has the
+                // instructions, or `routines::available` had not given them.
                 unsafe { copy(destination, source, length) };
             }
             Operation::Fill { pattern } => {

@@ -1,9 +1,9 @@
-//! Copies and fills of shared memory in relaxed atomics, for processors without routines of their own and
-//! for Miri.
+//! Copies and fills of shared memory in relaxed atomics, for processors without routines of their
+//! own and for Miri.
 //!
-//! Bytes where source and destination are aligned differently, words of eight where they are aligned alike. Under
-//! Miri always bytes: it rightly refuses that two threads race on one place in accesses of different
-//! sizes, which no processor minds.
+//! Bytes where source and destination are aligned differently, words of eight where they are
+//! aligned alike. Under Miri always bytes: it rightly refuses that two threads race on one place in
+//! accesses of different sizes, which no processor minds.
 #![allow(unsafe_code, reason = "turns addresses of mapped memory into atomics")]
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -40,11 +40,11 @@ fn nothing_to_order() {}
 
 /// # Safety
 ///
-/// As [`Copy`](crate::routines::Copy) says.
+/// As [`CopyRoutine`](crate::routines::CopyRoutine) says.
 unsafe fn copy_bytes(destination: *mut u8, source: *const u8, length: usize) {
     for index in 0..length {
-        // SAFETY: (1) `index` is below `length`, so the byte may be read (caller); (2) others access it
-        // atomically or outside Rust's memory model (caller).
+        // SAFETY: (1) `index` is below `length`, so the byte may be read (caller); (2) others
+        // access it atomically or outside Rust's memory model (caller).
         let from = unsafe { AtomicU8::from_ptr(source.wrapping_add(index).cast_mut()) };
         // SAFETY: as above, for writing.
         let to = unsafe { AtomicU8::from_ptr(destination.wrapping_add(index)) };
@@ -54,7 +54,7 @@ unsafe fn copy_bytes(destination: *mut u8, source: *const u8, length: usize) {
 
 /// # Safety
 ///
-/// As [`Copy`](crate::routines::Copy) says.
+/// As [`CopyRoutine`](crate::routines::CopyRoutine) says.
 unsafe fn copy_words(destination: *mut u8, source: *const u8, length: usize) {
     let head = if (destination.addr() ^ source.addr()).is_multiple_of(WORD) {
         length.min(destination.addr().wrapping_neg() % WORD)
@@ -66,8 +66,9 @@ unsafe fn copy_words(destination: *mut u8, source: *const u8, length: usize) {
     unsafe { copy_bytes(destination, source, head) };
     for word in 0..body {
         let at = head + word * WORD;
-        // SAFETY: (1) the word lies within the source (caller); (2) it is aligned: `head` ends at a multiple
-        // of eight in the destination, and the source is aligned alike; (3) others as in `copy_bytes`.
+        // SAFETY: (1) the word lies within the source (caller); (2) it is aligned: `head` ends at a
+        // multiple of eight in the destination, and the source is aligned alike; (3) others as in
+        // `copy_bytes`.
         let from = unsafe { AtomicU64::from_ptr(source.wrapping_add(at).cast_mut().cast()) };
         // SAFETY: as above, for the destination.
         let to = unsafe { AtomicU64::from_ptr(destination.wrapping_add(at).cast()) };
@@ -81,12 +82,12 @@ unsafe fn copy_words(destination: *mut u8, source: *const u8, length: usize) {
 
 /// # Safety
 ///
-/// As [`Fill`](crate::routines::Fill) says.
+/// As [`FillRoutine`](crate::routines::FillRoutine) says.
 unsafe fn fill_bytes(destination: *mut u8, pattern: u64, length: usize) {
     let bytes = pattern.to_le_bytes();
     for index in 0..length {
-        // SAFETY: (1) `index` is below `length`, so the byte may be written (caller); (2) others access it
-        // atomically or outside Rust's memory model (caller).
+        // SAFETY: (1) `index` is below `length`, so the byte may be written (caller); (2) others
+        // access it atomically or outside Rust's memory model (caller).
         let to = unsafe { AtomicU8::from_ptr(destination.wrapping_add(index)) };
         to.store(bytes[index % WORD], Relaxed);
     }
@@ -94,7 +95,7 @@ unsafe fn fill_bytes(destination: *mut u8, pattern: u64, length: usize) {
 
 /// # Safety
 ///
-/// As [`Fill`](crate::routines::Fill) says.
+/// As [`FillRoutine`](crate::routines::FillRoutine) says.
 unsafe fn fill_words(destination: *mut u8, pattern: u64, length: usize) {
     let head = length.min(destination.addr().wrapping_neg() % WORD);
     let body = (length - head) / WORD;
@@ -104,8 +105,8 @@ unsafe fn fill_words(destination: *mut u8, pattern: u64, length: usize) {
     let rotated = pattern.rotate_right(8 * (head % WORD) as u32);
     for word in 0..body {
         let at = destination.wrapping_add(head + word * WORD);
-        // SAFETY: (1) the word lies within the destination (caller); (2) `head` ends at a multiple of eight;
-        // (3) others as in `fill_bytes`.
+        // SAFETY: (1) the word lies within the destination (caller); (2) `head` ends at a multiple
+        // of eight; (3) others as in `fill_bytes`.
         let to = unsafe { AtomicU64::from_ptr(at.cast()) };
         to.store(rotated.to_le(), Relaxed);
     }

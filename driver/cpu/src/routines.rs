@@ -10,26 +10,26 @@ use crate::x86;
 ///
 /// # Safety
 ///
-/// The caller swears that the source may be read and the destination written for that many bytes, that
-/// they do not overlap, and that the processor has the instructions of the table the routine is from.
-/// Others may access both at the same time.
-pub(crate) type Copy = unsafe fn(*mut u8, *const u8, usize);
+/// The caller swears that the source may be read and the destination written for that many bytes,
+/// that they do not overlap, and that the processor has the instructions of the table the routine
+/// is from. Others may access both at the same time.
+pub(crate) type CopyRoutine = unsafe fn(*mut u8, *const u8, usize);
 
 /// Fills that many bytes with the pattern, lowest byte first, from the destination's first byte on.
 ///
 /// # Safety
 ///
-/// As for [`Copy`], for the destination.
-pub(crate) type Fill = unsafe fn(*mut u8, u64, usize);
+/// As for [`CopyRoutine`], for the destination.
+pub(crate) type FillRoutine = unsafe fn(*mut u8, u64, usize);
 
 /// One set of routines. A `&Routines` that [`available`] gave is proof that the processor has the
 /// instructions.
 pub(crate) struct Routines {
     pub(crate) name: &'static str,
-    pub(crate) copy: Copy,
-    pub(crate) copy_streaming: Copy,
-    pub(crate) fill: Fill,
-    pub(crate) fill_streaming: Fill,
+    pub(crate) copy: CopyRoutine,
+    pub(crate) copy_streaming: CopyRoutine,
+    pub(crate) fill: FillRoutine,
+    pub(crate) fill_streaming: FillRoutine,
     /// Makes every streamed byte visible before whatever this thread stores next.
     pub(crate) fence: fn(),
 }

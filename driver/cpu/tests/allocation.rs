@@ -41,14 +41,16 @@ fn operation_allocates_nothing() {
     let base = unsafe { engine.domain().map(start, memory.len(), Rights::ReadWrite) }.unwrap();
     let mut ends = [Completion { token: Token::new(0), outcome: Outcome::NotRun }; 16];
 
+    // Miri copies byte by byte.
+    let (rounds, step) = if cfg!(miri) { (2, 6) } else { (10, 600) };
     let before = ALLOCATIONS.load(Relaxed);
-    for round in 0..10 {
+    for round in 0..rounds {
         for part in 0..16 {
             let operation = match part % 2 {
                 0 => Operation::Copy { source: base.checked_add(64 * 1024).unwrap() },
                 _ => Operation::Fill { pattern: round },
             };
-            let transfer = Transfer { operation, destination: base, length: 1 + part * 600 };
+            let transfer = Transfer { operation, destination: base, length: 1 + part * step };
             // SAFETY: both halves of the memory are mapped and apart.
             unsafe { engine.enqueue(Token::new(part), &transfer) }.unwrap();
         }

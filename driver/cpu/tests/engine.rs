@@ -27,8 +27,8 @@ fn shared(length: usize, byte: u8) -> Arc<[AtomicU8]> {
 
 fn map(engine: &CpuEngine, memory: &Arc<[AtomicU8]>) -> Iova {
     let start = NonNull::from(&memory[..]).cast();
-    // SAFETY: (1) every test keeps its memory until the engine is done with it; (2) it is atomic, so that a
-    // shared reference may be written through.
+    // SAFETY: (1) every test keeps its memory until the engine is done with it; (2) it is atomic,
+    // so that a shared reference may be written through.
     unsafe { engine.domain().map(start, memory.len(), Rights::ReadWrite) }.unwrap()
 }
 
@@ -177,7 +177,8 @@ fn copies_and_fills_of_mixed_lengths_match_a_model() {
         (random >> 33) as usize % limit
     };
     for token in 0_u64..if cfg!(miri) { 40 } else { 4000 } {
-        let length = 1 + below(size.min(64 * KIB) / (1 + below(100)));
+        let divisor = 1 + below(100);
+        let length = 1 + below(size.min(64 * KIB) / divisor);
         let (start, end) = (below(size - length + 1), below(size - length + 1));
         let destination = to.checked_add(end as u64).unwrap();
         let operation = if token % 3 == 0 {

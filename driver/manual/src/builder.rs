@@ -6,8 +6,8 @@ use dmaring_engine::Capabilities;
 
 use crate::{Control, ManualDomain, ManualEngine, state::State};
 
-/// Describes a [`ManualEngine`]. Values are taken as they are, absurd ones too, so that a test can show
-/// them to the runtime.
+/// Describes a [`ManualEngine`]. Values are taken as they are, absurd ones too, so that a test can
+/// show them to the runtime.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ManualBuilder {
@@ -17,8 +17,8 @@ pub struct ManualBuilder {
 }
 
 impl Default for ManualBuilder {
-    /// `manual`, 64 transfers deep, up to 1 MiB each, fills, does not count as host memory, a domain of
-    /// its own.
+    /// `manual`, 64 transfers deep, up to 1 MiB each, fills, does not count as host memory, a
+    /// domain of its own.
     fn default() -> Self {
         let capabilities =
             Capabilities { max_transfer: 1 << 20, depth: 64, fill: true, host_memory: false };

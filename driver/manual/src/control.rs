@@ -15,8 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The test's handle on a [`ManualEngine`](crate::ManualEngine). Clones drive the same engine.
 ///
-/// Transfers are named by [`Ticket::serial`]; "outstanding" means submitted and not yet ended. The calls
-/// that name a serial panic when it is not outstanding.
+/// Transfers are named by [`Ticket::serial`]; "outstanding" means submitted and not yet ended. The
+/// calls that name a serial panic when it is not outstanding.
 #[derive(Clone)]
 pub struct Control {
     shared: Arc<Shared>,
@@ -97,8 +97,8 @@ impl Control {
         state.running.iter().copied().collect()
     }
 
-    /// Waits until the engine was polled `count` more times. A runtime whose poller is parked does not
-    /// poll.
+    /// Waits until the engine was polled `count` more times. A runtime whose poller is parked does
+    /// not poll.
     ///
     /// # Panics
     ///
@@ -164,9 +164,9 @@ impl Control {
         self.change(|state| state.fail(0, status))
     }
 
-    /// Stops the whole channel at one outstanding transfer, as a device that works in order does: those
-    /// submitted before it are carried out, it fails, everything behind it, enqueued or submitted, has not
-    /// run. There is no room until `recover` is ready.
+    /// Stops the whole channel at one outstanding transfer, as a device that works in order does:
+    /// those submitted before it are carried out, it fails, everything behind it, enqueued or
+    /// submitted, has not run. There is no room until `recover` is ready.
     ///
     /// # Panics
     ///

@@ -1,9 +1,9 @@
 //! An address space that remembers what is mapped.
 //!
-//! Addresses are the host's own. One lock covers the list of mappings and every access to the memory
-//! behind it: an `unmap` on one thread therefore comes wholly before or wholly after a transfer that
-//! completes on another, and a transfer that comes after finds its range gone and is recorded instead of
-//! carried out.
+//! Addresses are the host's own. One lock covers the list of mappings and every access to the
+//! memory behind it: an `unmap` on one thread therefore comes wholly before or wholly after a
+//! transfer that completes on another, and a transfer that comes after finds its range gone and is
+//! recorded instead of carried out.
 #![allow(unsafe_code, reason = "implements the DmaMap contract for identity addresses")]
 
 use std::{
@@ -19,7 +19,8 @@ use crate::{Violation, memory::Span};
 
 const EINVAL: i32 = 22;
 
-/// An address space that records its mappings and what breaks the rules. Any number of engines share it.
+/// An address space that records its mappings and what breaks the rules. Any number of engines
+/// share it.
 #[derive(Debug)]
 pub struct ManualDomain {
     granule: usize,
@@ -56,8 +57,8 @@ impl ManualDomain {
         Self::with_granule(1)
     }
 
-    /// An empty domain with this granule, in bytes. A `map` of anything else than whole granules is refused
-    /// with the error of `EINVAL`, as a kernel would.
+    /// An empty domain with this granule, in bytes. A `map` of anything else than whole granules is
+    /// refused with the error of `EINVAL`, as a kernel would.
     ///
     /// # Panics
     ///
@@ -91,8 +92,8 @@ impl ManualDomain {
         self.book().refuse_map = Some((after, error));
     }
 
-    /// Lets `after` more calls of `unmap` pass and refuses the one that follows, once, with `error`; the
-    /// mapping then stays.
+    /// Lets `after` more calls of `unmap` pass and refuses the one that follows, once, with
+    /// `error`; the mapping then stays.
     pub fn refuse_unmap(&self, after: u64, error: MapError) {
         self.book().refuse_unmap = Some((after, error));
     }
@@ -209,9 +210,10 @@ fn refusal(plan: &mut Option<(u64, MapError)>) -> Option<MapError> {
     }
 }
 
-// SAFETY: (1) addresses are the host's own, so `map` gives exactly the memory asked for; (2) engines of
-// this domain reach memory only through `carry_out`, which needs a live mapping with the right; (3) `unmap`
-// removes the mapping under the lock that `carry_out` holds while it touches memory.
+// SAFETY: (1) addresses are the host's own, so `map` gives exactly the memory asked for; (2)
+// engines of this domain reach memory only through `carry_out`, which needs a live mapping with the
+// right; (3) `unmap` removes the mapping under the lock that `carry_out` holds while it touches
+// memory.
 unsafe impl DmaMap for ManualDomain {
     fn granule(&self) -> usize {
         self.granule
@@ -231,9 +233,9 @@ unsafe impl DmaMap for ManualDomain {
         if length == 0 || (address | length) & (self.granule - 1) != 0 {
             return Err(MapError::Os(EINVAL));
         }
-        // SAFETY: (1) the range stays mapped until `unmap` has returned Ok (this call's caller), which drops
-        // the span; (2) it is written only where `rights` say so; (3) others use atomic accesses, as the
-        // contract of `enqueue` lets them touch the memory at the same time.
+        // SAFETY: (1) the range stays mapped until `unmap` has returned Ok (this call's caller),
+        // which drops the span; (2) it is written only where `rights` say so; (3) others use atomic
+        // accesses, as the contract of `enqueue` lets them touch the memory at the same time.
         let span = unsafe { Span::new(memory, length) };
         let iova = address as u64;
         book.live.push(Mapping { iova, rights, span });

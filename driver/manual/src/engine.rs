@@ -39,11 +39,11 @@ impl ManualEngine {
     }
 }
 
-// SAFETY: (1) a ticket enters the queue of ends once, when it leaves the running ones, and `poll` drains
-// that queue; memory is touched only on the way out of the running ones; (2) `Done` enters the queue after
-// the bytes were written, and the lock around both orders them before the report; (3) `stop` empties the
-// queues from which memory is touched; (4) the domain checks every range against its mappings; (5) name,
-// capabilities and domain are set at construction.
+// SAFETY: (1) a ticket enters the queue of ends once, when it leaves the running ones, and `poll`
+// drains that queue; memory is touched only on the way out of the running ones; (2) `Done` enters
+// the queue after the bytes were written, and the lock around both orders them before the report;
+// (3) `stop` empties the queues from which memory is touched; (4) the domain checks every range
+// against its mappings; (5) name, capabilities and domain are set at construction.
 unsafe impl Engine for ManualEngine {
     fn name(&self) -> &str {
         &self.name

@@ -16,16 +16,16 @@ pub(crate) struct Span {
     length: usize,
 }
 
-// SAFETY: (1) the range may be used from any thread: whoever made the span swore that it stays mapped;
-// (2) every access is atomic.
+// SAFETY: (1) the range may be used from any thread: whoever made the span swore that it stays
+// mapped; (2) every access is atomic.
 unsafe impl Send for Span {}
 
 impl Span {
     /// # Safety
     ///
-    /// The caller swears that `length` bytes at `start` are mapped, readable, and writable if they are
-    /// ever written through this span, until the span is dropped; and that other accesses at the same time are
-    /// atomic bytes or ones that Rust's memory model has no word on.
+    /// The caller swears that `length` bytes at `start` are mapped, readable, and writable if they
+    /// are ever written through this span, until the span is dropped; and that other accesses at
+    /// the same time are atomic bytes or ones that Rust's memory model has no word on.
     pub(crate) unsafe fn new(start: NonNull<u8>, length: usize) -> Self {
         Self { start, length }
     }
@@ -45,8 +45,9 @@ impl Span {
     fn byte(&self, index: usize) -> &AtomicU8 {
         assert!(index < self.length, "byte {index} of a span of {}", self.length);
         let byte = self.start.as_ptr().wrapping_add(index);
-        // SAFETY: (1) the assertion keeps `byte` inside the span, which is mapped while `self` is borrowed
-        // (`new`'s caller); (2) a byte is always aligned; (3) other accesses are atomic (`new`'s caller).
+        // SAFETY: (1) the assertion keeps `byte` inside the span, which is mapped while `self` is
+        // borrowed (`new`'s caller); (2) a byte is always aligned; (3) other accesses are atomic
+        // (`new`'s caller).
         unsafe { AtomicU8::from_ptr(byte) }
     }
 }

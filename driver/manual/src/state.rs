@@ -1,12 +1,13 @@
 //! What the engine and its control share.
 //!
-//! A transfer is in one of three queues: *enqueued* (before the doorbell), *running* (after it), *ended*
-//! (decided, not yet polled). Only the test, or automatic mode, moves one from running to ended, and at
-//! that moment its bytes move. Taking back memory before then is a bug of the runtime and shows.
+//! A transfer is in one of three queues: *enqueued* (before the doorbell), *running* (after it),
+//! *ended* (decided, not yet polled). Only the test, or automatic mode, moves one from running to
+//! ended, and at that moment its bytes move. Taking back memory before then is a bug of the runtime
+//! and shows.
 //!
-//! The engine is *working* until the test fails the channel. It is then *failed*: everything outstanding
-//! has ended, there is no room, and `recover` leads back to working, or to *lost*. `halt` and drop lead to
-//! *stopped*: what had not ended is abandoned and never touched again.
+//! The engine is *working* until the test fails the channel. It is then *failed*: everything
+//! outstanding has ended, there is no room, and `recover` leads back to working, or to *lost*.
+//! `halt` and drop lead to *stopped*: what had not ended is abandoned and never touched again.
 
 use std::{collections::VecDeque, sync::Arc, task::Poll};
 
@@ -208,8 +209,8 @@ impl State {
         Some(ticket)
     }
 
-    /// Stops the channel at the running transfer at `place`: those before it are carried out, it fails,
-    /// those behind it have not run.
+    /// Stops the channel at the running transfer at `place`: those before it are carried out, it
+    /// fails, those behind it have not run.
     pub(crate) fn fail_channel(&mut self, place: usize, status: Status) -> Option<Ticket> {
         self.running.get(place)?;
         for _ in 0..place {

@@ -40,7 +40,8 @@ impl Buffer {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        // SAFETY: the buffer is never freed, and the tests read it on the thread that completes transfers.
+        // SAFETY: the buffer is never freed, and the tests read it on the thread that completes
+        // transfers.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }.to_vec()
     }
 }
@@ -51,12 +52,14 @@ fn map(domain: &ManualDomain, buffer: &Buffer, rights: Rights) -> Result<Iova, M
 }
 
 fn unmap(domain: &ManualDomain, buffer: &Buffer) -> Result<(), MapError> {
-    // SAFETY: buffers are never freed; calls that break the rule on purpose test that the domain records it.
+    // SAFETY: buffers are never freed; calls that break the rule on purpose test that the domain
+    // records it.
     unsafe { domain.unmap(buffer.iova(), buffer.length) }
 }
 
 fn enqueue(engine: &mut ManualEngine, token: u64, transfer: &Transfer) -> Result<(), EnqueueError> {
-    // SAFETY: buffers are never freed; transfers that break the rule on purpose are never carried out.
+    // SAFETY: buffers are never freed; transfers that break the rule on purpose are never carried
+    // out.
     unsafe { engine.enqueue(Token::new(token), transfer) }
 }
 

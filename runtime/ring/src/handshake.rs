@@ -18,7 +18,8 @@
 //! a store buffer while the load behind it runs. The waiting itself (4) compares the word with 1 in
 //! the kernel, so a swap between 3 and 4 is not missed either.
 //!
-//! The swap elects one waker among the producers. A wake may find a poller that has changed its mind
+//! The swap elects one waker among the producers: every write of the flag is a read-modify-write, so
+//! each writer knows which value it replaced. A wake may find a poller that has changed its mind
 //! ([`cancel_park`]): it is harmless, since whoever is woken looks again.
 //!
 //! # need_notify: the poller reaps for those who sleep
@@ -42,8 +43,8 @@
 //!
 //! Nobody's request is lost by this. A client claims its position before it requests. Either its
 //! request comes after the swap, and stays; or before it, and then the swap, which acquires, makes the
-//! claim visible to the look that follows. All writes of the flag but the initial one are
-//! read-modify-writes, so that a request is acquired even if others have written the flag after it.
+//! claim visible to the look that follows. Every write of this flag, too, is a read-modify-write, so
+//! that a request is acquired even if others have written the flag after it.
 //!
 //! The look has to be at the *claimed* positions ([`Consumer::is_drained`]), not at the entry that is
 //! to be popped next: a client's entry may stand published behind a position that another client has
@@ -60,13 +61,13 @@ use crate::{
 /// The caller then looks at the submission ring again and, if there is an entry, calls
 /// [`cancel_park`]; else it waits while [`Header::need_wakeup_word`] is 1, and calls it afterwards.
 pub fn prepare_park(header: &Header) {
-    header.need_wakeup_word().store(1, Ordering::Relaxed);
+    header.need_wakeup_word().swap(1, Ordering::Relaxed);
     fence(Ordering::SeqCst);
 }
 
 /// Poller, once it is awake: says that it needs no waking.
 pub fn cancel_park(header: &Header) {
-    header.need_wakeup_word().store(0, Ordering::Relaxed);
+    header.need_wakeup_word().swap(0, Ordering::Relaxed);
 }
 
 /// Producer, after a push: whether it is the one who has to wake the poller.

@@ -67,8 +67,8 @@ impl Rings {
     pub unsafe fn attach(base: NonNull<u8>, length: usize) -> Result<Self, LayoutError> {
         check_range(base, length, size_of::<Header>())?;
         // SAFETY: (1) the range was just found long enough and aligned for a header; (2) the caller
-        // swears that it is live and initialised; (3) a header is made of atomics, for which any bytes
-        // and any concurrent writes are legal.
+        // swears that it is live and initialised; (3) a header is atomics without padding, for
+        // which any bytes and any concurrent writes are legal.
         let header = unsafe { base.cast::<Header>().as_ref() };
         let layout = header.identify()?;
         check_range(base, length, layout.size())?;

@@ -3,13 +3,11 @@
 
 mod common;
 
-use std::sync::atomic::Ordering;
-
 use common::{Memory, end, entry};
 use dmaring_ring::{Layout, LayoutError, completion, handshake, submission};
 use proptest::prelude::*;
 
-/// The first word of the identification, and of each shared word; in units of 8 bytes.
+/// The shared words of the header, in units of 8 bytes.
 const SHARED: [usize; 5] = [128 / 8, 256 / 8, 384 / 8, 512 / 8, 640 / 8];
 
 fn config() -> ProptestConfig {
@@ -50,9 +48,9 @@ proptest! {
                 // One time in three a shared word of the header, else any word behind it.
                 let word = match place % 3 {
                     0 => SHARED[place / 3 % SHARED.len()],
-                    _ => SHARED[0] + place / 3 % (memory.words().len() - SHARED[0]),
+                    _ => SHARED[0] + place / 3 % (memory.words() - SHARED[0]),
                 };
-                memory.words()[word].store(value, Ordering::Relaxed);
+                memory.store(word, value);
             }
             for batch in [1, 2, submissions.len(), submissions.len() + 1] {
                 let entries: Vec<_> = (0..).map(entry).take(batch).collect();
@@ -101,7 +99,7 @@ proptest! {
         producer.publish(header);
 
         // Only a head between the last one and the tail can be the consumer's own doing.
-        memory.words()[512 / 8].store(head, Ordering::Relaxed);
+        memory.store(512 / 8, head);
         let freed = if (2..=6).contains(&head) { head - 2 } else { 0 };
         prop_assert_eq!(producer.room(header, slots) as u64, freed);
     }
@@ -112,7 +110,7 @@ proptest! {
     ) {
         let memory = Memory::create(64);
         for (word, value) in words {
-            memory.words()[word].store(value, Ordering::Relaxed);
+            memory.store(word, value);
         }
         if let Ok(rings) = memory.attach(0, 8192) {
             prop_assert_eq!(rings.layout(), Layout::new(64).unwrap());
@@ -123,7 +121,7 @@ proptest! {
 #[test]
 fn the_memory_of_fresh_rings_has_its_golden_words() {
     let memory = Memory::create(64);
-    let word = |index: usize| memory.words()[index].load(Ordering::Relaxed);
+    let word = |index: usize| memory.load(index);
     assert_eq!(word(0), 0x0067_6e69_7261_6d64); // "dmaring\0"
     assert_eq!(word(1), 0x0000_0400_0000_0001); // version 1, header of 1024 bytes
     assert_eq!(word(2), 0x0000_0080_0000_0040); // 64 and 128 entries
@@ -139,7 +137,7 @@ fn the_memory_of_fresh_rings_has_its_golden_words() {
 fn the_shared_words_are_where_the_abi_says() {
     let memory = Memory::create(2);
     let rings = memory.rings();
-    let word = |offset: usize| memory.words()[offset / 8].load(Ordering::Relaxed);
+    let word = |offset: usize| memory.load(offset / 8);
     submission::push(rings.header(), rings.submission_slots(), &[entry(9), entry(8)]).unwrap();
     assert_eq!(word(128), 2);
     assert_eq!((word(1024 + 8), word(1024 + 48), word(1024 + 56)), (0xffff_fff6_0000_0009, 27, 1));

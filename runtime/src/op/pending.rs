@@ -67,21 +67,9 @@ impl Pending {
 
     /// The outcome, or a promise that `context`'s waker will be called.
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Result<u64, Error>> {
-        let client = &self.shared.client;
-        let Some(slot) = client.inflight.slot(self.key) else {
-            return Poll::Ready(Err(Error::engine_lost()));
-        };
-        let outcome = slot.outcome().or_else(|| {
-            // SAFETY: `self` is the one future of this life, borrowed here, and detaches only when dropped.
-            unsafe { slot.register(context.waker()) };
-            client.reap();
-            slot.outcome()
-        });
-        let outcome = outcome.or_else(|| {
-            client.request_notify();
-            slot.outcome()
-        });
-        outcome.map_or(Poll::Pending, |ticket| Poll::Ready(decode(self.place, ticket)))
+        // SAFETY: `self` is the one future of this life, and gives it up only when dropped.
+        let ticket = unsafe { self.shared.client.poll(self.key, context.waker()) };
+        ticket.map_or(Poll::Pending, |ticket| Poll::Ready(decode(self.place, ticket)))
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn open(shared: &Arc<Shared>, path: &Path, rights: Rights) -> Result<
         Backing::Mapped(map(&file, path, length, writable)?)
     } else {
         shared.start_staging()?;
-        Backing::Staged(Arc::new(StagedFile::new(path, file, length, writable)?))
+        Backing::Staged(Arc::new(StagedFile::new(path, file, writable)))
     };
     Region::establish(shared, Draft { backing, length, rights, identity, numa_node: None })
 }

@@ -6,7 +6,7 @@ mod copying;
 mod dax;
 mod file;
 mod identity;
-mod mapping;
+pub(crate) mod mapping;
 mod register;
 pub(crate) mod table;
 
@@ -101,6 +101,9 @@ impl Region {
                 "the region table is full: drop regions that are no longer used",
             ));
         };
+        if let Backing::Staged(file) = &backing {
+            shared.staging.enter(key, file.clone());
+        }
         let body = ManuallyDrop::new(Body { mappings, backing });
         let inner = RegionInner { shared: shared.clone(), key, facts, identity, numa_node, body };
         Ok(Self(Arc::new(inner)))
@@ -194,6 +197,9 @@ impl Drop for RegionInner {
             return;
         }
         let body = take_body(&mut self.body);
+        if self.facts.staged {
+            self.shared.staging.leave(self.key);
+        }
         self.shared.regions.retire(self.key);
         self.shared.housekeeper.run(Box::new(move || body.give_back()));
     }

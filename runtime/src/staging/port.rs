@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use crossbeam_queue::ArrayQueue;
@@ -45,6 +46,7 @@ pub(crate) struct StagingPort {
     requests: ArrayQueue<StagedRequest>,
     /// Written when there is a request or a completion, or when the thread is to stop.
     bell: EventFd,
+    stopping: AtomicBool,
 }
 
 /// How a staged operation failed: code, kind, bits and the offset from the operation's first byte.
@@ -58,6 +60,7 @@ impl StagingPort {
             pair: RingMemory::create(layout)?,
             requests: ArrayQueue::new(operations.max(1)),
             bell: EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            stopping: AtomicBool::new(false),
         })
     }
 
@@ -77,14 +80,35 @@ impl StagingPort {
         self.requests.pop()
     }
 
+    /// Whether an operation waits to be received.
+    pub(crate) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
     /// Makes the staging thread look.
     pub(crate) fn wake(&self) {
         // It fails only when the counter is full, and then the thread has been woken.
         let _ = self.bell.write(1);
     }
 
+    /// Tells the staging thread to end: no engine will answer it any more.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
     pub(crate) fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
+    }
+
+    /// Stops the bell ringing: the staging thread is about to look.
+    pub(crate) fn quiet(&self) {
+        // It fails only when the bell does not ring.
+        let _ = self.bell.read();
     }
 }
 

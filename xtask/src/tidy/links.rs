@@ -96,8 +96,8 @@ mod tests {
         );
         assert_eq!(findings("README.md", "[b](b.md)"), ["README.md:1: a link to nothing: b.md"]);
         assert_eq!(
-            findings("README.md", "[b](../b.md)"),
-            ["README.md:1: a link to nothing: ../b.md"]
+            findings("README.md", "[b](../LICENSE.md)"),
+            ["README.md:1: a link to nothing: ../LICENSE.md"]
         );
         let out = findings("docs/a.md", "[code](../src/lib.rs)");
         assert_eq!(out, ["docs/a.md:1: a link out of the book: ../src/lib.rs"]);

@@ -1,9 +1,10 @@
 //! Copies of any length: line by line, with ordinary or with non-temporal stores.
 //!
-//! A *line* is 64 bytes, a cache line. Plain copies go line by line from the first byte, wherever it is, and end
-//! with a line that ends at the last byte. Streaming copies first bring the destination to a line
-//! boundary, so that each non-temporal store fills its line whole; they go through four pages side by side
-//! for as long as there are four, which keeps more reads under way on cold memory, then line by line.
+//! A *line* is 64 bytes, a cache line. Plain copies go line by line from the first byte, wherever
+//! it is, and end with a line that ends at the last byte. Streaming copies first bring the
+//! destination to a line boundary, so that each non-temporal store fills its line whole; they go
+//! through four pages side by side for as long as there are four, which keeps more reads under way
+//! on cold memory, then line by line.
 #![allow(unsafe_code, reason = "assembly loops on shared memory")]
 
 use std::arch::asm;
@@ -79,10 +80,13 @@ macro_rules! line_sse2 {
     };
 }
 
-/// The routines for one register width: the line, the ordinary and the non-temporal store, what ends a
-/// loop, and the registers the line uses.
+/// The routines for one register width: the line, the ordinary and the non-temporal store, what
+/// ends a loop, and the registers the line uses.
 macro_rules! routines {
-    ($name:ident, $feature:literal, $line:ident, $store:literal, $stream:literal, $end:literal, $($used:tt),+) => {
+    (
+        $name:ident, $feature:literal, $line:ident, $store:literal, $stream:literal, $end:literal,
+        $($used:tt),+
+    ) => {
         pub(super) mod $name {
             use super::*;
 
@@ -90,15 +94,20 @@ macro_rules! routines {
             ///
             /// # Safety
             ///
-            /// As [`Copy`](crate::routines::Copy) says.
+            /// As [`CopyRoutine`](crate::routines::CopyRoutine) says.
             #[target_feature(enable = $feature)]
-            pub(in crate::x86) unsafe fn plain(destination: *mut u8, source: *const u8, length: usize) {
+            pub(in crate::x86) unsafe fn plain(
+                destination: *mut u8,
+                source: *const u8,
+                length: usize,
+            ) {
                 if length <= LINE {
                     // SAFETY: (1) the ranges are the caller's; (2) the length was tested.
                     return unsafe { small::copy(destination, source, length) };
                 }
-                // SAFETY: (1) whole lines below `length` (caller), at least one; (2) the processor has the
-                // instructions (caller); (3) registers written are declared, the stack is not used.
+                // SAFETY: (1) whole lines below `length` (caller), at least one; (2) the processor
+                // has the instructions (caller); (3) registers written are declared, the stack is
+                // not used.
                 unsafe {
                     asm!(
                         "2:",
@@ -124,19 +133,23 @@ macro_rules! routines {
             ///
             /// # Safety
             ///
-            /// As [`Copy`](crate::routines::Copy) says.
+            /// As [`CopyRoutine`](crate::routines::CopyRoutine) says.
             #[target_feature(enable = $feature)]
-            pub(in crate::x86) unsafe fn streaming(destination: *mut u8, source: *const u8, length: usize) {
+            pub(in crate::x86) unsafe fn streaming(
+                destination: *mut u8,
+                source: *const u8,
+                length: usize,
+            ) {
                 let head = length.min(destination.addr().wrapping_neg() % LINE);
                 // SAFETY: the head is part of the ranges (caller), and below 64 bytes.
                 unsafe { small::copy(destination, source, head) };
                 let mut done = head;
                 while length - done >= BLOCK {
                     let (to, from) = (destination.wrapping_add(done), source.wrapping_add(done));
-                    // SAFETY: (1) four whole pages lie within the ranges (loop condition, caller); (2) the
-                    // destination is at a line boundary, which the stores need: `head` leads to one and
-                    // BLOCK is a multiple; (3) the processor has the instructions (caller); (4) registers written are
-                    // declared, the stack is not used.
+                    // SAFETY: (1) four whole pages lie within the ranges (loop condition, caller);
+                    // (2) the destination is at a line boundary, which the stores need: `head`
+                    // leads to one and BLOCK is a multiple; (3) the processor has the instructions
+                    // (caller); (4) registers written are declared, the stack is not used.
                     unsafe {
                         asm!(
                             "2:",
@@ -160,7 +173,8 @@ macro_rules! routines {
                 let lines = (length - done) / LINE;
                 if lines > 0 {
                     let (to, from) = (destination.wrapping_add(done), source.wrapping_add(done));
-                    // SAFETY: (1) so many lines lie within the ranges (caller), at least one; (2) to (4) as above.
+                    // SAFETY: (1) so many lines lie within the ranges (caller), at least one; (2)
+                    // to (4) as above.
                     unsafe {
                         asm!(
                             "2:",

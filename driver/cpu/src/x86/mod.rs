@@ -1,10 +1,10 @@
 //! The routines of x86-64: SSE2, which every such processor has, AVX2 and AVX-512.
 //!
-//! Every one is assembly, because the memory may be accessed by others at the same time, of which Rust's
-//! memory model has no word: the compiler takes an assembly block as one access of unknown kind, and the
-//! instructions are what the processor's manual says. Bytes may be read or written twice within one
-//! transfer (moves overlap), never outside its ranges; nothing is prefetched, which measured slower at every
-//! length.
+//! Every one is assembly, because the memory may be accessed by others at the same time, of which
+//! Rust's memory model has no word: the compiler takes an assembly block as one access of unknown
+//! kind, and the instructions are what the processor's manual says. Bytes may be read or written
+//! twice within one transfer (moves overlap), never outside its ranges. Nothing is prefetched: ahead
+//! of streaming stores that gained nothing at any length measured.
 
 mod copy;
 mod fence;

@@ -1,7 +1,7 @@
 //! Copies and fills of up to 64 bytes: a few moves that overlap in the middle.
 //!
-//! A length between n and 2n is covered by one move of n bytes at the front and one that ends at the last
-//! byte. Every load comes before the first store.
+//! A length between n and 2n is covered by one move of n bytes at the front and one that ends at
+//! the last byte. Every load comes before the first store.
 #![allow(unsafe_code, reason = "assembly moves on shared memory")]
 
 use std::arch::asm;
@@ -10,14 +10,15 @@ use std::arch::asm;
 ///
 /// # Safety
 ///
-/// As [`Copy`](crate::routines::Copy) says, and `length` is at most 64.
+/// As [`CopyRoutine`](crate::routines::CopyRoutine) says, and `length` is at most 64.
 #[inline]
 pub(super) unsafe fn copy(destination: *mut u8, source: *const u8, length: usize) {
     /// Two moves through general registers of the given width.
     macro_rules! pair {
         ($width:literal, $size:literal, $class:ident, $modifier:literal) => {
-            // SAFETY: (1) the length is at least one move and at most two, so that both lie within the
-            // ranges (caller); (2) registers written are declared, flags and stack are not used.
+            // SAFETY: (1) the length is at least one move and at most two, so that both lie within
+            // the ranges (caller); (2) registers written are declared, flags and stack are not
+            // used.
             unsafe {
                 asm!(
                     concat!("mov {a", $modifier, "}, ", $width, " ptr [{s}]"),
@@ -37,8 +38,8 @@ pub(super) unsafe fn copy(destination: *mut u8, source: *const u8, length: usize
         2..=3 => pair!("word", 2, reg, ":x"),
         4..=7 => pair!("dword", 4, reg, ":e"),
         8..=16 => pair!("qword", 8, reg, ":r"),
-        // SAFETY: (1) 17 to 32 bytes hold 16 at either end (caller); (2) SSE2 is part of x86-64; (3)
-        // registers written are declared, flags and stack are not used.
+        // SAFETY: (1) 17 to 32 bytes hold 16 at either end (caller); (2) SSE2 is part of x86-64;
+        // (3) registers written are declared, flags and stack are not used.
         17..=32 => unsafe {
             asm!(
                 "movdqu xmm0, [{s}]",
@@ -73,17 +74,17 @@ pub(super) unsafe fn copy(destination: *mut u8, source: *const u8, length: usize
 ///
 /// # Safety
 ///
-/// As [`Fill`](crate::routines::Fill) says, and `length` is at most 64.
+/// As [`FillRoutine`](crate::routines::FillRoutine) says, and `length` is at most 64.
 #[inline]
 pub(super) unsafe fn fill(destination: *mut u8, pattern: u64, length: usize) {
-    /// Two stores from general registers of the given width. The second begins `length` - size bytes on,
-    /// so its pattern is turned by as many.
+    /// Two stores from general registers of the given width. The second begins `length` - size
+    /// bytes on, so its pattern is turned by as many.
     macro_rules! pair {
         ($width:literal, $size:literal, $class:ident, $modifier:literal, $type:ty) => {{
             let front = pattern as $type;
             let back = turned(pattern, length - $size) as $type;
-            // SAFETY: (1) the length is at least one store and at most two, so that both lie within the
-            // range (caller); (2) no register is written, flags and stack are not used.
+            // SAFETY: (1) the length is at least one store and at most two, so that both lie within
+            // the range (caller); (2) no register is written, flags and stack are not used.
             unsafe {
                 asm!(
                     concat!("mov ", $width, " ptr [{d}], {a", $modifier, "}"),
@@ -101,8 +102,8 @@ pub(super) unsafe fn fill(destination: *mut u8, pattern: u64, length: usize) {
         2..=3 => pair!("word", 2, reg, ":x", u16),
         4..=7 => pair!("dword", 4, reg, ":e", u32),
         8..=16 => pair!("qword", 8, reg, ":r", u64),
-        // SAFETY: (1) 17 to 32 bytes hold 16 at either end (caller); (2) SSE2 is part of x86-64; (3)
-        // registers written are declared, flags and stack are not used.
+        // SAFETY: (1) 17 to 32 bytes hold 16 at either end (caller); (2) SSE2 is part of x86-64;
+        // (3) registers written are declared, flags and stack are not used.
         17..=32 => unsafe {
             asm!(
                 "movq xmm0, {a}",

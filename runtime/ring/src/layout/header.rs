@@ -4,6 +4,9 @@
 //! sees the rest. Each shared word has a pair of cache lines to itself, since processors fetch lines
 //! in pairs, and one writer's traffic would slow another's.
 //!
+//! No byte is padding: what is unused is atomics, too, so that a peer may write anywhere while a
+//! `&Header` lives.
+//!
 //! The words are reached by named transitions only; which of them is legal when is told where it is
 //! used, in [`submission`](crate::submission), [`completion`](crate::completion) and
 //! [`handshake`](crate::handshake).
@@ -18,17 +21,25 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 #[repr(C, align(128))]
 pub struct Header {
     identification: Identification,
-    submission_tail: LinePair<AtomicU64>,
-    need_wakeup: LinePair<AtomicU32>,
-    completion_tail: LinePair<AtomicU64>,
-    completion_head: LinePair<AtomicU64>,
-    need_notify: LinePair<AtomicU32>,
+    submission_tail: Position,
+    need_wakeup: Flag,
+    completion_tail: Position,
+    completion_head: Position,
+    need_notify: Flag,
 }
 
-/// A word that shares its cache lines with nothing.
+/// A ring position that shares its cache lines with nothing.
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
-struct LinePair<T>(T);
+struct Position(AtomicU64, [Unused; 15]);
+
+/// A flag that shares its cache lines with nothing: 0 or 1, where anything but 0 counts as 1.
+#[derive(Debug, Default)]
+#[repr(C, align(128))]
+struct Flag(AtomicU32, UnusedHalf, [Unused; 15]);
+
+type Unused = core::sync::atomic::AtomicU64;
+type UnusedHalf = core::sync::atomic::AtomicU32;
 
 /// What the memory is. Atomics, though written once: a peer that writes again must not make a read
 /// undefined.
@@ -45,6 +56,7 @@ struct Identification {
     submission_offset: AtomicU64,
     completion_offset: AtomicU64,
     size: AtomicU64,
+    unused: [Unused; 9],
 }
 
 impl Header {
@@ -53,11 +65,11 @@ impl Header {
     pub fn new(layout: Layout) -> Self {
         let header = Self {
             identification: Identification::default(),
-            submission_tail: LinePair::default(),
-            need_wakeup: LinePair::default(),
-            completion_tail: LinePair::default(),
-            completion_head: LinePair::default(),
-            need_notify: LinePair::default(),
+            submission_tail: Position::default(),
+            need_wakeup: Flag::default(),
+            completion_tail: Position::default(),
+            completion_head: Position::default(),
+            need_notify: Flag::default(),
         };
         header.identification.write(layout);
         header
@@ -169,6 +181,15 @@ impl Identification {
         Ok(layout)
     }
 }
+
+#[cfg(not(loom))]
+const _: () = {
+    // The fields' sizes add up: alignment has added nothing.
+    assert!(size_of::<Identification>() == 8 + 6 * 4 + 3 * 8 + 9 * 8);
+    assert!(size_of::<Position>() == 8 + 15 * 8);
+    assert!(size_of::<Flag>() == 4 + 4 + 15 * 8);
+    assert!(size_of::<Header>() == 6 * 128);
+};
 
 #[cfg(not(loom))]
 fn agree(word: &'static str, found: u64, expected: u64) -> Result<(), LayoutError> {

@@ -1,0 +1,148 @@
+//! What the command line may say.
+
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser, ValueParser},
+};
+
+use crate::{engine_spec::EngineSpec, location::Location, size};
+
+/// The most operations in flight: as many as the largest ring has entries.
+const MAX_DEPTH: i64 = 32_768;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "dmaring",
+    version,
+    about = "Awaitable copies by DMA engines, from the shell",
+    after_help = "Exit codes: 0 done; 1 failed while copying; 2 refused before anything was changed.\n\
+                  `dmaring copy --help` has examples.",
+    disable_help_subcommand = true
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Copy between memory, files and device-dax nodes, verify, and compare with memcpy
+    #[command(long_about = LONG_ABOUT, after_long_help = EXAMPLES)]
+    Copy(CopyArguments),
+}
+
+const LONG_ABOUT: &str = "\
+Copy between memory, files and device-dax nodes, verify, and compare with memcpy.
+
+Without SRC and DST it copies between two allocated regions, the source filled with a fixed pattern.
+
+A DST file that does not exist is created with the length needed. One that does exist keeps its length
+unless --extend is given, and is never truncated. If the copy is refused, every file is as it was.
+
+What is measured: the engine's time is from the first block submitted to the last one completed. memcpy's is
+that of copying as many bytes, block by block on one thread, between two buffers of ordinary memory (of at
+most 256 MiB each, used again and again), in the same run. Memory is written to right before either is
+measured, so that neither pays for page faults. For files and devices the engine's time includes reading
+and writing them, and does not wait until a disk has the data; memcpy is from memory to memory all the same.";
+
+const EXAMPLES: &str = "\
+Examples:
+  dmaring copy
+      32 MiB from memory to memory
+  dmaring copy a.img b.img
+      a file; b.img is created if there is none
+  dmaring copy a.img b.img --src-offset 1MiB --dst-offset 4MiB --size 64KiB
+      a range of a file into a range of another, which has room for it
+  dmaring copy mem /dev/shm/pattern.img --size 1GiB --core 3 --depth 64
+      a pattern into a file on tmpfs, the poller bound to core 3
+  dmaring copy /dev/dax0.0 /dev/dax1.0 --size 256MiB --json
+      from persistent memory to persistent memory, every figure as JSON
+
+Exit codes: 0 done; 1 failed while copying, or the copy is not equal; 2 refused before anything was changed.";
+
+#[derive(Args, Debug)]
+pub(crate) struct CopyArguments {
+    /// Where to copy from: /dev/daxX.Y, a path, or mem (./mem for a file of that name)
+    #[arg(value_name = "SRC", value_parser = location())]
+    pub(crate) source: Option<Location>,
+
+    /// Where to copy to, named the same way
+    #[arg(value_name = "DST", value_parser = location())]
+    pub(crate) destination: Option<Location>,
+
+    /// Where in SRC to begin: bytes, or a number with KiB, MiB or GiB
+    #[arg(long, value_name = "N", default_value = "0", value_parser = size::parse)]
+    pub(crate) src_offset: u64,
+
+    /// Where in DST to begin
+    #[arg(long, value_name = "N", default_value = "0", value_parser = size::parse)]
+    pub(crate) dst_offset: u64,
+
+    /// How much to copy [default: what SRC has from --src-offset on; 32MiB from memory]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse_length)]
+    pub(crate) size: Option<u64>,
+
+    /// The engine that copies: auto or cpu; auto says which it took and why [default: auto]
+    #[arg(long = "engine", value_name = "ENGINE")]
+    pub(crate) engines: Vec<EngineSpec>,
+
+    /// The core that the poller is bound to [default: none, it floats]
+    #[arg(long, value_name = "N")]
+    pub(crate) core: Option<usize>,
+
+    /// How many blocks are in flight at a time, up to 32768
+    #[arg(long, value_name = "N", default_value = "32", value_parser = depth())]
+    pub(crate) depth: u32,
+
+    /// How much is copied by one operation
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size::parse_length)]
+    pub(crate) block: u64,
+
+    /// Let a DST file that is too short grow to the length needed
+    #[arg(long)]
+    pub(crate) extend: bool,
+
+    /// Do not read both back and compare them
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+
+    /// Print one JSON object with every figure
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn location() -> ValueParser {
+    OsStringValueParser::new().try_map(Location::parse).into()
+}
+
+fn depth() -> ValueParser {
+    clap::value_parser!(u32).range(1..=MAX_DEPTH).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Arguments, Command, MAX_DEPTH};
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_are_those_that_help_names() {
+        let arguments = Arguments::try_parse_from(["dmaring", "copy"]).unwrap();
+        let Command::Copy(copy) = arguments.command;
+        assert_eq!((copy.src_offset, copy.dst_offset, copy.size), (0, 0, None));
+        assert_eq!((copy.depth, copy.block, copy.core), (32, 1 << 20, None));
+        assert!(copy.engines.is_empty() && !copy.extend && !copy.no_verify && !copy.json);
+    }
+
+    #[test]
+    fn the_deepest_queue_is_one_a_ring_can_have() {
+        let deepest = u32::try_from(MAX_DEPTH).unwrap();
+        let builder = dmaring::Runtime::builder().engine(dmaring_cpu::CpuEngine::new());
+        builder.ring_entries(deepest).build().unwrap();
+    }
+}

@@ -1,0 +1,8 @@
+//! The command as its users meet it: the real binary, its exit codes, its output and the files it leaves.
+
+mod copies;
+mod failures;
+mod privileges;
+mod refusals;
+mod scratch;
+mod usage;

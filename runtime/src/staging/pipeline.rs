@@ -1,0 +1,407 @@
+//! The staging thread's work: operations, cut into pieces, of which as many are under way as there are blocks.
+//!
+//! A piece has its blocks before it begins, so it can always end. Operations begin pieces in turn: a small one
+//! behind a huge one waits for a block, not for the huge one's end. When a piece fails, its operation begins
+//! no more; those under way end, since an earlier one may yet fail at a lower offset; then the end is told.
+//!
+//! What goes to the poller stands in `outbox` until its ring has room. It has, within a turn of the poller's: there are
+//! fewer pieces than entries, and the poller never sleeps while a staged operation is under way.
+
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+
+use dmaring_ring::{
+    CompletionCode, CompletionEntry, Key, Opcode, SubmissionEntry, completion, handshake,
+    submission,
+};
+use slab::Slab;
+
+use super::{
+    blocks::Blocks,
+    file::StagedFile,
+    job::{Input, Job, Output},
+    kernel::{Transfer, Uring, WATCH},
+    port::{ENTRIES, StagedFailure, StagingPort, done},
+    step::{Phase, Span, Step},
+    steps::Steps,
+};
+use crate::{client::RingPair, shared::Shared};
+
+/// Which file an I/O failure names.
+const SOURCE: u8 = 0;
+const DESTINATION: u8 = 1;
+
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pub(super) shared: Arc<Shared>,
+    pub(super) port: Arc<StagingPort>,
+    uring: Uring,
+    blocks: Blocks,
+    jobs: Slab<Job>,
+    /// Operations with pieces to begin, in turn.
+    order: VecDeque<usize>,
+    steps: Steps,
+    completions: completion::Consumer,
+    outbox: VecDeque<SubmissionEntry>,
+    /// The bell is watched.
+    watching: bool,
+}
+
+/// What became of a transfer.
+enum Next {
+    /// The phase goes on with another.
+    Again,
+    /// The phase is over.
+    Over,
+    Failed(StagedFailure),
+}
+
+impl Pipeline {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        port: Arc<StagingPort>,
+        (blocks, uring): (Blocks, Uring),
+    ) -> Self {
+        Self {
+            shared,
+            port,
+            uring,
+            blocks,
+            jobs: Slab::new(),
+            order: VecDeque::new(),
+            steps: Steps::new(ENTRIES),
+            completions: completion::Consumer::new(),
+            outbox: VecDeque::with_capacity(ENTRIES as usize),
+            watching: false,
+        }
+    }
+
+    /// Does what there is to do. `true`: there was something.
+    pub(super) fn turn(&mut self) -> io::Result<bool> {
+        let mut progress = self.take_requests();
+        progress |= self.take_copies()?;
+        progress |= self.take_transfers()?;
+        progress |= self.begin_steps()?;
+        progress |= self.flush();
+        self.uring.submit()?;
+        Ok(progress)
+    }
+
+    /// Sleeps until there is something to do.
+    ///
+    /// The same argument as in [`dmaring_ring::handshake`]: it asks to be notified and then looks once more, so either it sees
+    /// what was published, or the poller sees the request and rings. The flag is this thread's alone.
+    pub(super) fn sleep(&mut self) -> io::Result<()> {
+        if !self.outbox.is_empty() {
+            std::thread::yield_now();
+            return Ok(());
+        }
+        if !self.watching {
+            self.uring.watch(self.port.bell())?;
+            self.watching = true;
+        }
+        let header = self.port.pair().header();
+        handshake::request_notify(header);
+        let idle = !handshake::has_completions(header)
+            && !self.port.has_requests()
+            && !self.port.is_stopping();
+        let woken = if idle { self.uring.submit_and_wait() } else { Ok(()) };
+        handshake::clear_notify(header);
+        woken
+    }
+
+    /// Waits for every transfer to end, at most for `patience`. `false`: some have not.
+    pub(super) fn drain(&mut self, patience: Duration) -> bool {
+        self.uring.drain(patience)
+    }
+
+    /// Gives the staging buffers back. The engines have stopped, or memory must be leaked.
+    pub(super) fn give_back(self) {
+        let Self { shared, uring, blocks, .. } = self;
+        blocks.give_back(uring, &shared);
+    }
+
+    fn take_requests(&mut self) -> bool {
+        let mut progress = false;
+        while let Some(request) = self.port.receive() {
+            let staging = &self.shared.staging;
+            let job = Job::new(&request, self.blocks.size(), |key| staging.find(key));
+            let index = self.jobs.insert(job);
+            self.order.push_back(index);
+            progress = true;
+        }
+        progress
+    }
+
+    /// Takes what the engines have ended.
+    fn take_copies(&mut self) -> io::Result<bool> {
+        let port = self.port.clone();
+        let mut progress = false;
+        while let Some(entry) =
+            self.completions.pop(port.pair().header(), port.pair().completion_slots())
+        {
+            progress = true;
+            self.copy_ended(&entry)?;
+        }
+        self.completions.release(port.pair().header());
+        Ok(progress)
+    }
+
+    fn copy_ended(&mut self, entry: &CompletionEntry) -> io::Result<()> {
+        let key = entry.key;
+        let Some(step) = self.steps.get_mut(key).filter(|step| step.phase == Phase::Copy) else {
+            tracing::error!("a completion names no copy of the staging thread's");
+            return Ok(());
+        };
+        match entry.code() {
+            CompletionCode::DETAIL => step.detail = entry.offset(),
+            CompletionCode::DONE if step.output.is_some() => {
+                (step.phase, step.done) = (Phase::Write, 0);
+                self.go_on(key)?;
+            }
+            CompletionCode::DONE => self.end(key),
+            code => {
+                let offset = step.cut.offset + step.detail;
+                self.fail(key, (code, entry.kind(), entry.bits(), offset));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the kernel has ended.
+    fn take_transfers(&mut self) -> io::Result<bool> {
+        let mut progress = false;
+        while let Some((token, result)) = self.uring.next_completion() {
+            progress = true;
+            if token == WATCH {
+                self.watching = false;
+                self.port.quiet();
+            } else {
+                self.transfer_ended(Key::from_word(token), result)?;
+            }
+        }
+        Ok(progress)
+    }
+
+    fn transfer_ended(&mut self, key: Key, result: i32) -> io::Result<()> {
+        let Some(step) = self.steps.get_mut(key) else {
+            tracing::error!("a completion names no transfer of the staging thread's");
+            return Ok(());
+        };
+        let Some(job) = self.jobs.get(step.job) else { return Ok(()) };
+        match judge(step, job, result) {
+            Next::Again => self.go_on(key)?,
+            Next::Over if step.phase == Phase::Read => {
+                (step.phase, step.done) = (Phase::Copy, 0);
+                self.go_on(key)?;
+            }
+            Next::Over => self.end(key),
+            Next::Failed(failure) => self.fail(key, failure),
+        }
+        Ok(())
+    }
+
+    /// Begins pieces, one of each operation in turn, while there are blocks.
+    fn begin_steps(&mut self) -> io::Result<bool> {
+        let mut progress = false;
+        while let Some(&index) = self.order.front() {
+            let size = self.blocks.size();
+            let available = self.blocks.available();
+            let Some(job) = self.jobs.get_mut(index) else {
+                self.order.pop_front();
+                continue;
+            };
+            // Who waits for two blocks keeps its turn, so that others' single ones do not starve it.
+            if job.has_more() && job.blocks_needed() > available {
+                break;
+            }
+            self.order.pop_front();
+            let Some(cut) = job.begin(size) else { continue };
+            let reads = matches!(job.input, Input::File(..));
+            let writes = matches!(job.output, Output::File(..));
+            if job.has_more() {
+                self.order.push_back(index);
+            }
+            let step = Step {
+                job: index,
+                cut,
+                input: reads.then(|| self.blocks.take()).flatten(),
+                output: writes.then(|| self.blocks.take()).flatten(),
+                phase: if reads { Phase::Read } else { Phase::Copy },
+                done: 0,
+                direct: false,
+                detail: 0,
+            };
+            let key = self.steps.insert(step).ok_or_else(|| io::Error::other("more pieces than places"))?;
+            self.go_on(key)?;
+            progress = true;
+        }
+        Ok(progress)
+    }
+
+    /// Starts the next transfer or the copy of a piece, unless its operation has failed before it.
+    fn go_on(&mut self, key: Key) -> io::Result<()> {
+        let Some(step) = self.steps.get_mut(key) else { return Ok(()) };
+        let Some(job) = self.jobs.get(step.job) else { return Ok(()) };
+        if job.failed_before(step.cut.offset) {
+            self.end(key);
+            return Ok(());
+        }
+        let started = match (step.phase, &job.input, &job.output) {
+            (Phase::Read, Input::File(file, first), _) => {
+                let span = step.next_read(file, *first);
+                step.direct = span.direct;
+                let base = step.input.map_or(0, |block| self.blocks.offset(block));
+                self.uring.read(key.to_word(), &transfer(file, &span, base)).map(Ok)
+            }
+            (Phase::Write, _, Output::File(file, first)) => {
+                match check_length(step, file, *first) {
+                    Err(failure) => Ok(Err(failure)),
+                    Ok(()) => {
+                        let span = step.next_write(file, *first);
+                        step.direct = span.direct;
+                        let base = step.output.map_or(0, |block| self.blocks.offset(block));
+                        self.uring.write(key.to_word(), &transfer(file, &span, base)).map(Ok)
+                    }
+                }
+            }
+            _ => {
+                self.outbox.push_back(copy_entry(key, step, job, &self.blocks));
+                Ok(Ok(()))
+            }
+        };
+        if let Err(failure) = started? {
+            self.fail(key, failure);
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, key: Key, failure: StagedFailure) {
+        if let Some(step) = self.steps.get_mut(key)
+            && let Some(job) = self.jobs.get_mut(step.job)
+        {
+            job.fail(failure);
+        }
+        self.end(key);
+    }
+
+    /// Ends a piece, and with the last one its operation.
+    fn end(&mut self, key: Key) {
+        let Some(step) = self.steps.remove(key) else { return };
+        for block in [step.input, step.output].into_iter().flatten() {
+            self.blocks.put(block);
+        }
+        let Some(job) = self.jobs.get_mut(step.job) else { return };
+        job.end();
+        if let Some(outcome) = job.outcome() {
+            self.outbox.push_back(done(job.name, outcome));
+            if outcome.is_err() {
+                self.order.retain(|&index| index != step.job);
+            }
+            self.jobs.remove(step.job);
+        }
+    }
+
+    /// Pushes what goes to the poller, as far as there is room, and wakes it.
+    fn flush(&mut self) -> bool {
+        let pair = self.port.pair();
+        let mut pushed = false;
+        while let Some(&entry) = self.outbox.front() {
+            if submission::push(pair.header(), pair.submission_slots(), &[entry]).is_err() {
+                break;
+            }
+            self.outbox.pop_front();
+            pushed = true;
+        }
+        if pushed {
+            // The poller sleeps on the application's word only.
+            self.shared.nudge_poller();
+        }
+        pushed
+    }
+}
+
+/// What a transfer's result means for its piece.
+fn judge(step: &mut Step, job: &Job, result: i32) -> Next {
+    let (which, lead, needed) = match step.phase {
+        Phase::Read => (SOURCE, step.cut.input_lead, step.read_length()),
+        _ => (DESTINATION, 0, step.cut.length),
+    };
+    let fail = |step: &Step, errno: i32| {
+        let at = step.cut.offset + step.done.saturating_sub(lead).min(step.cut.length);
+        Next::Failed((CompletionCode::IO, which, errno.unsigned_abs(), at))
+    };
+    match result {
+        1.. => {
+            step.done += u64::from(result.unsigned_abs());
+            if step.done >= needed { Next::Over } else { Next::Again }
+        }
+        // A read finds the file's end; a write that writes nothing has no reason to give.
+        0 if step.phase == Phase::Read => fail(step, 0),
+        0 => fail(step, libc::EIO),
+        _ => match -result {
+            libc::EINTR | libc::EAGAIN => Next::Again,
+            libc::EINVAL if step.direct => {
+                let file = match (step.phase, &job.input, &job.output) {
+                    (Phase::Read, Input::File(file, _), _) | (_, _, Output::File(file, _)) => file,
+                    _ => return fail(step, libc::EINVAL),
+                };
+                file.refuse_direct();
+                Next::Again
+            }
+            errno => fail(step, errno),
+        },
+    }
+}
+
+/// Refuses to write beyond the end of a file that is shorter than it was when it was opened: that would extend it.
+fn check_length(step: &Step, file: &StagedFile, first: u64) -> Result<(), StagedFailure> {
+    let start = first + step.cut.offset;
+    let failure = |errno: i32, at: u64| {
+        Err((CompletionCode::IO, DESTINATION, errno.unsigned_abs(), step.cut.offset + at))
+    };
+    match file.length() {
+        Ok(length) if length >= start + step.cut.length => Ok(()),
+        Ok(length) => failure(0, length.saturating_sub(start)),
+        Err(error) => failure(error.raw_os_error().unwrap_or(libc::EIO), step.done),
+    }
+}
+
+fn transfer<'a>(file: &'a StagedFile, span: &Span, block: u64) -> Transfer<'a> {
+    Transfer {
+        file: file.descriptor(span.direct),
+        offset: span.offset,
+        at: block + span.at,
+        length: span.length,
+    }
+}
+
+/// The entry that has an engine carry out a piece between blocks and regions.
+fn copy_entry(key: Key, step: &Step, job: &Job, blocks: &Blocks) -> SubmissionEntry {
+    let cut = &step.cut;
+    let in_block = |block: Option<u32>, lead: u64| {
+        (blocks.key(), block.map_or(0, |block| blocks.offset(block)) + lead)
+    };
+    let (destination, destination_offset) = match job.output {
+        Output::File(..) => in_block(step.output, cut.output_lead),
+        Output::Memory(region, first) => (region, first + cut.offset),
+    };
+    let (opcode, (source, source_offset)) = match job.input {
+        Input::File(..) => (Opcode::COPY, in_block(step.input, cut.input_lead)),
+        Input::Memory(region, first) => (Opcode::COPY, (region, first + cut.offset)),
+        Input::Pattern(pattern) => {
+            // The pattern's phase at this piece's first byte.
+            let turned = pattern.rotate_right((cut.offset % 8) as u32 * 8);
+            (Opcode::FILL, (Key::default(), turned))
+        }
+    };
+    SubmissionEntry {
+        opcode,
+        key,
+        source,
+        source_offset,
+        destination,
+        destination_offset,
+        length: cut.length,
+        ..SubmissionEntry::default()
+    }
+}

@@ -1,0 +1,150 @@
+//! The main job on both engines: copy, copy within, fill, fence, batch, and the errors of bad input.
+#![cfg(not(loom))]
+
+use dmaring::{ErrorKind, Runtime};
+use dmaring_cpu::CpuEngine;
+use futures::executor::block_on;
+
+fn runtime() -> Runtime {
+    Runtime::builder().engine(CpuEngine::new()).ring_entries(64).build().unwrap()
+}
+
+fn bytes(region: &dmaring::Region, offset: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    region.read_at(offset, &mut bytes).unwrap();
+    bytes
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|n| (n * 31 + n / 251) as u8).collect()
+}
+
+#[test]
+fn a_copy_between_regions_arrives() {
+    let runtime = runtime();
+    let length = if cfg!(miri) { 5000 } else { 3_000_001 };
+    let src = runtime.allocate(length).unwrap();
+    let dst = runtime.allocate(length + 10).unwrap();
+    src.write_at(0, &pattern(length)).unwrap();
+    let copied = block_on(src.copy_to(0, &dst, 7, length as u64)).unwrap();
+    assert_eq!(copied, length as u64);
+    assert_eq!(bytes(&dst, 7, length), pattern(length));
+    assert_eq!(bytes(&dst, 0, 7), [0; 7]);
+    assert_eq!(bytes(&dst, 7 + length as u64, 3), [0; 3]);
+}
+
+#[test]
+fn copies_within_a_region_and_fills_arrive() {
+    let runtime = runtime();
+    let region = runtime.allocate(8192).unwrap();
+    region.write_at(0, &pattern(4096)).unwrap();
+    block_on(async {
+        assert_eq!(region.copy(1, 4097, 4000).await.unwrap(), 4000);
+        assert_eq!(region.fill(3, 11, 0x8877_6655_4433_2211).await.unwrap(), 11);
+    });
+    assert_eq!(bytes(&region, 4097, 4000), pattern(4096)[1..4001]);
+    assert_eq!(
+        bytes(&region, 3, 11),
+        [0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x11, 0x22, 0x33]
+    );
+    assert_eq!(bytes(&region, 0, 3), pattern(3));
+}
+
+#[test]
+fn a_fenced_chain_passes_a_value_from_place_to_place() {
+    let runtime = runtime();
+    let region = runtime.allocate(64 * 64).unwrap();
+    region.write_at(0, &pattern(64)).unwrap();
+    let mut batch = runtime.batch();
+    for step in 0..63 {
+        batch.push(region.copy(step * 64, (step + 1) * 64, 64).fence());
+    }
+    assert_eq!(block_on(batch.submit().all()).unwrap(), 63 * 64);
+    assert_eq!(bytes(&region, 63 * 64, 64), pattern(64));
+}
+
+#[test]
+fn a_batch_larger_than_the_ring_is_carried_out() {
+    let runtime = runtime();
+    let region = runtime.allocate(1 << 16).unwrap();
+    let mut batch = runtime.batch();
+    for n in 0..500 {
+        batch.push(region.fill(n * 16, 16, n));
+    }
+    assert_eq!(block_on(batch.submit().all()).unwrap(), 500 * 16);
+    for n in 0..500 {
+        assert_eq!(bytes(&region, n * 16, 8), n.to_le_bytes());
+    }
+    let stats = runtime.stats();
+    assert_eq!((stats.completed, stats.failed, stats.bytes), (500, 0, 8000));
+}
+
+#[test]
+fn registered_memory_of_each_kind_is_a_region() {
+    let runtime = runtime();
+    let boxed: Box<[u8]> = pattern(100).into();
+    let vector = runtime.register(vec![0u8; 100]).unwrap();
+    let boxed = runtime.register(boxed).unwrap();
+    assert_eq!(block_on(boxed.copy_to(0, &vector, 0, 100)).unwrap(), 100);
+    assert_eq!(bytes(&vector, 0, 100), pattern(100));
+}
+
+#[test]
+fn a_copy_of_nothing_is_done_at_once() {
+    let runtime = runtime();
+    let region = runtime.allocate(100).unwrap();
+    assert_eq!(block_on(region.copy(0, 0, 0)).unwrap(), 0);
+    assert_eq!(block_on(region.copy(100, 100, 0)).unwrap(), 0);
+    assert_eq!(runtime.stats().submitted, 0);
+}
+
+#[test]
+fn bad_ranges_are_refused_with_the_value_and_the_limit() {
+    let runtime = runtime();
+    let a = runtime.allocate(100).unwrap();
+    let b = runtime.allocate(50).unwrap();
+    let error = |copy: dmaring::Copy| block_on(copy).unwrap_err();
+    let cases = [
+        (error(a.copy_to(51, &b, 0, 50)), ErrorKind::OutOfBounds, "source range of 50 bytes at offset 51 reaches beyond the region's 100 bytes"),
+        (error(a.copy_to(0, &b, 1, 50)), ErrorKind::OutOfBounds, "destination range of 50 bytes at offset 1 reaches beyond the region's 50 bytes"),
+        (error(a.copy_to(u64::MAX, &b, 0, 2)), ErrorKind::OutOfBounds, "source range"),
+        (error(a.copy(0, 49, 50)), ErrorKind::Overlap, "50 bytes from offset 0 to offset 49"),
+        (error(a.copy(49, 0, 50)), ErrorKind::Overlap, "overlap"),
+        (error(a.copy(7, 7, 1)), ErrorKind::Overlap, "overlap"),
+    ];
+    for (error, kind, text) in cases {
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains(text), "{error}");
+    }
+    assert_eq!(block_on(a.copy(0, 50, 50)).unwrap(), 50, "neighbours do not overlap");
+    let other = runtime_of_its_own();
+    let foreign = other.allocate(100).unwrap();
+    assert_eq!(error(a.copy_to(0, &foreign, 0, 10)).kind(), ErrorKind::Unmapped);
+}
+
+fn runtime_of_its_own() -> Runtime {
+    runtime()
+}
+
+#[test]
+fn after_the_end_operations_are_refused_and_memory_stays_readable() {
+    let runtime = runtime();
+    let region = runtime.allocate(100).unwrap();
+    region.write_at(0, &pattern(100)).unwrap();
+    drop(runtime);
+    assert_eq!(block_on(region.copy(0, 50, 10)).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(bytes(&region, 0, 100), pattern(100));
+}
+
+#[test]
+fn futures_are_send_and_unpin() {
+    fn check<T: Send + Unpin + 'static>(_: &T) {}
+    let runtime = runtime();
+    let region = runtime.allocate(100).unwrap();
+    check(&region.copy(0, 50, 10));
+    check(&region.fill(0, 50, 10));
+    check(&runtime.batch().submit());
+    fn handle<T: Send + Sync>(_: &T) {}
+    handle(&runtime);
+    handle(&region);
+}
