@@ -53,8 +53,9 @@ fn usage(error: &clap::Error) -> Failure {
     let line = text.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);
     // Values are refused by the parsers in this crate, whose messages have the remedy.
-    match error.kind() {
-        ErrorKind::ValueValidation => Failure::Refused(line.to_owned()),
-        _ => Failure::Refused(format!("{line}: see dmaring --help and dmaring copy --help")),
+    if error.kind() == ErrorKind::ValueValidation {
+        return Failure::Refused(line.to_owned());
     }
+    let command = if text.contains("Usage: dmaring copy") { "dmaring copy" } else { "dmaring" };
+    Failure::Refused(format!("{line}: see {command} --help"))
 }

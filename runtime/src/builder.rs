@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread,
 };
 
@@ -47,8 +47,11 @@ struct Adder {
     domain: Arc<dyn DmaMap>,
     max_transfer: u64,
     depth: usize,
-    add: Box<dyn FnOnce(&mut Lanes, usize, usize) + Send>,
+    /// Given the lanes, the domain's index and how many operations there may be.
+    add: Add,
 }
+
+type Add = Box<dyn FnOnce(&mut Lanes, usize, usize) + Send>;
 
 /// Why a runtime could not be built. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -195,6 +198,7 @@ impl Builder {
             lifecycle: Lifecycle::new(),
             housekeeper: Housekeeper::new(),
             staging: Staging::new(blocks),
+            event: OnceLock::new(),
             clock,
             origin: Origin::here(),
         });

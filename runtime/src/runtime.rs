@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    os::fd::{AsFd, BorrowedFd},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -130,6 +131,21 @@ impl Runtime {
         self.shared.counters.snapshot(self.shared.client.permits.out())
     }
 
+    /// A descriptor for `epoll` loops that have no executor: it becomes readable when operations have ended.
+    ///
+    /// Ask for it before submitting. When it is readable, read its eight bytes (an `eventfd` counter; non-blocking), then poll
+    /// the futures. From the first call on the poller makes one system call per batch of completions.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) or [`Io`](ErrorKind::Io) if the process can open no more descriptors;
+    /// [`Closed`](ErrorKind::Closed) in a child after fork.
+    pub fn event_fd(&self) -> Result<BorrowedFd<'_>, Error> {
+        self.shared.check_process()?;
+        let event = self.shared.event();
+        Ok(event.map_err(|error| Error::system("cannot create an eventfd", error))?.as_fd())
+    }
+
     /// Takes no more operations, waits up to `deadline` for those in flight, halts the engines. What is still in flight at the
     /// deadline, and what waits for a place in the ring, resolves to [`Shutdown`](ErrorKind::Shutdown).
     ///
@@ -167,6 +183,8 @@ impl Runtime {
 
     fn begin_shutdown(&self, deadline: Duration) {
         self.shared.lifecycle.request_end(self.shared.clock.now().saturating_add(deadline));
+        // Closed here, so that no later operation is taken; the poller refuses those who wait.
+        self.shared.client.permits.close();
         self.shared.nudge_poller();
     }
 

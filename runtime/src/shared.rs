@@ -1,9 +1,13 @@
 //! What every handle of a runtime shares with its poller.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt, io,
+    sync::{Arc, OnceLock},
+};
 
 use dmaring_engine::DmaMap;
 use dmaring_ring::handshake;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
     client::{Client, RingPair},
@@ -27,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) housekeeper: Housekeeper,
     pub(crate) staging: Staging,
+    /// Written after each batch of completions, once somebody has asked for it.
+    pub(crate) event: OnceLock<EventFd>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) origin: Origin,
 }
@@ -42,6 +48,24 @@ impl Shared {
     /// Refuses to work in a child after fork.
     pub(crate) fn check_process(&self) -> Result<(), Error> {
         if self.origin.is_elsewhere() { Err(Error::forked()) } else { Ok(()) }
+    }
+
+    /// The event descriptor, made when first asked for.
+    pub(crate) fn event(&self) -> io::Result<&EventFd> {
+        if let Some(event) = self.event.get() {
+            return Ok(event);
+        }
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let event = EventFd::from_value_and_flags(0, flags)?;
+        Ok(self.event.get_or_init(|| event))
+    }
+
+    /// Makes the event descriptor readable, if there is one.
+    pub(crate) fn ring_event(&self) {
+        if let Some(event) = self.event.get() {
+            // It fails only when the counter is full, and then the descriptor is readable.
+            let _ = event.write(1);
+        }
     }
 
     /// Wakes the poller if it is parked, so that it looks at the lifecycle.

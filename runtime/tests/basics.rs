@@ -117,13 +117,9 @@ fn bad_ranges_are_refused_with_the_value_and_the_limit() {
         assert!(error.to_string().contains(text), "{error}");
     }
     assert_eq!(block_on(a.copy(0, 50, 50)).unwrap(), 50, "neighbours do not overlap");
-    let other = runtime_of_its_own();
+    let other = self::runtime();
     let foreign = other.allocate(100).unwrap();
     assert_eq!(error(a.copy_to(0, &foreign, 0, 10)).kind(), ErrorKind::Unmapped);
-}
-
-fn runtime_of_its_own() -> Runtime {
-    runtime()
 }
 
 #[test]
@@ -147,4 +143,26 @@ fn futures_are_send_and_unpin() {
     fn handle<T: Send + Sync>(_: &T) {}
     handle(&runtime);
     handle(&region);
+}
+
+#[cfg(not(miri))]
+#[test]
+fn the_event_descriptor_becomes_readable_when_an_operation_has_ended() {
+    use std::os::fd::AsFd;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    let runtime = runtime();
+    let region = runtime.allocate(100).unwrap();
+    let event = runtime.event_fd().unwrap();
+    let readable = |timeout: PollTimeout| {
+        poll(&mut [PollFd::new(event.as_fd(), PollFlags::POLLIN)], timeout).unwrap() == 1
+    };
+    assert!(!readable(PollTimeout::ZERO), "nothing has been submitted");
+    let copy = region.copy(0, 50, 50).submit();
+    assert!(readable(PollTimeout::from(30_000u16)));
+    let mut count = [0; 8];
+    assert_eq!(nix::unistd::read(event, &mut count).unwrap(), 8);
+    assert!(!readable(PollTimeout::ZERO), "reading resets it");
+    assert_eq!(futures::FutureExt::now_or_never(copy).unwrap().unwrap(), 50);
 }

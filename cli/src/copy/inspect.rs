@@ -1,6 +1,6 @@
 //! What SRC and DST are, found out without changing anything.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
 
 use dmaring::{Region, Runtime};
 
@@ -30,13 +30,6 @@ pub(crate) enum Kind {
     Missing,
 }
 
-/// Which bytes a device or file is, whatever path leads there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Object {
-    Device { number: u64 },
-    File { device: u64, inode: u64 },
-}
-
 impl End {
     /// Looks at `location`. `role` is SRC or DST.
     pub(crate) fn inspect(
@@ -44,44 +37,64 @@ impl End {
         role: &str,
         location: &Location,
     ) -> Result<Self, Failure> {
-        let name = format!("{role} {location}");
-        let (kind, region) = match location {
-            Location::Memory => (Kind::Memory, None),
-            Location::Device(path) => device(runtime, role, path)?,
-            Location::Path(path) => self::path(runtime, role, path)?,
+        let mut end = Self {
+            name: format!("{role} {location}"),
+            location: location.clone(),
+            kind: Kind::Memory,
+            region: None,
         };
-        Ok(Self { name, location: location.clone(), kind, region })
-    }
-}
-
-fn path(runtime: &Runtime, role: &str, path: &Path) -> Result<(Kind, Option<Region>), Failure> {
-    let refused = |why: &str| Err(Failure::refused(format_args!("{role} {}", path.display()), why));
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if fs::symlink_metadata(path).is_ok() {
-                return refused("a symbolic link that leads nowhere: name a file");
-            }
-            return Ok((Kind::Missing, None));
+        match location {
+            Location::Memory => {}
+            Location::Device(path) => end.inspect_device(runtime, path)?,
+            Location::Path(path) => end.inspect_path(runtime, path)?,
         }
-        Err(error) => return refused(&error.to_string()),
-    };
-    if metadata.is_dir() {
-        return refused("a directory: name a file in it");
+        Ok(end)
     }
-    if !metadata.is_file() {
-        return device(runtime, role, path);
+
+    /// The refusal that says why. A message that begins with the path does not name it twice.
+    pub(crate) fn refused(&self, why: impl fmt::Display) -> Failure {
+        let why = why.to_string();
+        let again = format!("{}: ", self.location);
+        Failure::refused(&self.name, why.strip_prefix(&again).unwrap_or(&why))
     }
-    let object = Object::File { device: metadata.dev(), inode: metadata.ino() };
-    Ok((Kind::File { length: metadata.len(), object }, None))
+
+    fn inspect_path(&mut self, runtime: &Runtime, path: &Path) -> Result<(), Failure> {
+        let metadata = match fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if fs::symlink_metadata(path).is_ok() {
+                    return Err(self.refused("a symbolic link that leads nowhere: name a file"));
+                }
+                self.kind = Kind::Missing;
+                return Ok(());
+            }
+            Err(error) => return Err(self.refused(error)),
+        };
+        if metadata.is_dir() {
+            return Err(self.refused("a directory: name a file in it"));
+        }
+        if !metadata.is_file() {
+            return self.inspect_device(runtime, path);
+        }
+        let object = Object::File { device: metadata.dev(), inode: metadata.ino() };
+        self.kind = Kind::File { length: metadata.len(), object };
+        Ok(())
+    }
+
+    /// Opens a device-dax node, which leaves it as it is. The library says what is wrong with anything else.
+    fn inspect_device(&mut self, runtime: &Runtime, path: &Path) -> Result<(), Failure> {
+        let region = runtime.open_dax(path).map_err(|error| self.refused(error))?;
+        let metadata = fs::metadata(path).map_err(|error| self.refused(error))?;
+        let object = Object::Device { number: metadata.rdev() };
+        self.kind = Kind::Device { length: region.len(), object };
+        self.region = Some(region);
+        Ok(())
+    }
 }
 
-/// Opens a device-dax node, which leaves it as it is. The library says what is wrong with anything else.
-fn device(runtime: &Runtime, role: &str, path: &Path) -> Result<(Kind, Option<Region>), Failure> {
-    let refused = |why: String| Failure::Refused(format!("{role} {why}"));
-    let region = runtime.open_dax(path).map_err(|error| refused(error.to_string()))?;
-    let metadata =
-        fs::metadata(path).map_err(|error| refused(format!("{}: {error}", path.display())))?;
-    let object = Object::Device { number: metadata.rdev() };
-    Ok((Kind::Device { length: region.len(), object }, Some(region)))
+/// Which bytes a device or file is, whatever path leads there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Object {
+    Device { number: u64 },
+    File { device: u64, inode: u64 },
 }

@@ -80,7 +80,9 @@ pub(crate) fn run(arguments: &CopyArguments) -> Result<(), Failure> {
     };
     if let Some(failure) = copied.failure {
         report.error = Some(format!(
-            "failed after {} of {} bytes, in the block at SRC offset {}: {}",
+            "{} to {}: failed after {} of {} bytes, in the block at SRC offset {}: {}",
+            source.name,
+            destination.name,
             copied.bytes,
             plan.size,
             plan.source_offset + failure.offset,
@@ -149,7 +151,7 @@ impl Ends {
     ) -> Result<Self, Failure> {
         let memory = (source.kind == Kind::Memory, destination.kind == Kind::Memory);
         let open_source = |path: &Path| runtime.open_file_read_only(path);
-        let source = open(runtime, source, "SRC", plan.source_end(), open_source)?;
+        let source = open(runtime, source, plan.source_end(), open_source)?;
         let prepared = match (destination.kind, destination.location.path()) {
             (Kind::File { .. } | Kind::Missing, Some(path)) => {
                 Some(Prepared::new(path, &destination.name, plan)?)
@@ -157,8 +159,7 @@ impl Ends {
             _ => None,
         };
         let open_destination = |path: &Path| runtime.open_file(path);
-        let destination =
-            open(runtime, destination, "DST", plan.destination_end(), open_destination)?;
+        let destination = open(runtime, destination, plan.destination_end(), open_destination)?;
         Ok(Self { source, destination, prepared, memory })
     }
 
@@ -195,23 +196,20 @@ impl Ends {
 fn open(
     runtime: &Runtime,
     end: &End,
-    role: &str,
     length: u64,
     open_file: impl FnOnce(&Path) -> Result<Region, Error>,
 ) -> Result<Region, Failure> {
     let region = match (&end.region, end.location.path()) {
         (Some(region), _) => region.clone(),
-        (None, Some(path)) => {
-            open_file(path).map_err(|error| Failure::Refused(format!("{role} {error}")))?
-        }
+        (None, Some(path)) => open_file(path).map_err(|error| end.refused(error))?,
         (None, None) => {
             let bytes = usize::try_from(length).unwrap_or(usize::MAX);
-            runtime.allocate(bytes).map_err(|error| Failure::refused(role, error))?
+            runtime.allocate(bytes).map_err(|error| end.refused(error))?
         }
     };
     if region.len() < length {
         let why = format!("it has shrunk to {} bytes, {length} are needed", region.len());
-        return Err(Failure::refused(&end.name, why));
+        return Err(end.refused(why));
     }
     Ok(region)
 }

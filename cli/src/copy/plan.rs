@@ -76,7 +76,7 @@ impl Plan {
                 "SRC and DST are the same and their ranges overlap: {size} bytes from offset {from} to offset {to}: \
                  use offsets at least {size} bytes apart"
             );
-            return Err(Failure::refused(&destination.name, why));
+            return Err(destination.refused(why));
         }
         Ok(())
     }
@@ -84,7 +84,7 @@ impl Plan {
 
 /// How much is copied, all of which SRC has.
 fn source_size(arguments: &CopyArguments, source: &End) -> Result<u64, Failure> {
-    let refused = |why: String| Err(Failure::refused(&source.name, why));
+    let refused = |why: String| Err(source.refused(why));
     let offset = arguments.src_offset;
     let length = match source.kind {
         Kind::Missing => return refused(String::from("there is no such file: check the path")),
@@ -116,7 +116,7 @@ fn destination_change(
     destination: &End,
     size: u64,
 ) -> Result<Change, Failure> {
-    let refused = |why: String| Err(Failure::refused(&destination.name, why));
+    let refused = |why: String| Err(destination.refused(why));
     let offset = arguments.dst_offset;
     let end = match offset.checked_add(size) {
         Some(end) if end <= LONGEST_FILE => end,

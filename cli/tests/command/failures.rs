@@ -15,7 +15,7 @@ fn a_source_that_ends_early_fails_with_the_bytes_done() {
     let mut command = scratch.copy(&format!("{SHORTER_THAN_IT_SAYS} b.img"));
     let line = error_line(&command.output().unwrap(), 1, "engine: cpu");
     assert!(line.contains("failed after 0 of 4096 bytes"), "{line}");
-    assert_eq!(line.matches(SHORTER_THAN_IT_SAYS).count(), 1, "{line}");
+    assert!(line.contains(&format!("SRC {SHORTER_THAN_IT_SAYS} to DST b.img")), "{line}");
 }
 
 #[test]

@@ -230,12 +230,13 @@ impl<C> Slot<C> {
         if before & RESOLVED != 0 {
             return; // A waker that is still in the cell is the reaper's; there is none to leave.
         }
-        // SAFETY: `WAKER` was cleared while not resolved, so the cell is the future's; a reaper that
-        // resolves from now on sees `WAKER` clear and leaves the cell alone.
-        let replaced = self.waker.with_mut(|cell| unsafe {
-            match &*cell {
+        let replaced = self.waker.with_mut(|cell| {
+            // SAFETY: (1) `WAKER` was cleared while not resolved, so the cell is the future's; (2) a reaper that
+            // resolves from now on sees `WAKER` clear and leaves the cell alone.
+            let cell = unsafe { &mut *cell };
+            match cell {
                 Some(present) if present.will_wake(waker) => None,
-                _ => (*cell).replace(waker.clone()),
+                _ => cell.replace(waker.clone()),
             }
         });
         let before = self.state.fetch_or(WAKER, Ordering::AcqRel);

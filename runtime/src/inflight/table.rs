@@ -129,7 +129,7 @@ impl<C> Inflight<C> {
     }
 
     /// How many slots there are: the bound of every index.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the tests ask whether the table grew"))]
+    #[cfg(all(test, loom))]
     pub(crate) fn capacity(&self) -> u32 {
         let chunks = *lock(&self.grown);
         self.first * ((1 << chunks) - 1)

@@ -47,7 +47,7 @@ impl Batch {
         Self { shared, operations: Vec::new() }
     }
 
-    /// Adds a [`Copy`] or a [`Fill`]. One that was submitted already is not submitted again.
+    /// Adds a [`struct@Copy`] or a [`Fill`]. One that was submitted already is not submitted again.
     pub fn push(&mut self, operation: impl Into<Operation>) {
         self.operations.push(operation.into().0);
     }
@@ -143,7 +143,7 @@ impl Stream for Submitted {
     }
 }
 
-/// What a batch takes: a [`Copy`] or a [`Fill`].
+/// What a batch takes: a [`struct@Copy`] or a [`Fill`].
 #[derive(Debug)]
 pub struct Operation(Op);
 

@@ -126,8 +126,8 @@ mod tests {
     #[test]
     fn no_word_panics() {
         for code in 0..=u8::MAX {
-            for kind in [0, 1, 7, 255] {
-                let result = u64::from(code) | u64::from(kind) << 8 | 0xffff_ffff << 32;
+            for kind in [0u8, 1, 7, 255] {
+                let result = u64::from(code) | u64::from(kind) << 8 | 0xffff_ffff_u64 << 32;
                 let _ = decode(PLACE, Ticket { result, detail: u64::MAX });
             }
         }

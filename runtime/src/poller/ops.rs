@@ -311,7 +311,7 @@ mod tests {
         let mut ops = Ops::new(4);
         let index = op(&mut ops, 25, 10);
         let op = ops.get_mut(index).unwrap();
-        let mut bytes = Vec::new();
+        let mut bytes: Vec<u8> = Vec::new();
         while let Some(part) = op.next_part() {
             let Operation::Fill { pattern } = part.transfer.operation else { panic!() };
             bytes.extend(pattern.to_le_bytes().iter().cycle().take(part.length as usize));

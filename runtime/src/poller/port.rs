@@ -100,13 +100,19 @@ impl Port {
     /// Makes posted completions visible and tells the peer if it asked to be told.
     pub(super) fn publish(&mut self) {
         let pair = self.peer.pair();
-        if self.completions.publish(pair.header()) && handshake::must_notify(pair.header()) {
-            match &self.peer {
-                Peer::Application(shared) => {
+        if !self.completions.publish(pair.header()) {
+            return;
+        }
+        let must_notify = handshake::must_notify(pair.header());
+        match &self.peer {
+            Peer::Application(shared) => {
+                if must_notify {
                     shared.client.reap();
                 }
-                Peer::Staging(port) => port.wake(),
+                shared.ring_event();
             }
+            Peer::Staging(port) if must_notify => port.wake(),
+            Peer::Staging(_) => {}
         }
     }
 }

@@ -83,7 +83,7 @@ impl Region {
 
     /// The address of a byte that `check_range` let pass.
     fn address(&self, offset: u64) -> Option<NonNull<u8>> {
-        let (base, length) = self.0.body.backing.span()?;
+        let (base, length) = self.0.span()?;
         let offset = usize::try_from(offset).ok().filter(|&offset| offset <= length)?;
         // SAFETY: the region's mapping has `length` bytes and `offset` is not beyond its end.
         Some(unsafe { base.add(offset) })

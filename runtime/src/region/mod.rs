@@ -10,7 +10,7 @@ pub(crate) mod mapping;
 mod register;
 pub(crate) mod table;
 
-use std::{fmt, mem::ManuallyDrop, ptr::NonNull, sync::Arc};
+use std::{fmt, ptr::NonNull, sync::Arc};
 
 use dmaring_engine::Rights;
 use dmaring_ring::Key;
@@ -55,7 +55,7 @@ pub(crate) struct RegionInner {
     identity: Identity,
     numa_node: Option<u32>,
     /// Taken by `drop` only.
-    body: ManuallyDrop<Body>,
+    body: Option<Body>,
 }
 
 /// What must be given back at the end: first the mappings, then the memory.
@@ -104,7 +104,7 @@ impl Region {
         if let Backing::Staged(file) = &backing {
             shared.staging.enter(key, file.clone());
         }
-        let body = ManuallyDrop::new(Body { mappings, backing });
+        let body = Some(Body { mappings, backing });
         let inner = RegionInner { shared: shared.clone(), key, facts, identity, numa_node, body };
         Ok(Self(Arc::new(inner)))
     }
@@ -134,7 +134,7 @@ impl Region {
     /// reference. The pointer dangles once the region is gone.
     #[must_use]
     pub fn as_mut_ptr(&self) -> Option<NonNull<u8>> {
-        self.0.body.backing.span().map(|(base, _)| base)
+        self.0.span().map(|(base, _)| base)
     }
 
     /// Whether two ranges of `length` bytes, in regions that may be the same memory, share a byte.
@@ -168,7 +168,7 @@ impl Region {
     }
 
     pub(crate) fn staged_file(&self) -> Option<&Arc<StagedFile>> {
-        match &self.0.body.backing {
+        match &self.0.body.as_ref()?.backing {
             Backing::Staged(file) => Some(file),
             _ => None,
         }
@@ -187,28 +187,33 @@ impl fmt::Debug for Region {
 impl Drop for RegionInner {
     fn drop(&mut self) {
         if self.shared.origin.is_elsewhere() {
-            return; // The parent's memory and mappings: nothing of them is ours to give back.
+            // The parent's memory and mappings: nothing of them is ours to give back.
+            std::mem::forget(self.body.take());
+            return;
         }
         if self.shared.lifecycle.must_leak() {
             tracing::error!(
                 bytes = self.facts.length,
                 "an engine did not stop: the region's memory is left mapped for good"
             );
+            std::mem::forget(self.body.take());
             return;
         }
-        let body = take_body(&mut self.body);
         if self.facts.staged {
             self.shared.staging.leave(self.key);
         }
         self.shared.regions.retire(self.key);
-        self.shared.housekeeper.run(Box::new(move || body.give_back()));
+        if let Some(body) = self.body.take() {
+            self.shared.housekeeper.run(Box::new(move || body.give_back()));
+        }
     }
 }
 
-#[allow(unsafe_code, reason = "island: the body is taken once, in drop")]
-fn take_body(body: &mut ManuallyDrop<Body>) -> Body {
-    // SAFETY: called from `drop` alone, once, and the body is not used afterwards.
-    unsafe { ManuallyDrop::take(body) }
+impl RegionInner {
+    /// The bytes in this process: where they begin and how many are mapped.
+    fn span(&self) -> Option<(NonNull<u8>, usize)> {
+        self.body.as_ref()?.backing.span()
+    }
 }
 
 impl Body {

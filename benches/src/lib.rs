@@ -1,1 +1,0 @@
-//! Measurements of dmaring against the system's own copies.
