@@ -81,7 +81,7 @@ pub use self::{
     builder::{BuildError, Builder},
     clock::{Clock, ManualClock, MonotonicClock},
     error::{DeviceError, Error, ErrorKind},
-    op::{Batch, Copy, Fill, Operation, Rejected, Submitted},
+    op::{Batch, Copy, Fill, Operation, Rejected, Submitted, Then},
     poller::Idle,
     region::{PinnedBuffer, Region},
     runtime::Runtime,

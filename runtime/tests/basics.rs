@@ -145,6 +145,22 @@ fn futures_are_send_and_unpin() {
     handle(&region);
 }
 
+#[test]
+fn a_chain_goes_on_only_after_success() {
+    let runtime = runtime();
+    let region = runtime.allocate(300).unwrap();
+    region.write_at(0, &pattern(100)).unwrap();
+    let chain = region.copy(0, 100, 100).then(region.copy(100, 200, 100)).then(region.fill(0, 1, 7));
+    assert_eq!(block_on(chain).unwrap(), 1);
+    assert_eq!(bytes(&region, 200, 100), pattern(100));
+    let chain = region.copy(0, 250, 100).then(region.fill(0, 300, 0)).then(region.fill(0, 300, 0));
+    let error = block_on(chain).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Aborted);
+    assert!(error.to_string().starts_with("2 operations not begun"), "{error}");
+    assert!(error.to_string().contains("beyond the region's 300 bytes"), "{error}");
+    assert_eq!(bytes(&region, 200, 100), pattern(100), "nothing was written");
+}
+
 #[cfg(not(miri))]
 #[test]
 fn the_event_descriptor_becomes_readable_when_an_operation_has_ended() {

@@ -143,9 +143,9 @@ impl Stream for Submitted {
     }
 }
 
-/// What a batch takes: a [`struct@Copy`] or a [`Fill`].
+/// What a batch or a chain takes: a [`struct@Copy`] or a [`Fill`].
 #[derive(Debug)]
-pub struct Operation(Op);
+pub struct Operation(pub(super) Op);
 
 impl From<Copy> for Operation {
     fn from(copy: Copy) -> Self {
