@@ -90,12 +90,17 @@ impl<C, P: RingPair> Client<C, P> {
         if let Some(ticket) = slot.outcome() {
             return Some(ticket);
         }
-        // From here on the poller reaps after its next batch. What it published before is looked at once more.
+        self.request_notify();
+        slot.outcome()
+    }
+
+    /// Asks the poller to reap after its next batch, and looks once more at what it published before: from
+    /// here on whatever completes is reaped without the caller's doing.
+    pub(crate) fn request_notify(&self) {
         handshake::request_notify(self.pair.header());
         if self.has_completions() {
             self.reap();
         }
-        slot.outcome()
     }
 
     /// Whether unreaped completions stand in the ring.

@@ -83,7 +83,9 @@ impl Runtime {
     /// # Errors
     ///
     /// [`Io`](ErrorKind::Io), [`Permission`](ErrorKind::Permission), [`Unsupported`](ErrorKind::Unsupported) for what is not
-    /// a regular file, [`OutOfBounds`](ErrorKind::OutOfBounds) for an empty one.
+    /// a regular file, or where files have to be staged and there is no io_uring,
+    /// [`OutOfBounds`](ErrorKind::OutOfBounds) for an empty one, [`LimitExceeded`](ErrorKind::LimitExceeded) where
+    /// locked memory does not suffice.
     pub fn open_file(&self, path: impl AsRef<Path>) -> Result<Region, Error> {
         region::open_file(&self.shared, path.as_ref(), Rights::ReadWrite)
     }

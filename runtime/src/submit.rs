@@ -212,6 +212,8 @@ impl<C, P: RingPair> Client<C, P> {
             queue.push_back(&self.inflight, entry.key);
         }
         self.serve(queue);
+        // Permits come home when completions are reaped: by the poller, if nobody polls.
+        self.request_notify();
         Ok(())
     }
 

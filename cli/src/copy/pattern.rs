@@ -45,7 +45,7 @@ pub(crate) fn overwrite(region: &Region, offset: u64, length: u64) -> Result<(),
     in_chunks(region, offset, length, |chunk| chunk.fill(FILLER))
 }
 
-/// Does to a plain buffer what [`write`] does to a region.
+/// Does to a plain buffer what [`write()`] does to a region.
 pub(crate) fn write_plain(buffer: &mut [u8]) {
     let mut pattern = Pattern::default();
     buffer.chunks_mut(CHUNK).for_each(|chunk| pattern.fill(chunk));

@@ -1,16 +1,18 @@
 //! How far the work is, shown on a terminal and nowhere else.
 
+use std::time::{Duration, Instant};
+
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How many times a bar moves: often enough to be seen, seldom enough not to be measured.
-const STEPS: u64 = 200;
+/// The time between two looks of the bar. Nothing is drawn before the first is over, so that drawing, which takes
+/// longer than many a block, is no part of what a short copy measures.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A bar on the standard error stream, where that is a terminal. It goes away when dropped.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
-    step: u64,
-    next: u64,
+    next: Instant,
 }
 
 impl Progress {
@@ -23,20 +25,25 @@ impl Progress {
             bar.set_style(style);
         }
         bar.set_message(what);
-        Self { bar, step: bytes / STEPS, next: 0 }
+        Self::of(bar)
     }
 
     /// A bar that is not shown.
     #[cfg(test)]
     pub(crate) fn hidden() -> Self {
-        Self { bar: ProgressBar::hidden(), step: 0, next: 0 }
+        Self::of(ProgressBar::hidden())
+    }
+
+    fn of(bar: ProgressBar) -> Self {
+        Self { bar, next: Instant::now() + INTERVAL }
     }
 
     /// So many bytes are done.
     pub(crate) fn set(&mut self, bytes: u64) {
-        if bytes >= self.next {
+        let now = Instant::now();
+        if now >= self.next {
             self.bar.set_position(bytes);
-            self.next = bytes.saturating_add(self.step);
+            self.next = now + INTERVAL;
         }
     }
 }

@@ -156,6 +156,16 @@ fn the_shared_words_are_where_the_abi_says() {
 }
 
 #[test]
+fn more_entries_than_slots_are_refused_even_if_the_sequences_invite_them() {
+    let memory = Memory::create(2);
+    let rings = memory.rings();
+    memory.store((1024 + 56) / 8, 2);
+    let entries = [entry(1), entry(2), entry(3)];
+    assert!(submission::push(rings.header(), rings.submission_slots(), &entries).is_err());
+    assert_eq!(memory.load(128 / 8), 0, "nothing is claimed");
+}
+
+#[test]
 fn memory_that_is_short_crooked_or_blank_is_refused() {
     let memory = Memory::create(64);
     assert_eq!(memory.attach(0, 8192).map(|rings| rings.layout()), Layout::new(64));

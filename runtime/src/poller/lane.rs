@@ -248,7 +248,11 @@ impl LaneState {
                 self.health = Health::Recovering;
             }
         }
-        if op.ended().is_some() {
+        if let Some(outcome) = op.ended() {
+            if outcome.is_err() {
+                // It may still be queued with parts to feed, and its place goes to another operation.
+                self.queue.retain(|&queued| queued != index);
+            }
             turn.ended.push(index);
         }
     }

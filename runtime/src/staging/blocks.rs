@@ -22,8 +22,10 @@ use crate::{
 
 /// Where less memory may be locked, blocks get smaller, but not below this, in bytes.
 const SMALLEST: u64 = 64 << 10;
-/// By how much, each time.
+/// By which factor, each time.
 const STEP: u64 = 4;
+/// What an io_uring's own rings take of the locked memory, at most, in bytes.
+const RINGS: u64 = 64 << 10;
 
 /// How many staging buffers there are, and how long each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +63,7 @@ impl Blocks {
     /// Allocates blocks, registers them with a new io_uring, maps them for every engine and publishes them.
     ///
     /// Where the limit of locked memory does not allow the blocks asked for, it tries smaller ones.
-    pub(super) fn create(
-        shared: &Shared,
-        settings: BlockSettings,
-    ) -> Result<(Self, Uring), Error> {
+    pub(super) fn create(shared: &Shared, settings: BlockSettings) -> Result<(Self, Uring), Error> {
         let mut size = u64::from(settings.bytes);
         loop {
             match Self::create_sized(shared, settings.count, size) {
@@ -86,8 +85,7 @@ impl Blocks {
             .map_err(|_| failed(std::io::Error::from(std::io::ErrorKind::OutOfMemory)))?;
         let (memory, _) =
             memory::map_memfd("dmaring-staging", bytes, MFdFlags::empty()).map_err(failed)?;
-        let uring =
-            Uring::new(ENTRIES, memory).map_err(|refusal| explain(&refusal, length))?;
+        let uring = Uring::new(ENTRIES, memory).map_err(|refusal| explain(&refusal, length))?;
         let base = NonNull::new(uring.memory().as_mut_ptr())
             .ok_or_else(|| failed(std::io::Error::other("mapped at address zero")))?;
         let mappings = Mappings::establish(shared, base, bytes, Rights::ReadWrite)?;
@@ -161,17 +159,24 @@ fn explain(refusal: &Refusal, length: u64) -> Error {
     let (kind, message) = match number {
         libc::ENOSYS => (
             ErrorKind::Unsupported,
-            format!("cannot {doing}: this kernel has none, or a sandbox hides it: files that are not on tmpfs or hugetlbfs need it (Linux 5.1, allowed by the sandbox)"),
+            format!(
+                "cannot {doing}: this kernel has none, or a sandbox hides it: files that are not on tmpfs or hugetlbfs need it (Linux 5.1, allowed by the sandbox)"
+            ),
         ),
         libc::EPERM | libc::EACCES => (
             ErrorKind::Unsupported,
-            format!("cannot {doing}: not permitted: allow it with `sysctl kernel.io_uring_disabled=0`, or in the sandbox's seccomp profile"),
+            format!(
+                "cannot {doing}: not permitted: allow it with `sysctl kernel.io_uring_disabled=0`, or in the sandbox's seccomp profile"
+            ),
         ),
         libc::ENOMEM => {
+            let needed = length + RINGS;
             let limit = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(limit, _)| limit);
             (
                 ErrorKind::LimitExceeded,
-                format!("cannot {doing}: {length} bytes of locked memory needed, limit {limit} bytes, shared by all processes of this user: raise RLIMIT_MEMLOCK (ulimit -l, or LimitMEMLOCK= of a service)"),
+                format!(
+                    "cannot {doing}: {needed} bytes of locked memory needed, limit {limit} bytes, shared by all processes of this user: raise RLIMIT_MEMLOCK (ulimit -l, or LimitMEMLOCK= of a service)"
+                ),
             )
         }
         _ => return Error::system(format_args!("cannot {doing}"), source),
@@ -189,7 +194,11 @@ mod tests {
         let cases = [
             (Refusal::Create(refused(libc::ENOSYS)), ErrorKind::Unsupported, "Linux 5.1"),
             (Refusal::Create(refused(libc::EPERM)), ErrorKind::Unsupported, "io_uring_disabled"),
-            (Refusal::Register(refused(libc::ENOMEM)), ErrorKind::LimitExceeded, "4096 bytes of locked"),
+            (
+                Refusal::Register(refused(libc::ENOMEM)),
+                ErrorKind::LimitExceeded,
+                "69632 bytes of locked",
+            ),
         ];
         for (refusal, kind, remedy) in cases {
             let error = explain(&refusal, 4096);

@@ -39,7 +39,8 @@ impl StagedFile {
             0 => 0,
             some => some.max(PAGE),
         });
-        let direct = granule.is_power_of_two().then(|| open_direct(path, &file, writable)).flatten();
+        let direct =
+            granule.is_power_of_two().then(|| open_direct(path, &file, writable)).flatten();
         if direct.is_none() {
             tracing::debug!(path = %path.display(), "no direct transfers: the page cache is used");
         }

@@ -12,6 +12,7 @@
 mod blocks;
 mod file;
 mod job;
+mod judge;
 mod kernel;
 mod pipeline;
 mod port;
@@ -34,12 +35,12 @@ use std::{
 
 use dmaring_ring::Key;
 
-use self::{blocks::Blocks, pipeline::Pipeline};
 pub(crate) use self::{
     blocks::BlockSettings,
     file::StagedFile,
     port::{DONE, ENTRIES, Source, StagedRequest, StagingPort, outcome},
 };
+use self::{blocks::Blocks, pipeline::Pipeline};
 use crate::{
     client::RingPair,
     error::{Error, ErrorKind},

@@ -81,6 +81,10 @@ fn every_way_transfers_the_same_bytes() {
             assert!(filled[target..last].iter().zip((1..=8).cycle()).all(|(&a, b)| a == b));
         }
         let expected = if way == Way::AsItComes { directly } else { (false, false) };
-        assert_eq!((is_direct(&from), is_direct(&to)), expected, "{way:?}: a wrong alignment shows as a refusal");
+        assert_eq!(
+            (is_direct(&from), is_direct(&to)),
+            expected,
+            "{way:?}: a wrong alignment shows as a refusal"
+        );
     }
 }

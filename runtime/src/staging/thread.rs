@@ -41,7 +41,9 @@ fn work(pipeline: &mut Pipeline) -> io::Result<()> {
 /// Ends the runtime, and waits for the poller to have stopped the engines.
 fn lose(pipeline: &Pipeline, outcome: thread::Result<io::Result<()>>) {
     match outcome {
-        Ok(Err(error)) => tracing::error!(%error, "the staging thread's io_uring failed: the runtime ends"),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the staging thread's io_uring failed: the runtime ends")
+        }
         _ => tracing::error!("the staging thread panicked: the runtime ends"),
     }
     let shared = &pipeline.shared;

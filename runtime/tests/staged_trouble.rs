@@ -1,0 +1,192 @@
+//! Files on ordinary file systems, served through staging buffers: truncation, failing engines, dropped futures, the end.
+#![cfg(not(any(loom, miri)))]
+
+mod staged;
+
+use std::{fs, time::Duration};
+
+use dmaring::{ErrorKind, Runtime, Status, StatusKind};
+use dmaring_cpu::CpuEngine;
+use futures::{FutureExt, executor::block_on};
+
+use staged::{BLOCK, Place, contents, cpu, directory, manual, truncate};
+
+#[track_caller]
+fn check_io(error: &dmaring::Error, words: &str) {
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert!(error.to_string().contains(words), "{error}");
+}
+
+#[test]
+fn a_file_truncated_before_the_copy_is_an_error_with_its_offset() {
+    let Some(directory) = directory() else { return };
+    let runtime = cpu(4);
+    let short = Place::file(&runtime, &directory, 1, 200_000);
+    let mut whole = Place::file(&runtime, &directory, 2, 200_000);
+    let memory = Place::memory(&runtime, 3, 200_000);
+    let path = short.path.as_ref().unwrap();
+    for length in [150_001, 147_456, 100_000, 4096, 1, 0] {
+        truncate(path, length);
+        let source = format!("source file ends at or before offset {} ", length.max(17));
+        let source = source.trim_end();
+        for destination in [&memory, &whole] {
+            let error =
+                block_on(short.region.copy_to(17, &destination.region, 5, 199_000)).unwrap_err();
+            check_io(&error, source);
+        }
+        let destination = format!("destination file ends at or before offset {}:", length.max(5));
+        for copy in [
+            memory.region.copy_to(0, &short.region, 5, 199_000).boxed(),
+            whole.region.copy_to(0, &short.region, 5, 199_000).boxed(),
+            short.region.fill(5, 199_000, 1).boxed(),
+        ] {
+            check_io(&block_on(copy).unwrap_err(), &destination);
+        }
+        assert_eq!(fs::metadata(path).unwrap().len(), length, "the file was extended");
+        check_io(&short.region.write_at(199_000, &[1; 500]).unwrap_err(), "truncated");
+        check_io(&short.region.read_at(0, &mut [0; 200_000]).unwrap_err(), &length.to_string());
+        assert_eq!(fs::metadata(path).unwrap().len(), length, "the file was extended");
+    }
+    // Others are as before, and so is the file once it is whole again.
+    truncate(path, 200_000);
+    block_on(whole.region.copy_to(0, &short.region, 0, 200_000)).unwrap();
+    whole.model = contents(&whole.region);
+    assert!(contents(&short.region) == whole.model);
+}
+
+#[test]
+fn a_file_truncated_during_the_copy_is_an_error_and_other_operations_go_on() {
+    let Some(directory) = directory() else { return };
+    let (runtime, control) = manual(4);
+    let source = Place::memory(&runtime, 1, 200_000);
+    let destination = Place::file(&runtime, &directory, 2, 200_000);
+    let other = Place::memory(&runtime, 3, 200_000);
+    let path = destination.path.as_ref().unwrap();
+    let copy = source.region.copy_to(0, &destination.region, 0, 200_000).submit();
+    control.wait_for_submitted(4);
+    // Every block is in the engine, none is written.
+    truncate(path, BLOCK + 5000);
+    let unharmed = source.region.copy_to(0, &other.region, 0, 100).submit();
+    control.release();
+    check_io(&block_on(copy).unwrap_err(), &format!("offset {}:", BLOCK + 5000));
+    assert_eq!(fs::metadata(path).unwrap().len(), BLOCK + 5000, "the file was extended");
+    assert_eq!(block_on(unharmed).unwrap(), 100);
+    assert_eq!(control.violations(), []);
+    let written = fs::read(path).unwrap();
+    assert!(written[..BLOCK as usize] == source.model[..BLOCK as usize], "whole blocks before it");
+}
+
+#[test]
+fn an_engine_s_failure_names_the_offsets_in_the_operation() {
+    let Some(directory) = directory() else { return };
+    let (runtime, control) = manual(4);
+    let source = Place::file(&runtime, &directory, 1, 200_000);
+    let destination = Place::memory(&runtime, 2, 200_000);
+    let (from, to) = (8192, 100);
+    let copy = source.region.copy_to(from, &destination.region, to, 150_000).submit();
+    let status = Status { kind: StatusKind::Read, bits: 0x42 };
+    // Four blocks are under way; which transfer is which is told by its destination.
+    let mut tickets = control.wait_for_submitted(4);
+    tickets.sort_by_key(|ticket| ticket.transfer.destination);
+    control.fail(tickets[3].serial, status);
+    control.fail(tickets[1].serial, status);
+    control.release();
+    let error = block_on(copy).unwrap_err();
+    let ErrorKind::Device(device) = error.kind() else { panic!("{error}") };
+    assert_eq!(device.status, status);
+    assert_eq!(device.source_offset, Some(from + BLOCK), "the lowest of two failures");
+    assert_eq!(device.destination_offset, to + BLOCK);
+    // The runtime and the file are as good as before.
+    assert_eq!(
+        block_on(source.region.copy_to(0, &destination.region, 0, 200_000)).unwrap(),
+        200_000
+    );
+    assert!(contents(&destination.region) == source.model);
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
+fn dropped_and_forgotten_futures_leave_the_files_to_their_operations() {
+    let Some(directory) = directory() else { return };
+    let (runtime, control) = manual(4);
+    let source = Place::file(&runtime, &directory, 1, 200_000);
+    let destination = Place::file(&runtime, &directory, 2, 200_000);
+    let path = destination.path.clone().unwrap();
+    let copies = [0, 60_000, 120_000]
+        .map(|at| source.region.copy_to(at, &destination.region, at, 60_000).submit());
+    control.wait_for_submitted(1);
+    let [first, second, third] = copies;
+    drop(first);
+    std::mem::forget(second);
+    let model = source.model.clone();
+    // The last handles go too: the operations hold the regions.
+    drop((source, destination));
+    control.release();
+    assert_eq!(block_on(third).unwrap(), 60_000);
+    block_on(runtime.shutdown(Duration::from_secs(30))).unwrap();
+    assert!(fs::read(path).unwrap()[..180_000] == model[..180_000]);
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
+fn shutdown_drains_what_is_under_way() {
+    let Some(directory) = directory() else { return };
+    for _ in 0..10 {
+        let runtime = cpu(4);
+        let source = Place::file(&runtime, &directory, 1, 300_000);
+        let destination = Place::file(&runtime, &directory, 2, 300_000);
+        let copy = source.region.copy_to(0, &destination.region, 0, 300_000).submit();
+        drop(runtime);
+        assert_eq!(block_on(copy).unwrap(), 300_000);
+        assert!(contents(&destination.region) == source.model, "regions stay readable");
+        let error = block_on(source.region.copy_to(0, &destination.region, 0, 1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed);
+    }
+}
+
+#[test]
+fn operations_that_are_given_up_resolve_and_the_buffers_are_unmapped() {
+    let Some(directory) = directory() else { return };
+    let (runtime, control) = manual(4);
+    let domain = control.domain();
+    let source = Place::file(&runtime, &directory, 1, 200_000);
+    let destination = Place::file(&runtime, &directory, 2, 200_000);
+    let copy = source.region.copy_to(0, &destination.region, 0, 200_000).submit();
+    control.wait_for_submitted(2);
+    assert_eq!(domain.live(), 1, "the staging buffers");
+    let error = block_on(runtime.shutdown(Duration::ZERO)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert_eq!(block_on(copy).unwrap_err().kind(), ErrorKind::Shutdown);
+    assert_eq!(domain.live(), 0);
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
+fn an_engine_that_does_not_stop_keeps_the_buffers() {
+    let Some(directory) = directory() else { return };
+    let (runtime, control) = manual(4);
+    let source = Place::file(&runtime, &directory, 1, 200_000);
+    let destination = Place::file(&runtime, &directory, 2, 200_000);
+    let copy = source.region.copy_to(0, &destination.region, 0, 200_000).submit();
+    control.wait_for_submitted(2);
+    control.refuse_halt(Status { kind: StatusKind::Hang, bits: 0 });
+    let error = block_on(runtime.shutdown(Duration::ZERO)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EngineLost);
+    assert_eq!(block_on(copy).unwrap_err().kind(), ErrorKind::Shutdown);
+    assert_eq!(control.domain().live(), 1, "mapped for good");
+}
+
+#[test]
+fn settings_that_will_not_do_are_refused_by_name() {
+    for (count, bytes, what) in [
+        (3, 1 << 20, "count of 3"),
+        (33, 1 << 20, "count of 33"),
+        (16, 8192, "bytes of 8192"),
+        (16, 100_000, "bytes of 100000"),
+        (16, 32 << 20, "bytes of 33554432"),
+    ] {
+        let error = Runtime::builder().engine(CpuEngine::new()).file_blocks(count, bytes).build();
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains(what), "{message}");
+    }
+}
