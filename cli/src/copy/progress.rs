@@ -18,13 +18,11 @@ pub(crate) struct Progress {
 impl Progress {
     /// A bar that is full at `bytes`.
     pub(crate) fn new(what: &'static str, bytes: u64) -> Self {
-        let bar = ProgressBar::new(bytes);
         let template =
             "{msg} {bar:40} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar.set_message(what);
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(bytes).with_style(style).with_message(what);
         Self::of(bar)
     }
 

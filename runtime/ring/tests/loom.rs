@@ -178,6 +178,25 @@ fn a_push_that_holds_a_permit_is_never_refused() {
 }
 
 #[test]
+fn a_push_that_is_overtaken_knows_what_the_one_that_overtook_it_knew() {
+    explore(None, || {
+        let pair = Pair::new(2);
+        pair.push(&[1, 2]).unwrap();
+        let mut consumer = submission::Consumer::new();
+        // Each pop allows one push. The first producer has seen the first pop only; if the second claims
+        // before it, its place is the one that the second pop has freed.
+        let producers = [(1, 10), (2, 20)].map(|(popped, id)| {
+            assert_eq!(pair.pop(&mut consumer), Some(popped));
+            let pair = pair.clone();
+            thread::spawn(move || pair.push(&[id]).expect("room for whoever may push"))
+        });
+        for producer in producers {
+            producer.join().unwrap();
+        }
+    });
+}
+
+#[test]
 fn completions_arrive_in_order_and_whole_while_the_ring_wraps() {
     explore(None, || {
         let pair = Pair::new(2);
