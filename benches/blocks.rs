@@ -20,7 +20,10 @@ impl Iterator for Shuffled {
 
     fn next(&mut self) -> Option<u64> {
         // Knuth's 64-bit linear congruential generator (MMIX); its high bits are the random ones.
-        self.next = self.next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.next = self
+            .next
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         Some((self.next >> 33) % self.count)
     }
 }

@@ -64,7 +64,9 @@ pub enum BuildError {
     #[error("ring_entries: {0}")]
     RingEntries(#[source] LayoutError),
     /// The poller's core does not exist, or the process may not use it.
-    #[error("poller_core: core {core} does not exist or is not allowed for this process: use one of {allowed}")]
+    #[error(
+        "poller_core: core {core} does not exist or is not allowed for this process: use one of {allowed}"
+    )]
     Core {
         /// The core that was asked for.
         core: usize,
@@ -84,7 +86,9 @@ pub enum BuildError {
         least: u64,
     },
     /// The staging buffers for files will not do.
-    #[error("file_blocks: {what} of {value} is not within {least} and {most}, or no power of two where it must be one")]
+    #[error(
+        "file_blocks: {what} of {value} is not within {least} and {most}, or no power of two where it must be one"
+    )]
     FileBlocks {
         /// Which setting.
         what: &'static str,

@@ -43,11 +43,7 @@ pub(crate) enum Outcome {
 
 impl Lifecycle {
     pub(crate) fn new() -> Self {
-        Self {
-            deadline: AtomicU64::new(OPEN),
-            leak: AtomicBool::new(false),
-            end: Mutex::default(),
-        }
+        Self { deadline: AtomicU64::new(OPEN), leak: AtomicBool::new(false), end: Mutex::default() }
     }
 
     /// Asks for the end by `deadline` of the runtime's clock. The earliest of several requests holds.

@@ -121,10 +121,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self {
-            client: Arc::new(Client::new(Pair::new(), 2)),
-            drops: Arc::new(AtomicUsize::new(0)),
-        }
+        Self { client: Arc::new(Client::new(Pair::new(), 2)), drops: Arc::new(AtomicUsize::new(0)) }
     }
 
     fn submit(&self) -> Result<Key, Refusal> {
@@ -186,7 +183,8 @@ fn loom_the_last_waker_left_is_the_one_called() {
         let poller = thread::spawn(move || Poller::default().answer(&client, 1));
         let (_first, first_waker) = woken();
         let (second, second_waker) = woken();
-        let resolved = poll(&bench.client, key, &first_waker) || poll(&bench.client, key, &second_waker);
+        let resolved =
+            poll(&bench.client, key, &first_waker) || poll(&bench.client, key, &second_waker);
         poller.join().unwrap();
         assert!(resolved || second.0.load(Ordering::SeqCst) == 1);
         abandon(&bench.client, key);

@@ -10,9 +10,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use dmaring_ring::{
-    CompletionSlot, Header, Layout, LayoutError, SubmissionSlot, memory::Rings,
-};
+use dmaring_ring::{CompletionSlot, Header, Layout, LayoutError, SubmissionSlot, memory::Rings};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::memfd::MFdFlags;
 #[cfg(not(miri))]
@@ -46,12 +44,7 @@ impl RingMemory {
         // the memfd is sealed, so no page of it can vanish; (4) nobody else has it yet.
         let rings = unsafe { Rings::create(base, layout.size(), layout) }
             .map_err(|error: LayoutError| io::Error::other(error.to_string()))?;
-        Ok(Self {
-            rings,
-            _mapping: mapping,
-            _memfd: memfd,
-            orphaned: AtomicBool::new(false),
-        })
+        Ok(Self { rings, _mapping: mapping, _memfd: memfd, orphaned: AtomicBool::new(false) })
     }
 
     /// Says that no poller will ever park on this pair again.

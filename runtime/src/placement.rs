@@ -53,7 +53,8 @@ pub(crate) fn ranges(cores: &[usize]) -> String {
     let mut text = String::new();
     let mut rest = cores;
     while let Some((&first, _)) = rest.split_first() {
-        let run = rest.iter().zip(first..).take_while(|&(&core, expected)| core == expected).count();
+        let run =
+            rest.iter().zip(first..).take_while(|&(&core, expected)| core == expected).count();
         let separator = if text.is_empty() { "" } else { ", " };
         let last = first + run - 1;
         text += &match run {

@@ -173,11 +173,15 @@ impl Runtime {
             Outcome::Drained => Ok(()),
             Outcome::GivenUp(operations) => Err(Error::new(
                 ErrorKind::TimedOut,
-                format!("{operations} operations were still in flight after {deadline:?} and were given up"),
+                format!(
+                    "{operations} operations were still in flight after {deadline:?} and were given up"
+                ),
             )),
             Outcome::Leaked(operations) => Err(Error::new(
                 ErrorKind::EngineLost,
-                format!("an engine did not stop: {operations} operations were given up, and all regions stay mapped until the process ends"),
+                format!(
+                    "an engine did not stop: {operations} operations were given up, and all regions stay mapped until the process ends"
+                ),
             )),
             Outcome::Lost => Err(Error::engine_lost()),
         }

@@ -1,5 +1,8 @@
 //! The way there: permit, slot, entry, ring, doorbell.
-#![allow(unsafe_code, reason = "island: upholds the slot's ownership rules while an operation is submitted")]
+#![allow(
+    unsafe_code,
+    reason = "island: upholds the slot's ownership rules while an operation is submitted"
+)]
 
 use dmaring_ring::{CompletionCode, CompletionEntry, Key, SubmissionEntry, handshake, submission};
 
@@ -235,7 +238,8 @@ impl<C, P: RingPair> Client<C, P> {
             let Some(slot) = self.inflight.slot(key) else { continue };
             // SAFETY: we hold the waiters' lock and have just taken this slot off the queue.
             let entry = unsafe { slot.grant() };
-            if submission::push(self.pair.header(), self.pair.submission_slots(), &[entry]).is_ok() {
+            if submission::push(self.pair.header(), self.pair.submission_slots(), &[entry]).is_ok()
+            {
                 pushed = true;
                 self.permits.served(1);
             } else {

@@ -105,8 +105,16 @@ fn bad_ranges_are_refused_with_the_value_and_the_limit() {
     let b = runtime.allocate(50).unwrap();
     let error = |copy: dmaring::Copy| block_on(copy).unwrap_err();
     let cases = [
-        (error(a.copy_to(51, &b, 0, 50)), ErrorKind::OutOfBounds, "source range of 50 bytes at offset 51 reaches beyond the region's 100 bytes"),
-        (error(a.copy_to(0, &b, 1, 50)), ErrorKind::OutOfBounds, "destination range of 50 bytes at offset 1 reaches beyond the region's 50 bytes"),
+        (
+            error(a.copy_to(51, &b, 0, 50)),
+            ErrorKind::OutOfBounds,
+            "source range of 50 bytes at offset 51 reaches beyond the region's 100 bytes",
+        ),
+        (
+            error(a.copy_to(0, &b, 1, 50)),
+            ErrorKind::OutOfBounds,
+            "destination range of 50 bytes at offset 1 reaches beyond the region's 50 bytes",
+        ),
         (error(a.copy_to(u64::MAX, &b, 0, 2)), ErrorKind::OutOfBounds, "source range"),
         (error(a.copy(0, 49, 50)), ErrorKind::Overlap, "50 bytes from offset 0 to offset 49"),
         (error(a.copy(49, 0, 50)), ErrorKind::Overlap, "overlap"),
@@ -150,7 +158,8 @@ fn a_chain_goes_on_only_after_success() {
     let runtime = runtime();
     let region = runtime.allocate(300).unwrap();
     region.write_at(0, &pattern(100)).unwrap();
-    let chain = region.copy(0, 100, 100).then(region.copy(100, 200, 100)).then(region.fill(0, 1, 7));
+    let chain =
+        region.copy(0, 100, 100).then(region.copy(100, 200, 100)).then(region.fill(0, 1, 7));
     assert_eq!(block_on(chain).unwrap(), 1);
     assert_eq!(bytes(&region, 200, 100), pattern(100));
     let chain = region.copy(0, 250, 100).then(region.fill(0, 300, 0)).then(region.fill(0, 300, 0));

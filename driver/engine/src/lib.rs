@@ -18,6 +18,6 @@ mod transfer;
 pub use address::Iova;
 pub use capabilities::Capabilities;
 pub use completion::{Completion, Outcome, Status, StatusKind, Token};
-pub use engine::{EnqueueError, Engine, HaltError};
+pub use engine::{Engine, EnqueueError, HaltError};
 pub use map::{DmaMap, MapError, Rights};
 pub use transfer::{Operation, Transfer};

@@ -268,7 +268,10 @@ impl<C> Slot<C> {
         self.state.store(u64::from(generation) << GENERATION_SHIFT, Ordering::Release);
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "the upper half of the word is the generation")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the upper half of the word is the generation"
+    )]
     pub(super) fn generation(&self) -> u32 {
         (self.state.load(Ordering::Relaxed) >> GENERATION_SHIFT) as u32
     }

@@ -205,9 +205,10 @@ impl<C> Inflight<C> {
         if low(self.free.load(Ordering::Acquire)) != NONE {
             return true;
         }
-        let (Some(chunk), Some(length)) =
-            (self.chunks.get(*chunks), 1u32.checked_shl(*chunks as u32).and_then(|n| n.checked_mul(self.first)))
-        else {
+        let (Some(chunk), Some(length)) = (
+            self.chunks.get(*chunks),
+            1u32.checked_shl(*chunks as u32).and_then(|n| n.checked_mul(self.first)),
+        ) else {
             return false;
         };
         // The indices before this chunk: first * (2^k - 1).

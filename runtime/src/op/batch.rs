@@ -124,10 +124,7 @@ impl Submitted {
 impl Stream for Submitted {
     type Item = Result<u64, Error>;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Some(first) = self.operations.front_mut() else { return Poll::Ready(None) };
         match first.poll(context) {
             Poll::Ready(outcome) => {

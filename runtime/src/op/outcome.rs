@@ -66,7 +66,9 @@ fn file(place: Place, at: u64, kind: u8, errno: u32) -> Error {
     };
     let offset = offset.saturating_add(at);
     if errno == 0 {
-        let message = format!("the {which} file ends at or before offset {offset}: it was truncated after it was opened");
+        let message = format!(
+            "the {which} file ends at or before offset {offset}: it was truncated after it was opened"
+        );
         return Error::new(ErrorKind::Io, message);
     }
     let error = std::io::Error::from_raw_os_error(i32::try_from(errno).unwrap_or(i32::MAX));
@@ -91,8 +93,7 @@ fn refused(place: Place, reason: u8) -> Error {
 mod tests {
     use super::*;
 
-    const PLACE: Place =
-        Place { source_offset: Some(100), destination_offset: 2000, length: 64 };
+    const PLACE: Place = Place { source_offset: Some(100), destination_offset: 2000, length: 64 };
 
     fn ticket(code: CompletionCode, kind: u8, bits: u32, detail: u64) -> Ticket {
         let result = CompletionEntry::new(Key::default(), code, kind, bits).result_word();

@@ -47,9 +47,8 @@ impl Pending {
         }
         let (place, entry) = (request.place(), request.entry());
         let Request { cargo, work, destination_offset, length, fenced } = request;
-        let submitted = shared
-            .client
-            .try_submit(cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry });
+        let submitted =
+            shared.client.try_submit(cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry });
         match submitted {
             Ok(key) => Ok(Self { shared, key, place }),
             Err((why, cargo)) => {

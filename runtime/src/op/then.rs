@@ -70,7 +70,11 @@ impl Future for Then {
                     let message = format!(
                         "{left} operations not begun, since the one before them failed: {error}"
                     );
-                    return Poll::Ready(Err(Error::with_source(ErrorKind::Aborted, message, error)));
+                    return Poll::Ready(Err(Error::with_source(
+                        ErrorKind::Aborted,
+                        message,
+                        error,
+                    )));
                 }
             }
         }

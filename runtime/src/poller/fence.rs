@@ -36,7 +36,8 @@ impl Fences {
 
     /// Enters an operation. `true`: it may begin; else `next_released` will name it.
     pub(super) fn enter(&mut self, op: usize, fenced: bool) -> (Group, bool) {
-        let alone = self.groups.len() == 1 && self.groups.front().is_some_and(|only| only.open == 0);
+        let alone =
+            self.groups.len() == 1 && self.groups.front().is_some_and(|only| only.open == 0);
         let held = fenced && !alone;
         if held {
             self.groups.push_back(Members { open: 0, held: Some(op) });

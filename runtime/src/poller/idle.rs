@@ -99,7 +99,10 @@ mod tests {
 
     #[test]
     fn it_parks_when_the_time_is_over_and_not_while_busy() {
-        let policy = Idle::Adaptive { spin: Duration::from_micros(5), park_after: Duration::from_micros(20) };
+        let policy = Idle::Adaptive {
+            spin: Duration::from_micros(5),
+            park_after: Duration::from_micros(20),
+        };
         let mut idler = Idler::new(policy, false);
         let at = Duration::from_micros;
         assert_eq!(passes(&mut idler, false, at(100)), Advice::Again);

@@ -178,7 +178,9 @@ impl<E: Engine> Drive for Driver<E> {
 
 /// What became of an attempt to feed one part.
 enum Fed {
-    Part { more: bool },
+    Part {
+        more: bool,
+    },
     /// The operation has its share of the engine.
     Share,
     /// The engine has no room after all.

@@ -72,7 +72,12 @@ impl Lanes {
 }
 
 impl Poller {
-    pub(crate) fn new(shared: Arc<Shared>, lanes: Lanes, entries: u32, idler: (Idle, bool)) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        lanes: Lanes,
+        entries: u32,
+        idler: (Idle, bool),
+    ) -> Self {
         // As many again for the staging thread's own.
         let operations = entries as usize + staging::ENTRIES as usize;
         Self {
@@ -234,7 +239,8 @@ impl Poller {
             .filter(|(_, lane)| !lane.is_lost() && (!is_fill || lane.state.capabilities.fill))
             .min_by_key(|(_, lane)| lane.state.load)
             .map(|(number, _)| number);
-        let Some((number, lane)) = best.and_then(|best| Some((best, self.lanes.get_mut(best)?))) else {
+        let Some((number, lane)) = best.and_then(|best| Some((best, self.lanes.get_mut(best)?)))
+        else {
             let lost = self.lanes.iter().all(Lane::is_lost);
             return Err(if lost {
                 Failure::of(CompletionCode::ENGINE_LOST)
@@ -266,7 +272,8 @@ impl Poller {
     fn send_to_staging(&mut self, index: usize) -> Result<(), Failure> {
         let lost = Failure::of(CompletionCode::ENGINE_LOST);
         if self.staging.is_none() {
-            let port = self.shared.staging.get().map(|staging| staging.port().clone()).ok_or(lost)?;
+            let port =
+                self.shared.staging.get().map(|staging| staging.port().clone()).ok_or(lost)?;
             self.ports.push(Port::staging(port.clone()));
             self.staging = Some(port);
         }
@@ -367,7 +374,10 @@ impl Poller {
             return None;
         }
         let given_up = client.permits.out();
-        tracing::error!(operations = given_up, "shutdown: the deadline passed, operations are given up");
+        tracing::error!(
+            operations = given_up,
+            "shutdown: the deadline passed, operations are given up"
+        );
         Some(self.abandon_after_halt(CompletionCode::SHUTDOWN, given_up))
     }
 

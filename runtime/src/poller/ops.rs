@@ -107,7 +107,9 @@ impl ActiveOp {
         let offset = u64::from(number) * self.part;
         let length = self.part.min(self.length - offset);
         let operation = match self.source {
-            Source::Region(..) => Operation::Copy { source: self.addresses.source.checked_add(offset)? },
+            Source::Region(..) => {
+                Operation::Copy { source: self.addresses.source.checked_add(offset)? }
+            }
             Source::Pattern(pattern) => {
                 // The pattern's phase at this part's first byte.
                 Operation::Fill { pattern: pattern.rotate_right((offset % 8) as u32 * 8) }
@@ -256,7 +258,10 @@ impl Ops {
     }
 
     /// The operation and part that a token names; `None` for a token that names nothing.
-    #[allow(clippy::cast_possible_truncation, reason = "each field is masked or shifted to its width")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "each field is masked or shifted to its width"
+    )]
     pub(super) fn find(&mut self, token: Token) -> Option<(usize, &mut ActiveOp, u32)> {
         let word = token.get();
         let (index, tag, part) =

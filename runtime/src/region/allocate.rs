@@ -21,9 +21,8 @@ pub(crate) fn allocate(shared: &Arc<Shared>, length: usize) -> Result<Region, Er
     if length == 0 {
         return Err(Error::new(ErrorKind::OutOfBounds, "0 bytes asked for: allocate at least 1"));
     }
-    let mapping = map(length).map_err(|error| {
-        Error::system(format_args!("cannot allocate {length} bytes"), error)
-    })?;
+    let mapping = map(length)
+        .map_err(|error| Error::system(format_args!("cannot allocate {length} bytes"), error))?;
     Region::establish(
         shared,
         Draft {

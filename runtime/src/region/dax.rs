@@ -50,11 +50,10 @@ pub(crate) fn open(
     let bytes = usize::try_from(length).map_err(|_| {
         Error::new(ErrorKind::LimitExceeded, format!("{length} bytes exceed the address space"))
     })?;
-    let mapping = MmapOptions::new()
-        .offset(offset)
-        .len(bytes)
-        .map_raw(&file)
-        .map_err(|error| Error::system(format_args!("{}: cannot map", path.display()), error))?;
+    let mapping =
+        MmapOptions::new().offset(offset).len(bytes).map_raw(&file).map_err(|error| {
+            Error::system(format_args!("{}: cannot map", path.display()), error)
+        })?;
     Region::establish(
         shared,
         Draft {
@@ -205,7 +204,10 @@ mod tests {
         assert_eq!(check(4096, None).unwrap_err().kind(), ErrorKind::Misaligned);
         assert_eq!(check(0, Some(10 << 20)).unwrap_err().kind(), ErrorKind::OutOfBounds);
         assert_eq!(check(8 << 20, None).unwrap_err().kind(), ErrorKind::OutOfBounds);
-        assert_eq!(check(u64::MAX - (2 << 20) + 1, Some(4 << 20)).unwrap_err().kind(), ErrorKind::OutOfBounds);
+        assert_eq!(
+            check(u64::MAX - (2 << 20) + 1, Some(4 << 20)).unwrap_err().kind(),
+            ErrorKind::OutOfBounds
+        );
     }
 
     #[test]

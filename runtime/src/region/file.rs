@@ -42,7 +42,8 @@ pub(crate) fn open(shared: &Arc<Shared>, path: &Path, rights: Rights) -> Result<
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
     if metadata.len() == 0 {
-        let message = format!("{}: the file has 0 bytes: extend it before it is opened", path.display());
+        let message =
+            format!("{}: the file has 0 bytes: extend it before it is opened", path.display());
         return Err(Error::new(ErrorKind::OutOfBounds, message));
     }
     let identity = Identity::file(metadata.dev(), metadata.ino());

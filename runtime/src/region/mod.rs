@@ -138,7 +138,13 @@ impl Region {
     }
 
     /// Whether two ranges of `length` bytes, in regions that may be the same memory, share a byte.
-    pub(crate) fn overlaps(&self, offset: u64, other: &Self, other_offset: u64, length: u64) -> bool {
+    pub(crate) fn overlaps(
+        &self,
+        offset: u64,
+        other: &Self,
+        other_offset: u64,
+        length: u64,
+    ) -> bool {
         let Some(origin) = self.0.identity.distance_to(&other.0.identity) else { return false };
         let (from, other_from) = (i128::from(offset), origin + i128::from(other_offset));
         (from - other_from).unsigned_abs() < u128::from(length)

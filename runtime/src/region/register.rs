@@ -75,10 +75,7 @@ unsafe impl Send for Backing {}
 // whoever owns the `Backing`, or are `len`, whose answer is constant.
 unsafe impl Sync for Backing {}
 
-pub(crate) fn register<B: PinnedBuffer>(
-    shared: &Arc<Shared>,
-    buffer: B,
-) -> Result<Region, Error> {
+pub(crate) fn register<B: PinnedBuffer>(shared: &Arc<Shared>, buffer: B) -> Result<Region, Error> {
     if buffer.is_empty() {
         return Err(Error::new(
             ErrorKind::OutOfBounds,

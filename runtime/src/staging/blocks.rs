@@ -188,6 +188,8 @@ fn explain(refusal: &Refusal, length: u64) -> Error {
 mod tests {
     use super::*;
 
+    // Miri has no getrlimit.
+    #[cfg(not(miri))]
     #[test]
     fn a_refusal_names_its_remedy() {
         let refused = |number| std::io::Error::from_raw_os_error(number);
