@@ -7,8 +7,6 @@ use crate::failure::{Failure, Outcome};
 /// The sum of any number of runners' closing lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
-    /// How many runners there were.
-    pub(crate) runners: u64,
     /// How many tests passed.
     pub(crate) passed: u64,
     /// How many failed.
@@ -23,7 +21,6 @@ impl Totals {
         let mut totals = Self::default();
         for line in lines {
             let Some((_, counts)) = line.split_once("test result: ") else { continue };
-            totals.runners += 1;
             for part in counts.split(['.', ';']) {
                 let mut words = part.split_whitespace();
                 let (Some(count), Some(what)) = (words.next(), words.next()) else { continue };
@@ -56,7 +53,6 @@ impl std::ops::Add for Totals {
 
     fn add(self, other: Self) -> Self {
         Self {
-            runners: self.runners + other.runners,
             passed: self.passed + other.passed,
             failed: self.failed + other.failed,
             ignored: self.ignored + other.ignored,
@@ -66,8 +62,7 @@ impl std::ops::Add for Totals {
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runners, passed, failed, ignored } = self;
-        write!(f, "{passed} passed, {failed} failed, {ignored} ignored, in {runners} runners")
+        write!(f, "{} passed, {} failed", self.passed, self.failed)
     }
 }
 
@@ -86,7 +81,7 @@ mod tests {
              test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.10s\n\
              test result: FAILED. 3 passed; 4 failed; 5 ignored; 0 measured; 0 filtered out; finished in 1.23s",
         );
-        assert_eq!(sum, Totals { runners: 2, passed: 5, failed: 4, ignored: 5 });
+        assert_eq!(sum, Totals { passed: 5, failed: 4, ignored: 5 });
     }
 
     #[test]

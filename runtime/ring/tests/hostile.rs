@@ -12,7 +12,7 @@ const SHARED: [usize; 5] = [128 / 8, 256 / 8, 384 / 8, 512 / 8, 640 / 8];
 
 fn config() -> ProptestConfig {
     ProptestConfig {
-        cases: if cfg!(miri) { 8 } else { 1024 },
+        cases: if cfg!(miri) { 3 } else { 1024 },
         failure_persistence: None,
         ..ProptestConfig::default()
     }

@@ -182,17 +182,28 @@ fn a_push_that_is_overtaken_knows_what_the_one_that_overtook_it_knew() {
     explore(None, || {
         let pair = Pair::new(2);
         pair.push(&[1, 2]).unwrap();
+        // Each pop allows one push. The first producer knows of the first pop only, and its place is the one
+        // that the second pop frees.
         let mut consumer = submission::Consumer::new();
-        // Each pop allows one push. The first producer has seen the first pop only; if the second claims
-        // before it, its place is the one that the second pop has freed.
-        let producers = [(1, 10), (2, 20)].map(|(popped, id)| {
-            assert_eq!(pair.pop(&mut consumer), Some(popped));
-            let pair = pair.clone();
-            thread::spawn(move || pair.push(&[id]).expect("room for whoever may push"))
+        assert_eq!(pair.pop(&mut consumer), Some(1));
+        let overtaken = Arc::new(AtomicU32::new(0));
+        let first = thread::spawn({
+            let (pair, overtaken) = (pair.clone(), overtaken.clone());
+            move || {
+                // Relaxed: it puts the pushes in order in time, and tells the first producer nothing.
+                while overtaken.load(Ordering::Relaxed) == 0 {
+                    thread::yield_now();
+                }
+                pair.push(&[10]).expect("room for whoever may push");
+            }
         });
-        for producer in producers {
-            producer.join().unwrap();
-        }
+        assert_eq!(pair.pop(&mut consumer), Some(2));
+        let second = thread::spawn(move || {
+            pair.push(&[20]).expect("room for whoever may push");
+            overtaken.store(1, Ordering::Relaxed);
+        });
+        first.join().unwrap();
+        second.join().unwrap();
     });
 }
 

@@ -1,0 +1,138 @@
+//! The end of a runtime with operations in flight: drained, given up, or leaked.
+
+use std::{thread, time::Duration};
+
+use dmaring::{ErrorKind, Fill, ManualClock, Region, Runtime};
+use dmaring_manual::{Control, ManualEngine};
+use futures::executor::block_on;
+
+#[cfg(not(miri))]
+use crate::common::READ_ERROR;
+use crate::{
+    assert_clean,
+    common::{LONG, bytes, eventually, kind, manual, never_parking, poll_once},
+};
+
+#[test]
+fn a_dropped_runtime_drains() {
+    let (runtime, control) = manual(4);
+    let regions: Vec<_> = (0..10).map(|_| runtime.allocate(64).unwrap()).collect();
+    let fills: Vec<_> = regions.iter().map(|region| region.fill(0, 64, 7).submit()).collect();
+    control.wait_for_submitted(4);
+    let closing = thread::spawn(move || drop(runtime));
+    let mut fills = fills.into_iter();
+    let taken: Vec<_> = fills.by_ref().take(4).collect();
+    for waiting in fills {
+        assert_eq!(kind(block_on(waiting)), ErrorKind::Shutdown);
+    }
+    assert!(!control.halted(), "four are still in flight");
+    control.complete_all();
+    for fill in taken {
+        assert_eq!(block_on(fill).unwrap(), 64);
+    }
+    closing.join().unwrap();
+    assert!(control.halted() && control.dropped());
+    assert_eq!(kind(block_on(regions[0].fill(0, 64, 1))), ErrorKind::Closed);
+    assert_eq!(bytes(&regions[3], 0, 8), 7u64.to_le_bytes());
+    drop(regions);
+    assert_clean(&control);
+}
+
+/// A runtime whose time is told by hand, with four operations that its engine holds, and three that wait.
+fn stuck() -> (Runtime, ManualClock, Control, Vec<Region>, Vec<Fill>) {
+    let clock = ManualClock::new();
+    let (engine, control) = ManualEngine::new();
+    let builder = never_parking().engine(engine).ring_entries(4).clock(clock.clone());
+    let runtime = builder.build().unwrap();
+    let regions: Vec<_> = (0..7).map(|_| runtime.allocate(64).unwrap()).collect();
+    let fills = regions.iter().map(|region| region.fill(0, 64, 7).submit()).collect();
+    control.wait_for_submitted(4);
+    (runtime, clock, control, regions, fills)
+}
+
+#[test]
+fn an_engine_that_never_completes_is_halted_at_the_deadline() {
+    let (runtime, clock, control, regions, fills) = stuck();
+    let mut end = Box::pin(runtime.shutdown(Duration::from_secs(3)));
+    assert!(poll_once(&mut end).is_pending());
+    clock.advance(Duration::from_millis(2999));
+    control.wait_for_polls(3);
+    assert!(poll_once(&mut end).is_pending());
+    assert!(!control.halted());
+    clock.advance(Duration::from_millis(1));
+    let error = block_on(end).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(error.to_string().starts_with("4 operations were still in flight after 3s"), "{error}");
+    assert!(control.halted());
+    for fill in fills {
+        assert_eq!(kind(block_on(fill)), ErrorKind::Shutdown);
+    }
+    drop((regions, runtime));
+    assert_clean(&control);
+}
+
+#[test]
+fn dropping_a_runtime_whose_engine_never_completes_ends_at_the_deadline() {
+    let (runtime, clock, control, regions, fills) = stuck();
+    drop(regions);
+    let closing = thread::spawn(move || drop(runtime));
+    eventually("the deadline", || {
+        clock.advance(Duration::from_secs(1));
+        closing.is_finished()
+    });
+    closing.join().unwrap();
+    for fill in fills {
+        assert_eq!(kind(block_on(fill)), ErrorKind::Shutdown);
+    }
+    assert_clean(&control);
+}
+
+/// The memory is left for good, so Miri is not asked.
+#[cfg(not(miri))]
+#[test]
+fn memory_stays_mapped_when_an_engine_does_not_stop() {
+    let (runtime, clock, control, regions, fills) = stuck();
+    control.refuse_halt(READ_ERROR);
+    let mut end = Box::pin(runtime.shutdown(Duration::from_secs(3)));
+    assert!(poll_once(&mut end).is_pending());
+    clock.advance(Duration::from_secs(3));
+    let error = block_on(end).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EngineLost);
+    assert!(error.to_string().contains("4 operations were given up"), "{error}");
+    for fill in fills {
+        assert_eq!(kind(block_on(fill)), ErrorKind::Shutdown);
+    }
+    regions[0].write_at(0, &[1; 64]).unwrap();
+    assert_eq!(bytes(&regions[0], 0, 64), [1; 64]);
+    let address = regions[0].as_mut_ptr().unwrap().addr().get();
+    drop((regions, runtime));
+    assert_eq!((control.domain().live(), control.domain().total()), (7, 7));
+    assert!(is_mapped(address), "the memory is still there");
+}
+
+#[cfg(not(miri))]
+fn is_mapped(address: usize) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().any(|line| {
+        let range = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let parse = |text| usize::from_str_radix(text, 16).unwrap();
+        (parse(range.0)..parse(range.1)).contains(&address)
+    })
+}
+
+#[test]
+fn a_shutdown_goes_on_when_its_future_is_dropped() {
+    let (runtime, control) = manual(4);
+    let region = runtime.allocate(64).unwrap();
+    let fill = region.fill(0, 64, 1).submit();
+    control.wait_for_submitted(1);
+    let mut end = Box::pin(runtime.shutdown(LONG));
+    assert!(poll_once(&mut end).is_pending());
+    drop(end);
+    assert_eq!(kind(block_on(region.fill(0, 64, 2))), ErrorKind::Closed);
+    control.complete_all();
+    control.wait_for_stop();
+    assert_eq!(block_on(fill).unwrap(), 64);
+    drop((region, runtime));
+    assert_clean(&control);
+}

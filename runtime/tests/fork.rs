@@ -1,0 +1,83 @@
+//! A child after fork has the parent's handles and no business with them: they refuse to work there, give nothing
+//! back, and leave the parent's alone.
+#![cfg(all(not(loom), not(miri)))]
+
+mod common;
+mod forking;
+
+use common::{LONG, bytes, cpu, eventually, kind, manual, pattern, region_of};
+use dmaring::{ErrorKind, Runtime};
+use dmaring_cpu::CpuEngine;
+use forking::in_child;
+use futures::executor::block_on;
+
+#[test]
+fn handles_refuse_to_work_in_a_child() {
+    let runtime = cpu(4);
+    let region = region_of(&runtime, &pattern(1, 256));
+    in_child(|| {
+        let closed = |outcome| assert_eq!(kind(outcome), ErrorKind::Closed);
+        closed(block_on(region.copy(0, 64, 64)));
+        closed(block_on(region.fill(0, 64, 1).submit()));
+        closed(region.copy(0, 64, 64).try_submit().map(|_| 0).map_err(|rejected| rejected.error));
+        closed(region.read_at(0, &mut [0; 8]).map(|()| 0));
+        closed(region.write_at(0, &[0; 8]).map(|()| 0));
+        closed(runtime.allocate(64).map(|_| 0));
+        closed(runtime.register(vec![0; 64]).map(|_| 0));
+        closed(block_on(runtime.shutdown(LONG)).map(|()| 0));
+        let mut batch = runtime.batch();
+        batch.push(region.copy(0, 64, 64));
+        closed(block_on(batch.submit().all()));
+        let error = block_on(region.copy(0, 64, 64)).unwrap_err();
+        assert!(error.to_string().contains("the process that forked this one"), "{error}");
+    });
+    assert_eq!(block_on(region.copy(0, 64, 64)).unwrap(), 64);
+    assert_eq!(bytes(&region, 64, 64), pattern(1, 64));
+    assert_eq!(runtime.stats().submitted, 1, "the child submitted nothing");
+}
+
+#[test]
+fn what_a_child_drops_stays_the_parents() {
+    let (runtime, control) = manual(2);
+    let src = region_of(&runtime, &pattern(2, 256));
+    let dst = runtime.allocate(256).unwrap();
+    let running = src.copy_to(0, &dst, 0, 64).submit();
+    let dropped = src.copy_to(64, &dst, 64, 64).submit();
+    let waiting = src.copy_to(128, &dst, 128, 64).submit();
+    let unsubmitted = src.copy_to(0, &dst, 192, 64);
+    control.wait_for_submitted(2);
+    let mut all = Some((running, dropped, waiting, unsubmitted, src, dst, runtime));
+    in_child(|| {
+        let (running, dropped, waiting, unsubmitted, src, dst, runtime) = all.take().unwrap();
+        drop((dropped, unsubmitted, waiting));
+        drop((src, dst));
+        drop(runtime);
+        drop(running);
+    });
+    let (running, dropped, waiting, unsubmitted, src, dst, runtime) = all.unwrap();
+    assert_eq!((control.submitted(), control.domain().live()), (2, 2));
+    control.release();
+    for copy in [running, dropped, waiting, unsubmitted] {
+        assert_eq!(block_on(copy).unwrap(), 64);
+    }
+    assert_eq!(bytes(&dst, 0, 192), pattern(2, 192));
+    assert_eq!(bytes(&dst, 192, 64), pattern(2, 64));
+    drop((src, dst, runtime));
+    eventually("the unmapping", || control.domain().live() == 0);
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
+fn a_child_may_build_a_runtime_of_its_own() {
+    let runtime = cpu(4);
+    let region = runtime.allocate(128).unwrap();
+    in_child(|| {
+        let own = Runtime::builder().engine(CpuEngine::new()).build().unwrap();
+        let mine = region_of(&own, &pattern(3, 128));
+        assert_eq!(block_on(mine.copy(0, 64, 64)).unwrap(), 64);
+        assert_eq!(bytes(&mine, 64, 64), pattern(3, 64));
+        assert_eq!(kind(block_on(region.copy_to(0, &mine, 0, 8))), ErrorKind::Unmapped);
+        block_on(own.shutdown(LONG)).unwrap();
+    });
+    assert_eq!(block_on(region.fill(0, 64, 1)).unwrap(), 64);
+}

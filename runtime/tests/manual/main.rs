@@ -1,0 +1,11 @@
+//! The runtime on engines that are driven by hand: order, backpressure, failures, several engines, mappings.
+#![cfg(all(not(loom), not(miri)))]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod domains;
+mod engines;
+mod failures;
+mod fences;
+mod queue;
+mod recovery;
