@@ -18,7 +18,7 @@ const SUITES: &[(&str, &[&str])] = &[
     ("dmaring-ring", &[]),
     ("dmaring-cpu", &[]),
     ("dmaring-manual", &[]),
-    ("dmaring", &["--lib", "--test", "drops"]),
+    ("dmaring", &["--lib", "--test", "basics", "--test", "drops"]),
 ];
 
 /// Runs the suites of `packages`, or all where none is named.

@@ -35,4 +35,6 @@ pub(super) const ISLANDS: &[&str] = &[
     "runtime/src/region/register.rs",
     "runtime/src/staging/kernel.rs",
     "runtime/src/submit.rs",
+    "runtime/tests/counting/mod.rs",
+    "runtime/tests/forking/mod.rs",
 ];
