@@ -18,6 +18,8 @@ pub(crate) trait RingPair {
     fn completion_slots(&self) -> &[CompletionSlot];
     /// Wakes the poller that parked on this pair: it was told so by `handshake::must_wake`.
     fn wake_poller(&self);
+    /// Tells the poller that the shared words were overwritten, so that it resolves everything as lost.
+    fn report_corrupt(&self);
 }
 
 #[derive(Debug)]

@@ -6,7 +6,6 @@
 
 use std::{
     cell::Cell,
-    panic::{self, AssertUnwindSafe},
     sync::{
         Mutex, PoisonError,
         mpsc::{self, Receiver, Sender},
@@ -16,7 +15,7 @@ use std::{
 
 use crate::{
     error::{Error, ErrorKind},
-    placement,
+    foreign, placement,
 };
 
 /// A piece of work.
@@ -83,7 +82,7 @@ fn run(work: &Receiver<Job>) {
     enter_service_thread();
     for job in work {
         // A job drops memory that users registered: foreign code.
-        if panic::catch_unwind(AssertUnwindSafe(job)).is_err() {
+        if foreign::call(job).is_none() {
             tracing::error!("dropping a region's memory panicked");
         }
     }

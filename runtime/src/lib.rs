@@ -34,6 +34,7 @@
 //!   a thread that sleeps.
 
 mod client;
+mod foreign;
 mod inflight;
 #[cfg(all(test, loom))]
 mod loom_tests;

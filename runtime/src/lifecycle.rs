@@ -1,7 +1,6 @@
 //! From open to ended: what the runtime's handles and its poller tell each other about shutting down.
 
 use std::{
-    panic::{self, AssertUnwindSafe},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,6 +8,8 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
+
+use crate::foreign;
 
 /// No shutdown was asked for.
 const OPEN: u64 = u64::MAX;
@@ -75,7 +76,7 @@ impl Lifecycle {
             std::mem::take(&mut end.waiting)
         };
         for waker in waiting {
-            if panic::catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+            if foreign::call(|| waker.wake()).is_none() {
                 tracing::error!("a waker panicked; the runtime it waited for has ended");
             }
         }

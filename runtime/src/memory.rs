@@ -10,7 +10,9 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use dmaring_ring::{CompletionSlot, Header, Layout, LayoutError, SubmissionSlot, memory::Rings};
+use dmaring_ring::{
+    CompletionSlot, Header, Layout, LayoutError, SubmissionSlot, handshake, memory::Rings,
+};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::memfd::MFdFlags;
 #[cfg(not(miri))]
@@ -31,6 +33,8 @@ pub(crate) struct RingMemory {
     _memfd: Option<OwnedFd>,
     /// Set when the pair's poller has gone: nobody parks there any more.
     orphaned: AtomicBool,
+    /// Set when the shared words cannot be what this process wrote.
+    corrupt: AtomicBool,
 }
 
 impl RingMemory {
@@ -44,7 +48,18 @@ impl RingMemory {
         // the memfd is sealed, so no page of it can vanish; (4) nobody else has it yet.
         let rings = unsafe { Rings::create(base, layout.size(), layout) }
             .map_err(|error: LayoutError| io::Error::other(error.to_string()))?;
-        Ok(Self { rings, _mapping: mapping, _memfd: memfd, orphaned: AtomicBool::new(false) })
+        Ok(Self {
+            rings,
+            _mapping: mapping,
+            _memfd: memfd,
+            orphaned: AtomicBool::new(false),
+            corrupt: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether somebody found the shared words overwritten.
+    pub(crate) fn is_corrupt(&self) -> bool {
+        self.corrupt.load(Ordering::Acquire)
     }
 
     /// Says that no poller will ever park on this pair again.
@@ -69,6 +84,13 @@ impl RingPair for RingMemory {
     fn wake_poller(&self) {
         if !self.orphaned.load(Ordering::Acquire) {
             park::wake(self.header().need_wakeup_word());
+        }
+    }
+
+    fn report_corrupt(&self) {
+        self.corrupt.store(true, Ordering::Release);
+        if handshake::must_wake(self.header()) {
+            self.wake_poller();
         }
     }
 }

@@ -28,7 +28,7 @@ const DROP_DEADLINE: Duration = Duration::from_secs(5);
 /// A poller with its engines and rings: the thing that makes copies.
 ///
 /// Made by [`Runtime::builder`]. It is the owner: when it is dropped, what is in flight is waited for, up to 5
-/// seconds, the engines are halted, and every later operation on its regions is refused. It belongs
+/// seconds of the runtime's clock and not while the thread panics, the engines are halted, which may take each a second, and every later operation on its regions is refused. It belongs
 /// to the process that built it: in a child after fork its handles refuse to work and give nothing back.
 #[derive(Debug)]
 pub struct Runtime {
@@ -76,7 +76,7 @@ impl Runtime {
     /// Opens a regular file for reading and writing, with the length that it has now.
     ///
     /// A file on tmpfs or hugetlbfs, or a memfd, is mapped: do not truncate it while it is open, since the kernel
-    /// answers an access beyond its end with SIGBUS (a memfd that takes seals is sealed against that). Any
+    /// answers an access beyond its end with SIGBUS (a memfd that takes seals is sealed against that, or staged if it cannot be). Any
     /// other file is read and written through staging buffers with io_uring: if it is truncated, the operation
     /// fails with [`Io`](ErrorKind::Io) and the offset.
     ///
@@ -151,7 +151,8 @@ impl Runtime {
     /// Takes no more operations, waits up to `deadline` for those in flight, halts the engines. What is still in flight at the
     /// deadline, and what waits for a place in the ring, resolves to [`Shutdown`](ErrorKind::Shutdown).
     ///
-    /// Regions stay readable and writable afterwards.
+    /// Regions stay readable and writable afterwards. The last step blocks the calling thread for the moment that the
+    /// runtime's threads need to end, and up to 2 s where a file system hangs.
     ///
     /// # Errors
     ///

@@ -23,14 +23,6 @@ pub(crate) enum Refusal {
     QueueFull,
     /// More unclaimed operations than the table can number.
     TableFull,
-    /// The submission ring does not take an entry that has a permit: its shared words were overwritten.
-    Corrupt,
-}
-
-impl From<Closed> for Refusal {
-    fn from(Closed: Closed) -> Self {
-        Self::Closed
-    }
 }
 
 impl<C, P: RingPair> Client<C, P> {
@@ -45,10 +37,17 @@ impl<C, P: RingPair> Client<C, P> {
         let entry = entry(key);
         let outcome = match self.permits.try_acquire(1) {
             Ok(0) => self.queue_up(&[entry]),
-            Ok(_) => self.push(&[entry]),
-            Err(Closed) => Err(Refusal::Closed),
+            Ok(_) => {
+                self.push(&[entry]);
+                Ok(())
+            }
+            Err(closed) => Err(closed),
         };
-        self.give_key(key, outcome)
+        outcome.map(|()| key).map_err(|Closed| {
+            // SAFETY: the operation was neither armed nor queued, and its key was given to nobody.
+            drop(unsafe { self.inflight.take_back(key) });
+            Refusal::Closed
+        })
     }
 
     /// Submits an operation only if a permit is free.
@@ -56,21 +55,18 @@ impl<C, P: RingPair> Client<C, P> {
         &self,
         cargo: C,
         entry: impl FnOnce(Key) -> SubmissionEntry,
-    ) -> Result<Key, (Refusal, Option<C>)> {
+    ) -> Result<Key, (Refusal, C)> {
         match self.permits.try_acquire(1) {
-            Ok(0) => return Err((Refusal::QueueFull, Some(cargo))),
+            Ok(0) => return Err((Refusal::QueueFull, cargo)),
             Ok(_) => {}
-            Err(Closed) => return Err((Refusal::Closed, Some(cargo))),
+            Err(Closed) => return Err((Refusal::Closed, cargo)),
         }
-        let key = match self.inflight.prepare(cargo) {
-            Ok(key) => key,
-            Err(cargo) => {
-                self.return_permits(1);
-                return Err((Refusal::TableFull, Some(cargo)));
-            }
-        };
-        let outcome = self.push(&[entry(key)]);
-        self.give_key(key, outcome).map_err(|refusal| (refusal, None))
+        let key = self.inflight.prepare(cargo).map_err(|cargo| {
+            self.return_permits(1);
+            (Refusal::TableFull, cargo)
+        })?;
+        self.push(&[entry(key)]);
+        Ok(key)
     }
 
     /// Prepares a slot for an operation of a batch; `submit_prepared` follows, whatever happens.
@@ -84,16 +80,16 @@ impl<C, P: RingPair> Client<C, P> {
         let wanted = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         let taken = self.permits.try_acquire(wanted).unwrap_or(0) as usize;
         let (now, later) = entries.split_at(taken.min(entries.len()));
-        if self.push(now).is_err() {
-            self.refuse_all(now, CompletionCode::ENGINE_LOST);
-            self.refuse_all(later, CompletionCode::ENGINE_LOST);
-        } else if !later.is_empty() && self.queue_up(later).is_err() {
+        self.push(now);
+        if !later.is_empty() && self.queue_up(later).is_err() {
             self.refuse_all(later, CompletionCode::SHUTDOWN);
         }
     }
 
-    /// Resolves the longest waiters with a refusal until nobody waits: the permits were closed.
-    pub(crate) fn refuse_waiters(&self, code: CompletionCode) {
+    /// Resolves the longest waiters with a refusal until nobody waits: the permits were closed. Says whether
+    /// anybody waited.
+    pub(crate) fn refuse_waiters(&self, code: CompletionCode) -> bool {
+        let mut refused = false;
         loop {
             let mut leftovers = Leftovers::new();
             let mut queue = self.permits.queue();
@@ -101,16 +97,17 @@ impl<C, P: RingPair> Client<C, P> {
                 && let Some(key) = queue.front(&self.inflight)
             {
                 queue.remove(&self.inflight, key);
-                if let Some(finished) = self.refuse_waiter(key, code) {
+                if let Some(finished) = self.refuse(key, code) {
                     leftovers.put(finished);
                 }
                 self.permits.served(1);
+                refused = true;
             }
             let done = queue.is_empty();
             drop(queue);
             leftovers.deliver();
             if done {
-                return;
+                return refused;
             }
         }
     }
@@ -138,15 +135,16 @@ impl<C, P: RingPair> Client<C, P> {
             return None; // It was pushed or refused just now.
         }
         queue.remove(&self.inflight, key);
-        let finished = self.refuse_waiter(key, CompletionCode::ABORTED);
+        let finished = self.refuse(key, CompletionCode::ABORTED);
         self.permits.served(1);
         finished
     }
 
-    fn refuse_waiter(&self, key: Key, code: CompletionCode) -> Option<Finished<C>> {
+    fn refuse(&self, key: Key, code: CompletionCode) -> Option<Finished<C>> {
         let slot = self.inflight.slot(key)?;
         let result = CompletionEntry::new(key, code, 0, 0).result_word();
-        // SAFETY: our callers hold the waiters' lock, and the slot stands neither in the queue nor in a ring.
+        // SAFETY: our callers have prepared the slot and not armed it, or hold the waiters' lock and have just taken
+        // it off the queue.
         let finished = unsafe { slot.refuse(result) };
         self.inflight.settle(key, &finished);
         Some(finished)
@@ -155,41 +153,33 @@ impl<C, P: RingPair> Client<C, P> {
     /// Resolves operations that are in no ring and no queue.
     fn refuse_all(&self, entries: &[SubmissionEntry], code: CompletionCode) {
         for entry in entries {
-            let queue = self.permits.queue();
-            let finished = self.refuse_waiter(entry.key, code);
-            drop(queue);
-            if let Some(finished) = finished {
+            if let Some(finished) = self.refuse(entry.key, code) {
                 finished.deliver();
             }
         }
     }
 
-    fn give_key(&self, key: Key, outcome: Result<(), Refusal>) -> Result<Key, Refusal> {
-        outcome.map(|()| key).inspect_err(|_| {
-            // SAFETY: the operation was refused, so its key stands in no ring and was given to nobody.
-            drop(unsafe { self.inflight.take_back(key) });
-        })
+    /// Pushes entries that hold permits, and rings the doorbell.
+    fn push(&self, entries: &[SubmissionEntry]) {
+        if entries.is_empty() {
+            return;
+        }
+        for slot in entries.iter().filter_map(|entry| self.inflight.slot(entry.key)) {
+            // SAFETY: the operation is prepared and holds a permit, and whatever becomes of the push, it is not refused.
+            unsafe { slot.arm() };
+        }
+        self.push_armed(entries);
+        self.ring_doorbell();
     }
 
-    /// Pushes entries that hold permits, and rings the doorbell.
-    fn push(&self, entries: &[SubmissionEntry]) -> Result<(), Refusal> {
-        if entries.is_empty() {
-            return Ok(());
-        }
+    /// Pushes entries whose operations are armed. A ring that does not take what has a permit had its shared
+    /// words overwritten: nothing more goes through it, and the poller resolves what is in flight as lost.
+    fn push_armed(&self, entries: &[SubmissionEntry]) {
         let (header, slots) = (self.pair.header(), self.pair.submission_slots());
         if submission::push(header, slots, entries).is_err() {
-            self.give_up(entries.len());
-            return Err(Refusal::Corrupt);
+            self.permits.close();
+            self.pair.report_corrupt();
         }
-        self.ring_doorbell();
-        Ok(())
-    }
-
-    /// The ring refused entries that had permits: nothing more goes through it.
-    fn give_up(&self, permits: usize) {
-        self.permits.close();
-        // Nobody is served: the permits are closed, and whoever closes refuses the waiters.
-        let _ = self.permits.release(u32::try_from(permits).unwrap_or(u32::MAX));
     }
 
     fn ring_doorbell(&self) {
@@ -199,13 +189,13 @@ impl<C, P: RingPair> Client<C, P> {
     }
 
     /// Appends operations to the queue for permits, or pushes them if permits have come home meanwhile.
-    fn queue_up(&self, entries: &[SubmissionEntry]) -> Result<(), Refusal> {
+    fn queue_up(&self, entries: &[SubmissionEntry]) -> Result<(), Closed> {
         let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         let mut queue = self.permits.queue_up(count);
         // Whoever closes takes this lock afterwards, and refuses all it finds in the queue.
         if self.permits.is_closed() {
             self.permits.served(count);
-            return Err(Refusal::Closed);
+            return Err(Closed);
         }
         for &entry in entries {
             if let Some(slot) = self.inflight.slot(entry.key) {
@@ -230,7 +220,6 @@ impl<C, P: RingPair> Client<C, P> {
     /// Hands permits at home to the front of the queue, by pushing the waiters' entries for them.
     fn serve(&self, mut queue: MutexGuard<'_, Queue>) {
         let mut pushed = false;
-        let mut refused = None;
         while let Some(key) = queue.front(&self.inflight)
             && self.permits.take(1) == Ok(1)
         {
@@ -238,22 +227,14 @@ impl<C, P: RingPair> Client<C, P> {
             let Some(slot) = self.inflight.slot(key) else { continue };
             // SAFETY: we hold the waiters' lock and have just taken this slot off the queue.
             let entry = unsafe { slot.grant() };
-            if submission::push(self.pair.header(), self.pair.submission_slots(), &[entry]).is_ok()
-            {
-                pushed = true;
-                self.permits.served(1);
-            } else {
-                self.give_up(1);
-                refused = self.refuse_waiter(key, CompletionCode::ENGINE_LOST);
-                self.permits.served(1);
-                break;
-            }
+            self.push_armed(&[entry]);
+            self.permits.served(1);
+            pushed = true;
         }
         drop(queue);
-        if let Some(finished) = refused {
-            finished.deliver();
-        }
         if pushed {
+            // Its future may have asked before the entry stood in the ring, and the poller taken that back since.
+            handshake::request_notify(self.pair.header());
             self.ring_doorbell();
         }
     }

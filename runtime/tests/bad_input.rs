@@ -169,3 +169,34 @@ fn a_file_and_its_other_name_are_the_same_memory() {
     assert_eq!(block_on(one.copy_to(0, &other, 64, 64)).unwrap(), 64);
     assert_eq!(bytes(&one, 64, 64), pattern(4, 64));
 }
+
+#[test]
+fn a_fifo_is_refused_and_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let runtime = cpu(4);
+    let error = runtime.open_file_read_only(&fifo).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("not a regular file"), "{error}");
+}
+
+#[test]
+fn a_memfd_opened_for_reading_cannot_shrink_either() {
+    let memfd = memfd_create("test", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).unwrap();
+    let file = fs::File::from(memfd);
+    file.set_len(8192).unwrap();
+    let runtime = cpu(4);
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let region = runtime.open_file_read_only(path).unwrap();
+    assert!(file.set_len(4096).is_err(), "it is sealed");
+    assert_eq!(bytes(&region, 8184, 8), [0; 8]);
+}
+
+#[test]
+fn an_allocation_beyond_the_address_space_is_refused_by_its_size() {
+    let runtime = cpu(4);
+    let error = runtime.allocate(usize::MAX).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    assert!(error.to_string().contains(&usize::MAX.to_string()), "{error}");
+}

@@ -191,3 +191,35 @@ fn the_event_descriptor_becomes_readable_when_an_operation_has_ended() {
     assert!(!readable(PollTimeout::ZERO), "reading resets it");
     assert_eq!(futures::FutureExt::now_or_never(copy).unwrap().unwrap(), 50);
 }
+
+#[cfg(not(miri))]
+#[test]
+fn the_event_descriptor_becomes_readable_when_the_end_resolves_operations() {
+    use std::{os::fd::AsFd, time::Duration};
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    let (engine, control) = dmaring_manual::ManualEngine::new();
+    let runtime = Runtime::builder().engine(engine).ring_entries(2).build().unwrap();
+    let region = runtime.allocate(100).unwrap();
+    let event = runtime.event_fd().unwrap();
+    let copy = region.copy(0, 50, 50).submit();
+    control.wait_for_submitted(1);
+    block_on(runtime.shutdown(Duration::ZERO)).unwrap_err();
+    let readable = &mut [PollFd::new(event.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(readable, PollTimeout::from(30_000u16)).unwrap(), 1);
+    assert_eq!(block_on(copy).unwrap_err().kind(), ErrorKind::Shutdown);
+}
+
+#[test]
+fn an_operation_that_was_not_taken_can_be_tried_again() {
+    let runtime = runtime();
+    let region = runtime.allocate(100).unwrap();
+    let mut copy = region.copy(0, 90, 50);
+    for _ in 0..3 {
+        let rejected = copy.try_submit().unwrap_err();
+        assert_eq!(rejected.error.kind(), ErrorKind::OutOfBounds);
+        copy = rejected.operation;
+    }
+    assert_eq!(block_on(copy).unwrap_err().kind(), ErrorKind::OutOfBounds);
+}

@@ -68,6 +68,26 @@ fn what_a_child_drops_stays_the_parents() {
 }
 
 #[test]
+fn a_child_polls_nothing_of_the_parents() {
+    let (runtime, control) = manual(2);
+    let region = region_of(&runtime, &pattern(4, 256));
+    let mut running = [region.copy(0, 64, 64).submit(), region.copy(0, 128, 64).submit()];
+    let mut waiting = region.copy(0, 192, 64).submit();
+    control.wait_for_submitted(2);
+    in_child(|| {
+        for copy in running.iter_mut().chain([&mut waiting]) {
+            assert_eq!(kind(block_on(copy)), ErrorKind::Closed);
+        }
+    });
+    control.release();
+    for copy in running.into_iter().chain([waiting]) {
+        assert_eq!(block_on(copy).unwrap(), 64);
+    }
+    assert_eq!(control.violations(), []);
+    assert_eq!(runtime.stats().submitted, 3, "nothing was submitted twice");
+}
+
+#[test]
 fn a_child_may_build_a_runtime_of_its_own() {
     let runtime = cpu(4);
     let region = runtime.allocate(128).unwrap();

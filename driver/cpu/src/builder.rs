@@ -12,6 +12,9 @@ pub(crate) const STREAMING_THRESHOLD: usize = 4096;
 /// How many transfers an engine holds unless told otherwise.
 pub(crate) const DEPTH: usize = 64;
 
+/// How many transfers an engine holds at most: more would wait here no better than in the runtime's ring.
+const MAX_DEPTH: usize = 65_536;
+
 /// Describes a [`CpuEngine`].
 #[derive(Clone, Debug)]
 #[must_use]
@@ -28,9 +31,9 @@ impl Default for CpuBuilder {
 }
 
 impl CpuBuilder {
-    /// How many transfers the engine holds; 2 where less is given, the least that the seam allows.
+    /// How many transfers the engine holds: at least 2, which the seam asks for, and at most 65,536.
     pub fn depth(mut self, transfers: usize) -> Self {
-        self.depth = transfers.max(2);
+        self.depth = transfers.clamp(2, MAX_DEPTH);
         self
     }
 

@@ -17,9 +17,9 @@ use crate::{CpuBuilder, domain, mover::Mover};
 
 /// The longest transfer, in bytes.
 ///
-/// A large operation comes in parts of this length and holds at most half of the queue: the parts
-/// ahead of a small one are 32 of them at most, 2 MiB, some 0.2 ms on cold memory. Longer ones
-/// would not be faster: the rate levels off below this length.
+/// A large operation comes in parts of this length and holds at most half of the queue: of one such
+/// operation 32 parts at most are ahead of a small one, 2 MiB, some 0.2 ms on cold memory. Longer
+/// parts would not be faster: the rate levels off below this length.
 const MAX_TRANSFER: u64 = 64 * 1024;
 
 /// How many bytes one `poll` moves before it reports, give or take one transfer: some 30 µs on cold

@@ -18,8 +18,8 @@ use crate::Iova;
 /// domain reach exactly the given memory, with no right beyond those asked for where the hardware can tell them apart,
 /// and that after [`unmap`](DmaMap::unmap) has returned `Ok` none of them reaches it any more.
 pub unsafe trait DmaMap: Send + Sync + fmt::Debug {
-    /// The granule of mappings, in bytes, a power of two: address and length given to
-    /// [`map`](DmaMap::map) are multiples of it.
+    /// The granule of mappings, in bytes, a power of two and no larger than the host's page: address and
+    /// length given to [`map`](DmaMap::map) are multiples of it.
     fn granule(&self) -> usize;
 
     /// Makes `length` bytes at `memory` reachable and returns the address of the first.

@@ -14,7 +14,7 @@
 //!
 //! | cell | owner |
 //! | --- | --- |
-//! | cargo | the preparer until `live` is published; then the holder of the waiters' lock while `waiting`, and of the reap role afterwards, until `released` |
+//! | cargo | the preparer until `live` is set; then the holder of the waiters' lock while `waiting`, and of the reap role afterwards, until `released` |
 //! | entry | the preparer, then the holder of the waiters' lock; only used while `waiting` |
 //! | waker | the future while `waker` is clear; the reap role (or, while `waiting`, the waiters' lock) once it is set. Full exactly while `waker` is set, except inside `register` |
 //!
@@ -23,15 +23,14 @@
 //! waker cell again unless it had taken it back before.
 #![allow(unsafe_code, reason = "island: the slot's cells, owned as the table above says")]
 
-use std::{
-    fmt,
-    panic::{self, AssertUnwindSafe},
-    task::Waker,
-};
+use std::{fmt, task::Waker};
 
 use dmaring_ring::{Key, SubmissionEntry};
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
+use crate::{
+    foreign,
+    sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell},
+};
 
 const RESOLVED: u64 = 1;
 const RELEASED: u64 = 1 << 1;
@@ -76,13 +75,10 @@ impl<C> Finished<C> {
     pub(crate) fn deliver(self) {
         drop(self.cargo);
         let (waker, wanted) = (self.waker, self.wanted);
-        if let Some(waker) = waker {
-            let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-                if wanted { waker.wake() } else { drop(waker) }
-            }));
-            if outcome.is_err() {
-                tracing::error!("a waker panicked; the operation it was for is complete");
-            }
+        if let Some(waker) = waker
+            && foreign::call(|| if wanted { waker.wake() } else { drop(waker) }).is_none()
+        {
+            tracing::error!("a waker panicked; the operation it was for is complete");
         }
     }
 }
@@ -121,7 +117,7 @@ impl<C> Slot<C> {
         }
     }
 
-    /// Starts a life for an operation that holds a permit. Returns its generation.
+    /// Starts a life. Nobody completes it before it is armed. Returns its generation.
     ///
     /// # Safety
     ///
@@ -132,26 +128,35 @@ impl<C> Slot<C> {
         self.result.store(0, Ordering::Relaxed);
         self.detail.store(0, Ordering::Relaxed);
         let generation = self.generation();
-        self.state.store(u64::from(generation) << GENERATION_SHIFT | LIVE, Ordering::Release);
+        self.state.store(u64::from(generation) << GENERATION_SHIFT, Ordering::Release);
         generation
+    }
+
+    /// The operation holds a permit and is about to be pushed: from here on it may be completed, by the reap role.
+    ///
+    /// # Safety
+    ///
+    /// The caller has prepared this life, holds a permit for it, and does not refuse it any more.
+    pub(crate) unsafe fn arm(&self) {
+        self.state.fetch_or(LIVE, Ordering::Release);
     }
 
     /// Turns a prepared operation into one that waits for a permit.
     ///
     /// # Safety
     ///
-    /// The caller has just prepared this life, has not given its key away, and holds the waiters' lock.
+    /// The caller has prepared this life, has not armed it, and holds the waiters' lock.
     pub(crate) unsafe fn wait_with(&self, entry: SubmissionEntry) {
         // SAFETY: nobody else knows of this life, so no other access to the cell exists.
         self.entry.with_mut(|cell| unsafe { *cell = entry });
-        self.state.fetch_or(WAITING, Ordering::Release);
+        self.state.fetch_or(LIVE | WAITING, Ordering::Release);
     }
 
-    /// Ends the wait: the operation is about to be pushed. Gives the entry to push.
+    /// Ends the wait: the operation is about to be pushed, and armed. Gives the entry to push.
     ///
     /// # Safety
     ///
-    /// The caller holds the waiters' lock and found the slot among the waiters.
+    /// The caller holds the waiters' lock and a permit for the operation, and found the slot among the waiters.
     pub(crate) unsafe fn grant(&self) -> SubmissionEntry {
         // SAFETY: while `WAITING` the cell belongs to the holder of the waiters' lock.
         let entry = self.entry.with_mut(|cell| unsafe { *cell });
@@ -188,8 +193,8 @@ impl<C> Slot<C> {
     ///
     /// # Safety
     ///
-    /// The caller holds the waiters' lock, or is the only one who knows of this life; the slot stands neither
-    /// in the queue nor in a ring.
+    /// The slot was never armed: the caller has prepared it, or holds the waiters' lock and has taken it off
+    /// the queue.
     pub(crate) unsafe fn refuse(&self, result: u64) -> Finished<C> {
         self.finish(&mut Role(()), result)
     }

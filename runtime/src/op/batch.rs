@@ -81,8 +81,11 @@ impl Batch {
 /// Gives an operation its slot and appends its entry.
 fn prepare(shared: &Arc<Shared>, idle: Op, entries: &mut Vec<SubmissionEntry>) -> Op {
     let Op::Idle(request) = idle else { return idle };
-    if let Err(error) = shared.check_process() {
+    if let Err(error) = request.check().and_then(|()| shared.check_process()) {
         return Op::Known(Err(error));
+    }
+    if request.length == 0 {
+        return Op::Known(Ok(0));
     }
     if !Arc::ptr_eq(shared, &request.cargo.destination.0.shared) {
         return Op::Known(Err(Error::new(

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use super::{pending::Pending, request::Request};
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 /// Where an operation stands, as its future sees it.
 #[derive(Debug)]
 pub(super) enum Op {
-    /// Not submitted. Boxed by nobody: it is moved into a slot as it is.
+    /// Not submitted, and not checked.
     Idle(Request),
     /// The outcome is known and nothing is in flight.
     Known(Result<u64, Error>),
@@ -24,14 +24,6 @@ pub(super) enum Op {
 }
 
 impl Op {
-    fn new(request: Request) -> Self {
-        match request.check() {
-            Err(error) => Self::Known(Err(error)),
-            Ok(()) if request.length == 0 => Self::Known(Ok(0)),
-            Ok(()) => Self::Idle(request),
-        }
-    }
-
     fn fence(&mut self) {
         if let Self::Idle(request) = self {
             request.fenced = true;
@@ -40,27 +32,41 @@ impl Op {
 
     fn submit(&mut self) {
         *self = match mem::replace(self, Self::Finished) {
-            Self::Idle(request) => match Pending::submit(request) {
-                Ok(pending) => Self::Submitted(pending),
+            Self::Idle(request) => match request.check() {
+                Ok(()) if request.length == 0 => Self::Known(Ok(0)),
+                Ok(()) => Pending::submit(request)
+                    .map_or_else(|error| Self::Known(Err(error)), Self::Submitted),
                 Err(error) => Self::Known(Err(error)),
             },
             other => other,
         };
     }
 
+    /// Submits if there is a place. On an error the operation is as it was.
     fn try_submit(&mut self) -> Result<(), Error> {
         match mem::replace(self, Self::Finished) {
-            Self::Idle(request) => match Pending::try_submit(request) {
-                Ok(pending) => {
-                    *self = Self::Submitted(pending);
-                    Ok(())
+            Self::Idle(request) => {
+                let checked = request.check();
+                let submitted = match checked {
+                    Ok(()) if request.length == 0 => {
+                        *self = Self::Known(Ok(0));
+                        return Ok(());
+                    }
+                    Ok(()) => Pending::try_submit(request),
+                    Err(error) => Err((error, request)),
+                };
+                match submitted {
+                    Ok(pending) => {
+                        *self = Self::Submitted(pending);
+                        Ok(())
+                    }
+                    Err((error, request)) => {
+                        *self = Self::Idle(request);
+                        Err(error)
+                    }
                 }
-                Err((error, request)) => {
-                    *self = request.map_or(Self::Finished, Self::Idle);
-                    Err(error)
-                }
-            },
-            Self::Known(Err(error)) => Err(error),
+            }
+            Self::Finished => Err(polled_again()),
             other => {
                 *self = other;
                 Ok(())
@@ -70,19 +76,15 @@ impl Op {
 
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<u64, Error>> {
         self.submit();
-        let outcome = match self {
-            Self::Submitted(pending) => match pending.poll(context) {
-                Poll::Ready(outcome) => outcome,
-                Poll::Pending => return Poll::Pending,
-            },
-            Self::Known(_) => match mem::replace(self, Self::Finished) {
-                Self::Known(outcome) => outcome,
-                _ => Err(polled_again()),
-            },
-            Self::Idle(_) | Self::Finished => Err(polled_again()),
-        };
-        *self = Self::Finished;
-        Poll::Ready(outcome)
+        if let Self::Submitted(pending) = self {
+            let outcome = ready!(pending.poll(context));
+            *self = Self::Finished;
+            return Poll::Ready(outcome);
+        }
+        match mem::replace(self, Self::Finished) {
+            Self::Known(outcome) => Poll::Ready(outcome),
+            _ => Poll::Ready(Err(polled_again())),
+        }
     }
 }
 
@@ -129,13 +131,13 @@ macro_rules! operation {
 
         impl $name {
             pub(crate) fn new(request: Request) -> Self {
-                Self(Op::new(request))
+                Self(Op::Idle(request))
             }
 
             /// Starts only after every operation that was submitted to this runtime before it has ended,
             /// successfully or not, on every engine. Later operations without a fence may overtake it.
             ///
-            /// No effect on an operation that was submitted already.
+            /// No effect on an operation that was submitted already, nor on one of 0 bytes, which is done at once.
             pub fn fence(mut self) -> Self {
                 self.0.fence();
                 self

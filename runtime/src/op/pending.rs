@@ -40,10 +40,10 @@ impl Pending {
     }
 
     /// Submits a checked request if a permit is free; else gives it back.
-    pub(crate) fn try_submit(request: Request) -> Result<Self, (Error, Option<Request>)> {
+    pub(crate) fn try_submit(request: Request) -> Result<Self, (Error, Request)> {
         let shared = request.cargo.destination.0.shared.clone();
         if let Err(error) = shared.check_process() {
-            return Err((error, Some(request)));
+            return Err((error, request));
         }
         let (place, entry) = (request.place(), request.entry());
         let Request { cargo, work, destination_offset, length, fenced } = request;
@@ -52,9 +52,7 @@ impl Pending {
         match submitted {
             Ok(key) => Ok(Self { shared, key, place }),
             Err((why, cargo)) => {
-                let request =
-                    cargo.map(|cargo| Request { cargo, work, destination_offset, length, fenced });
-                Err((refusal(why), request))
+                Err((refusal(why), Request { cargo, work, destination_offset, length, fenced }))
             }
         }
     }
@@ -66,6 +64,9 @@ impl Pending {
 
     /// The outcome, or a promise that `context`'s waker will be called.
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Result<u64, Error>> {
+        if let Err(error) = self.shared.check_process() {
+            return Poll::Ready(Err(error));
+        }
         // SAFETY: `self` is the one future of this life, and gives it up only when dropped.
         let ticket = unsafe { self.shared.client.poll(self.key, context.waker()) };
         ticket.map_or(Poll::Pending, |ticket| Poll::Ready(decode(self.place, ticket)))
@@ -105,10 +106,6 @@ fn refusal(why: Refusal) -> Error {
         Refusal::TableFull => Error::new(
             ErrorKind::LimitExceeded,
             "too many operations are unfinished or unclaimed: await or drop some",
-        ),
-        Refusal::Corrupt => Error::new(
-            ErrorKind::EngineLost,
-            "the submission ring's shared words were overwritten: build another runtime",
         ),
     }
 }

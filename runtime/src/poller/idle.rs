@@ -70,12 +70,12 @@ impl Idler {
             thread::yield_now();
         }
         let Idle::Adaptive { spin, park_after } = self.policy else { return Advice::Again };
-        if busy || !self.turns.is_multiple_of(TURNS_PER_LOOK) {
+        if !self.turns.is_multiple_of(TURNS_PER_LOOK) {
             return Advice::Again;
         }
         let now = now();
         let idle = now.saturating_sub(*self.since.get_or_insert(now));
-        if idle >= park_after.max(spin) {
+        if !busy && idle >= park_after.max(spin) {
             return Advice::Park;
         }
         if idle >= spin {

@@ -161,6 +161,8 @@ impl<E: Engine> Drive for Driver<E> {
                 Poll::Ready(Ok(())) => {
                     turn.counters.recoveries.add(1);
                     lane.health = Health::Working;
+                    // What was not run goes again under tokens of its own.
+                    lane.queue.iter().for_each(|&index| turn.ops.renew(index));
                 }
                 Poll::Ready(Err(status)) => {
                     tracing::error!(engine = self.0.name(), %status, "the engine is lost");

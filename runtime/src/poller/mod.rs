@@ -11,12 +11,7 @@ mod lane;
 mod ops;
 mod port;
 
-use std::{
-    panic::{self, AssertUnwindSafe},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, thread, time::Duration};
 
 use dmaring_engine::Engine;
 use dmaring_ring::{CompletionCode, SubmissionEntry, handshake};
@@ -32,6 +27,7 @@ use self::{
 };
 use crate::{
     client::RingPair,
+    foreign,
     lifecycle::Outcome,
     op::Refused,
     park,
@@ -96,8 +92,7 @@ impl Poller {
 
     /// Runs until the runtime ends. Whatever happens, every operation is resolved by then.
     pub(crate) fn run(mut self) {
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| self.work()));
-        let outcome = outcome.unwrap_or_else(|_| {
+        let outcome = foreign::call(|| self.work()).unwrap_or_else(|| {
             tracing::error!("the poller panicked: every operation is resolved as lost");
             self.abandon(CompletionCode::ENGINE_LOST);
             Outcome::Lost
@@ -108,13 +103,22 @@ impl Poller {
         self.shared.client.pair.orphan();
         let Self { shared, lanes, .. } = self;
         // The engines go before anybody may learn that the runtime has ended.
-        drop(lanes);
+        if foreign::call(|| drop(lanes)).is_none() {
+            tracing::error!("dropping an engine panicked: memory stays mapped for good");
+            shared.lifecycle.leak();
+        }
+        shared.ring_event();
         shared.lifecycle.end(outcome);
     }
 
     fn work(&mut self) -> Outcome {
         loop {
             let progress = self.turn();
+            if self.shared.client.pair.is_corrupt() {
+                tracing::error!("the submission ring's shared words were overwritten");
+                self.abandon(CompletionCode::ENGINE_LOST);
+                return Outcome::Lost;
+            }
             if let Some(deadline) = self.shared.lifecycle.deadline()
                 && let Some(outcome) = self.try_end(deadline)
             {
@@ -350,7 +354,8 @@ impl Poller {
         let header = self.shared.client.pair.header();
         handshake::prepare_park(header);
         let idle = self.ports.iter().all(Port::is_empty);
-        if idle && self.shared.lifecycle.deadline().is_none() {
+        let shared = &self.shared;
+        if idle && shared.lifecycle.deadline().is_none() && !shared.client.pair.is_corrupt() {
             self.shared.counters.runtime.parks.add(1);
             park::wait(header.need_wakeup_word());
         }
@@ -365,7 +370,9 @@ impl Poller {
             self.closing = true;
             client.permits.close();
         }
-        client.refuse_waiters(CompletionCode::SHUTDOWN);
+        if client.refuse_waiters(CompletionCode::SHUTDOWN) {
+            self.shared.ring_event();
+        }
         client.reap();
         if client.permits.is_drained() && self.ops.len() == 0 {
             return Some(self.halt(Outcome::Drained, 0));
@@ -387,10 +394,10 @@ impl Poller {
         outcome
     }
 
-    /// After a panic: stops what can be stopped, resolves what is left.
+    /// Gives up: stops what can be stopped, resolves what is left.
     fn abandon(&mut self, code: CompletionCode) {
-        let halted = panic::catch_unwind(AssertUnwindSafe(|| self.halt(Outcome::Lost, 0)));
-        if halted.is_err() {
+        if foreign::call(|| self.halt(Outcome::Lost, 0)).is_none() {
+            tracing::error!("halting an engine panicked: memory stays mapped for good");
             self.shared.lifecycle.leak();
         }
         self.shared.client.permits.close();

@@ -88,10 +88,14 @@ impl Failure {
 impl ActiveOp {
     /// Sends the operation to a lane, in parts of at most `part` bytes. `false`: more parts than can be told apart.
     pub(super) fn route_to(&mut self, lane: usize, part: u64, addresses: Addresses) -> bool {
+        let part = part.max(1);
+        if self.length.div_ceil(part) > u64::from(u32::MAX) {
+            return false;
+        }
         self.route = Route::Lane(lane);
-        self.part = part.max(1);
+        self.part = part;
         self.addresses = addresses;
-        self.length.div_ceil(self.part) <= u64::from(u32::MAX)
+        true
     }
 
     /// The next part to enqueue, if there is one.
@@ -242,6 +246,14 @@ impl Ops {
         let op = self.slots.get(index)?;
         let place = u64::try_from(index).ok().filter(|&place| place <= PLACE_MASK)?;
         Some(Token::new(place | u64::from(op.tag) << 20 | u64::from(part) << 32))
+    }
+
+    /// Gives an operation with nothing in the engine a new tag: its tokens of before name nothing any more.
+    pub(super) fn renew(&mut self, index: usize) {
+        self.next_tag = self.next_tag.wrapping_add(1) & TAG_MASK;
+        if let Some(op) = self.slots.get_mut(index).filter(|op| op.outstanding == 0) {
+            op.tag = self.next_tag;
+        }
     }
 
     /// A name for an operation, by which the staging thread answers.

@@ -21,6 +21,11 @@ pub(crate) fn allocate(shared: &Arc<Shared>, length: usize) -> Result<Region, Er
     if length == 0 {
         return Err(Error::new(ErrorKind::OutOfBounds, "0 bytes asked for: allocate at least 1"));
     }
+    if isize::try_from(length).is_err() {
+        let message =
+            format!("{length} bytes asked for: no allocation is longer than {} bytes", isize::MAX);
+        return Err(Error::new(ErrorKind::LimitExceeded, message));
+    }
     let mapping = map(length)
         .map_err(|error| Error::system(format_args!("cannot allocate {length} bytes"), error))?;
     Region::establish(

@@ -135,9 +135,10 @@ impl Facts {
         let length = length.unwrap_or(size.saturating_sub(offset));
         for (what, value) in [("offset", offset), ("length", length)] {
             if value % align != 0 {
+                let fitting =
+                    value.checked_next_multiple_of(align).unwrap_or(value / align * align);
                 let message = format!(
-                    "{path}: {what} of {value} bytes is no multiple of the device's alignment of {align} bytes: use {}",
-                    (value / align + 1) * align
+                    "{path}: {what} of {value} bytes is no multiple of the device's alignment of {align} bytes: use {fitting}"
                 );
                 return Err(Error::new(ErrorKind::Misaligned, message));
             }

@@ -6,7 +6,10 @@
 
 use std::{
     fs::{File, OpenOptions},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
     path::Path,
     sync::Arc,
 };
@@ -30,7 +33,8 @@ pub(crate) fn open(shared: &Arc<Shared>, path: &Path, rights: Rights) -> Result<
     let file = OpenOptions::new()
         .read(true)
         .write(writable)
-        .custom_flags(libc::O_CLOEXEC)
+        // Not to wait for a FIFO's other end, nor to be given a terminal: such are refused below.
+        .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
         .map_err(|error| Error::system(path.display(), error))?;
     let metadata = file.metadata().map_err(|error| Error::system(path.display(), error))?;
@@ -47,28 +51,42 @@ pub(crate) fn open(shared: &Arc<Shared>, path: &Path, rights: Rights) -> Result<
         return Err(Error::new(ErrorKind::OutOfBounds, message));
     }
     let identity = Identity::file(metadata.dev(), metadata.ino());
-    let length = metadata.len();
-    let backing = if stays_in_memory(&file).map_err(|error| Error::system(path.display(), error))? {
-        seal_against_shrinking(&file);
-        Backing::Mapped(map(&file, path, length, writable)?)
+    let failed = |error: nix::Error| Error::system(path.display(), error);
+    let (backing, length) = if can_be_mapped(&file).map_err(failed)? {
+        // What it is now: it may have shrunk before it was sealed.
+        let metadata = file.metadata().map_err(|error| Error::system(path.display(), error))?;
+        let length = metadata.len();
+        (Backing::Mapped(map(&file, path, length, writable)?), length)
     } else {
         shared.start_staging()?;
-        Backing::Staged(Arc::new(StagedFile::new(path, file, writable)))
+        (Backing::Staged(Arc::new(StagedFile::new(path, file, writable))), metadata.len())
     };
     Region::establish(shared, Draft { backing, length, rights, identity, numa_node: None })
 }
 
-/// Whether the file's pages are memory and nothing else.
-fn stays_in_memory(file: &File) -> nix::Result<bool> {
+/// Whether the file's pages are memory and nothing else, and stay for as long as they can be made to: a memfd
+/// that takes seals is sealed against shrinking. Files of a mounted tmpfs or hugetlbfs take none: see
+/// `Runtime::open_file`.
+fn can_be_mapped(file: &File) -> nix::Result<bool> {
     let kind = fstatfs(file)?.filesystem_type();
-    Ok(kind == TMPFS_MAGIC || kind == HUGETLBFS_MAGIC)
+    if kind != TMPFS_MAGIC && kind != HUGETLBFS_MAGIC {
+        return Ok(false);
+    }
+    let Some(seals) = seals(file) else { return Ok(true) };
+    if seals.contains(SealFlag::F_SEAL_SHRINK) || seals.contains(SealFlag::F_SEAL_SEAL) {
+        return Ok(true);
+    }
+    // Sealing asks for a descriptor that can write, which this one need not be.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let sealed = OpenOptions::new().read(true).write(true).open(path).is_ok_and(|writable| {
+        fcntl(&writable, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).is_ok()
+    });
+    Ok(sealed)
 }
 
-/// A memfd that takes seals is sealed, so that its pages stay for as long as the region. Files of a mounted
-/// tmpfs or hugetlbfs take none: see `Runtime::open_file`.
-fn seal_against_shrinking(file: &File) {
-    // EPERM: it takes no seals, or has this one already.
-    let _ = fcntl(file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK));
+/// The seals of a file; `None` where the file system has none.
+fn seals(file: &File) -> Option<SealFlag> {
+    fcntl(file, FcntlArg::F_GET_SEALS).ok().map(SealFlag::from_bits_retain)
 }
 
 fn map(file: &File, path: &Path, length: u64, writable: bool) -> Result<memmap2::MmapRaw, Error> {

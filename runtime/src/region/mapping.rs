@@ -17,6 +17,26 @@ struct Mapping {
     base: Iova,
 }
 
+/// A domain refused to map the memory.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    error: Error,
+    /// Whether the mappings made before it are gone.
+    undone: bool,
+}
+
+impl Refused {
+    /// Frees the memory, or leaves it in place where an engine may still reach it; gives the error.
+    pub(crate) fn give_back<T>(self, memory: T) -> Error {
+        if self.undone {
+            drop(memory);
+        } else {
+            std::mem::forget(memory);
+        }
+        self.error
+    }
+}
+
 /// Every mapping of a region, by domain.
 pub(crate) struct Mappings(Vec<Mapping>);
 
@@ -32,25 +52,24 @@ impl Mappings {
         base: NonNull<u8>,
         length: usize,
         rights: Rights,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, Refused> {
         let mut mappings = Self(Vec::with_capacity(shared.domains.len()));
         for domain in &shared.domains {
             let granule = domain.map.granule().max(1);
             let before = base.addr().get() % granule;
             let span = (before + length).next_multiple_of(granule);
-            // SAFETY: `before` bytes down is the start of a granule of mapped memory: granules are no larger
-            // than pages, and pages are mapped whole.
-            let start = unsafe { base.sub(before) };
-            // SAFETY: (1) the range is mapped memory of this process; (2) `Backing` keeps it there until
-            // `undo` has succeeded.
+            // The start of the granule, which may lie before what was allocated but not before the page.
+            let Some(start) = NonNull::new(base.as_ptr().wrapping_sub(before)) else { continue };
+            // SAFETY: (1) the range is mapped memory of this process: granules are no larger than pages, and pages
+            // are mapped whole; (2) `Backing` keeps it there until `undo` has succeeded, see `Refused`.
             match unsafe { domain.map.map(start, span, rights) } {
                 Ok(iova) => {
                     let base = iova.checked_add(before as u64).unwrap_or(iova);
                     mappings.0.push(Mapping { domain: domain.map.clone(), iova, span, base });
                 }
                 Err(error) => {
-                    mappings.undo();
-                    return Err(Error::mapping(&domain.engine, span as u64, error));
+                    let error = Error::mapping(&domain.engine, span as u64, error);
+                    return Err(Refused { error, undone: mappings.undo() });
                 }
             }
         }

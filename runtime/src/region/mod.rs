@@ -68,7 +68,12 @@ struct Body {
 /// What keeps the memory there.
 pub(crate) enum Backing {
     Mapped(MmapRaw),
-    Owned { base: NonNull<u8>, buffer: Box<dyn PinnedBuffer> },
+    /// Base and length are asked for once, when the buffer is registered.
+    Owned {
+        base: NonNull<u8>,
+        length: usize,
+        _buffer: Box<dyn PinnedBuffer>,
+    },
     Staged(Arc<StagedFile>),
 }
 
@@ -90,12 +95,15 @@ impl Region {
         let Draft { backing, length, rights, identity, numa_node } = draft;
         let staged = matches!(backing, Backing::Staged(_));
         let mappings = match backing.span() {
-            Some((base, span)) => Mappings::establish(shared, base, span, rights)?,
+            Some((base, span)) => match Mappings::establish(shared, base, span, rights) {
+                Ok(mappings) => mappings,
+                Err(refused) => return Err(refused.give_back(backing)),
+            },
             None => Mappings::none(),
         };
         let facts = RegionFacts::new(length, rights, staged);
         let Some(key) = shared.regions.publish(facts, &mappings.bases()) else {
-            mappings.undo();
+            Body { mappings, backing }.give_back();
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
                 "the region table is full: drop regions that are no longer used",
@@ -238,7 +246,7 @@ impl Backing {
     fn span(&self) -> Option<(NonNull<u8>, usize)> {
         match self {
             Self::Mapped(mapping) => Some((NonNull::new(mapping.as_mut_ptr())?, mapping.len())),
-            Self::Owned { base, buffer } => Some((*base, buffer.len())),
+            Self::Owned { base, length, .. } => Some((*base, *length)),
             Self::Staged(_) => None,
         }
     }

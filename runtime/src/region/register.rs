@@ -71,8 +71,8 @@ unsafe impl PinnedBuffer for MmapMut {
 
 // SAFETY: the pointer in `Owned` is to the buffer's own bytes, which move between threads with it.
 unsafe impl Send for Backing {}
-// SAFETY: a shared `Backing` gives out addresses and lengths only; the buffer's own methods are called by
-// whoever owns the `Backing`, or are `len`, whose answer is constant.
+// SAFETY: a shared `Backing` gives out addresses and lengths only, which it holds itself; no method of the buffer
+// is called through it.
 unsafe impl Sync for Backing {}
 
 pub(crate) fn register<B: PinnedBuffer>(shared: &Arc<Shared>, buffer: B) -> Result<Region, Error> {
@@ -86,12 +86,12 @@ pub(crate) fn register<B: PinnedBuffer>(shared: &Arc<Shared>, buffer: B) -> Resu
     let mut buffer: Box<dyn PinnedBuffer> = Box::new(buffer);
     let base = NonNull::new(buffer.as_mut_ptr())
         .ok_or_else(|| Error::new(ErrorKind::Unmapped, "the buffer's address is null"))?;
-    let length = buffer.len() as u64;
+    let length = buffer.len();
     Region::establish(
         shared,
         Draft {
-            backing: Backing::Owned { base, buffer },
-            length,
+            backing: Backing::Owned { base, length, _buffer: buffer },
+            length: length as u64,
             rights: Rights::ReadWrite,
             identity: Identity::private(),
             numa_node: None,

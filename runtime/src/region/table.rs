@@ -77,6 +77,8 @@ impl RegionTable {
     pub(crate) fn publish(&self, facts: RegionFacts, bases: &[Iova]) -> Option<Key> {
         let key = self.take_vacancy()?;
         let entry = self.entry(key.index)?;
+        // Who reads what follows under an earlier life's key sees that it was retired.
+        fence(Ordering::Release);
         for (place, base) in entry.bases.iter().zip(bases) {
             place.store(base.get(), Ordering::Relaxed);
         }

@@ -88,10 +88,15 @@ impl Blocks {
         let uring = Uring::new(ENTRIES, memory).map_err(|refusal| explain(&refusal, length))?;
         let base = NonNull::new(uring.memory().as_mut_ptr())
             .ok_or_else(|| failed(std::io::Error::other("mapped at address zero")))?;
-        let mappings = Mappings::establish(shared, base, bytes, Rights::ReadWrite)?;
+        let mappings = match Mappings::establish(shared, base, bytes, Rights::ReadWrite) {
+            Ok(mappings) => mappings,
+            Err(refused) => return Err(refused.give_back(uring)),
+        };
         let facts = RegionFacts::new(length, Rights::ReadWrite, false);
         let Some(key) = shared.regions.publish(facts, &mappings.bases()) else {
-            mappings.undo();
+            if !mappings.undo() {
+                std::mem::forget(uring);
+            }
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
                 "the region table is full: drop regions that are no longer used",

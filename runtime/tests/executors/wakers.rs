@@ -3,6 +3,7 @@
 
 use std::{
     future::Future,
+    panic::{self, AssertUnwindSafe},
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -22,12 +23,19 @@ use crate::common::{
 
 type Hook = Box<dyn FnOnce() + Send>;
 
+/// On which thread a hook ran, and whether it panicked.
+#[derive(Debug, PartialEq, Eq)]
+struct Ran {
+    thread: String,
+    panicked: bool,
+}
+
 /// A waker that runs a hook, once, before it passes the call on to the task's own waker.
 struct HookWaker {
     hook: Mutex<Option<Hook>>,
     task: Mutex<Option<Waker>>,
-    /// Told the name of the thread that ran the hook.
-    ran: Sender<String>,
+    /// Told how the hook ended.
+    ran: Sender<Ran>,
 }
 
 impl Wake for HookWaker {
@@ -46,8 +54,12 @@ impl Wake for HookWaker {
         let _pass = Pass(&self);
         let hook = self.hook.lock().unwrap().take();
         if let Some(hook) = hook {
-            self.ran.send(thread::current().name().unwrap_or_default().to_owned()).unwrap();
-            hook();
+            let thread = thread::current().name().unwrap_or_default().to_owned();
+            let outcome = panic::catch_unwind(AssertUnwindSafe(hook));
+            self.ran.send(Ran { thread, panicked: outcome.is_err() }).unwrap();
+            if let Err(panic) = outcome {
+                panic::resume_unwind(panic);
+            }
         }
     }
 }
@@ -71,6 +83,11 @@ impl Future for Hooked {
 /// Awaits `copy` and has the engine end all that is outstanding meanwhile; `hook` runs inside the waker. The
 /// task polls the copy before that and not again until it is woken, so that the hook runs on the poller.
 async fn wake_into(copy: Copy, control: &Control, hook: impl FnOnce() + Send + 'static) {
+    let ran = ends_into(copy, control, hook).await;
+    assert_eq!(ran, Ran { thread: "dmaring-poller".into(), panicked: false });
+}
+
+async fn ends_into(copy: Copy, control: &Control, hook: impl FnOnce() + Send + 'static) -> Ran {
     let others = control.submitted();
     let (hooked, ran) = hooked(copy, hook);
     let (outcome, ()) = join(hooked, async {
@@ -79,10 +96,10 @@ async fn wake_into(copy: Copy, control: &Control, hook: impl FnOnce() + Send + '
     })
     .await;
     assert_eq!(outcome.unwrap(), 64);
-    assert_eq!(ran.recv_timeout(LONG).unwrap(), "dmaring-poller");
+    ran.recv_timeout(LONG).unwrap()
 }
 
-fn hooked(copy: Copy, hook: impl FnOnce() + Send + 'static) -> (Hooked, Receiver<String>) {
+fn hooked(copy: Copy, hook: impl FnOnce() + Send + 'static) -> (Hooked, Receiver<Ran>) {
     let (ran, heard) = channel();
     let waker = HookWaker { hook: Mutex::new(Some(Box::new(hook))), task: Mutex::new(None), ran };
     (Hooked { copy, waker: Arc::new(waker) }, heard)
@@ -155,7 +172,7 @@ pub(super) async fn drops_futures() {
     })
     .await;
     assert_eq!(outcome.unwrap(), 64);
-    assert_eq!(ran.recv_timeout(LONG).unwrap(), "dmaring-poller");
+    assert!(!ran.recv_timeout(LONG).unwrap().panicked);
     control.release();
     for copy in held {
         assert_eq!(copy.await.unwrap(), 64);
@@ -194,7 +211,9 @@ pub(super) async fn panics() {
     let (runtime, control) = manual(8);
     let region = region_of(&runtime, &pattern(5, 64 * 5));
     let other = region.copy(0, 128, 64).submit();
-    wake_into(region.copy(0, 64, 64), &control, || panic!("as the test wants it")).await;
+    let panicking = region.copy(0, 64, 64);
+    let ran = ends_into(panicking, &control, || panic!("as the test wants it")).await;
+    assert!(ran.panicked);
     control.release();
     assert_eq!(other.await.unwrap(), 64);
     assert_eq!(region.copy(0, 192, 64).await.unwrap(), 64);

@@ -25,7 +25,7 @@ pub(super) const ISLANDS: &[&str] = &[
     "runtime/src/fork.rs",
     "runtime/src/inflight/slot.rs",
     "runtime/src/inflight/table.rs",
-    "runtime/src/loom_tests.rs",
+    "runtime/src/loom_tests/mod.rs",
     "runtime/src/memory.rs",
     "runtime/src/op/pending.rs",
     "runtime/src/poller/lane.rs",
