@@ -5,6 +5,8 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser, ValueParser},
 };
 
+use dmaring_emulated::{FaultPlan, Preset};
+
 use crate::{engine_spec::EngineSpec, location::Location, size};
 
 /// The most operations in flight: as many as the largest ring has entries.
@@ -55,6 +57,10 @@ Examples:
       a range of a file into a range of another, which has room for it
   dmaring copy mem /dev/shm/pattern.img --size 1GiB --core 3 --depth 64
       a pattern into a file on tmpfs, the poller bound to core 3
+  dmaring copy a.img b.img --src-offset 3 --dst-offset 5 --size 1000000 --engine emulated --channels 4
+      at odd offsets, through the I/OAT driver and four channels of the emulated device
+  dmaring copy --engine emulated --fault-plan nth=5:chanerr=8
+      the fifth descriptor fails
   dmaring copy /dev/dax0.0 /dev/dax1.0 --size 256MiB --json
       from persistent memory to persistent memory, every figure as JSON
 
@@ -82,9 +88,14 @@ pub(crate) struct CopyArguments {
     #[arg(long, value_name = "SIZE", value_parser = size::parse_length)]
     pub(crate) size: Option<u64>,
 
-    /// The engine that copies: auto or cpu; auto says which it took and why [default: auto]
+    /// The engine that copies: auto, cpu or emulated, several by several options; auto says which it took
+    /// and why. emulated is a model of an I/OAT device in this process, driven by the real driver: it shows
+    /// that copies are right, not how fast they are [default: auto]
     #[arg(long = "engine", value_name = "ENGINE")]
     pub(crate) engines: Vec<EngineSpec>,
+
+    #[command(flatten)]
+    pub(crate) emulated: EmulatedArguments,
 
     /// The core that the poller is bound to [default: none, it floats]
     #[arg(long, value_name = "N")]
@@ -109,6 +120,36 @@ pub(crate) struct CopyArguments {
     /// Print one JSON object with every figure
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What `--engine emulated` is.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct EmulatedArguments {
+    /// The platform that the emulated device is: skx, icx or bdx [default: skx]
+    #[arg(long, value_name = "PRESET")]
+    pub(crate) preset: Option<Preset>,
+
+    /// How many channels the emulated device has, up to 31 [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=31))]
+    pub(crate) channels: Option<u8>,
+
+    /// What goes wrong in the emulated device: nth=N or every=N, and chanerr=BIT, short=BYTES, stall,
+    /// lost-writeback, duplicate-writeback or gone, joined by colons; several joined by commas
+    #[arg(long, value_name = "PLAN")]
+    pub(crate) fault_plan: Option<FaultPlan>,
+}
+
+impl EmulatedArguments {
+    /// The first of these options that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        [
+            (self.preset.is_some(), "--preset"),
+            (self.channels.is_some(), "--channels"),
+            (self.fault_plan.is_some(), "--fault-plan"),
+        ]
+        .into_iter()
+        .find_map(|(given, name)| given.then_some(name))
+    }
 }
 
 fn location() -> ValueParser {

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use dmaring::Builder;
 use dmaring_cpu::CpuEngine;
 
+use crate::{args::EmulatedArguments, emulated::Emulated};
+
 /// What `--engine` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EngineSpec {
@@ -12,16 +14,19 @@ pub(crate) enum EngineSpec {
     Auto,
     /// The CPU.
     Cpu,
+    /// The emulated I/OAT device.
+    Emulated,
 }
 
 /// Every name that `--engine` knows.
-const KNOWN: [EngineSpec; 2] = [EngineSpec::Auto, EngineSpec::Cpu];
+const KNOWN: [EngineSpec; 3] = [EngineSpec::Auto, EngineSpec::Cpu, EngineSpec::Emulated];
 
 impl EngineSpec {
     fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Cpu => "cpu",
+            Self::Emulated => "emulated",
         }
     }
 }
@@ -36,17 +41,18 @@ impl FromStr for EngineSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        KNOWN.into_iter().find(|spec| spec.name() == text).ok_or_else(|| {
-            let names = KNOWN.map(Self::name).join(" or ");
-            format!("no such engine: use {names}")
-        })
+        KNOWN
+            .into_iter()
+            .find(|spec| spec.name() == text)
+            .ok_or_else(|| String::from("no such engine: use auto, cpu or emulated"))
     }
 }
 
 /// The engines that were taken, and why.
 #[derive(Debug)]
 pub(crate) struct Selection {
-    cpu: CpuEngine,
+    cpu: Option<CpuEngine>,
+    emulated: Option<Emulated>,
     reason: &'static str,
 }
 
@@ -55,33 +61,62 @@ impl Selection {
     ///
     /// # Errors
     ///
-    /// A message if one is named twice, or `auto` besides another.
-    pub(crate) fn of(specs: &[EngineSpec]) -> Result<Self, String> {
-        let reason = match specs {
-            [] | [EngineSpec::Auto] => "auto: no other engine is built in",
-            [EngineSpec::Cpu] => "named with --engine",
-            _ if specs.contains(&EngineSpec::Auto) => {
+    /// A message if one is named twice, `auto` besides another, an option of the emulated device without
+    /// it, or if the device does not start.
+    pub(crate) fn of(specs: &[EngineSpec], options: &EmulatedArguments) -> Result<Self, String> {
+        for (number, spec) in specs.iter().enumerate() {
+            if *spec == EngineSpec::Auto && specs.len() > 1 {
                 return Err(String::from("--engine auto chooses by itself: name no other engine"));
             }
-            [first, ..] => return Err(format!("--engine {first} is given twice: name it once")),
-        };
-        Ok(Self { cpu: CpuEngine::new(), reason })
+            if specs.iter().take(number).any(|earlier| earlier == spec) {
+                return Err(format!("--engine {spec} is given twice: name it once"));
+            }
+        }
+        let emulated = specs.contains(&EngineSpec::Emulated);
+        if let Some(option) = options.given().filter(|_| !emulated) {
+            return Err(format!("{option} is of the emulated device: add --engine emulated"));
+        }
+        let automatic = specs.is_empty() || specs.contains(&EngineSpec::Auto);
+        let cpu = automatic || specs.contains(&EngineSpec::Cpu);
+        Ok(Self {
+            cpu: cpu.then(CpuEngine::new),
+            emulated: if emulated { Some(Emulated::start(options)?) } else { None },
+            reason: if automatic {
+                "auto: the only engine here that is no emulation"
+            } else {
+                "named with --engine"
+            },
+        })
     }
 
     /// The engines in words, with the reason.
     pub(crate) fn describe(&self) -> String {
-        format!("cpu, {} instructions ({})", self.cpu.instructions(), self.reason)
+        let cpu = self.cpu.as_ref().map(|cpu| format!("cpu, {} instructions", cpu.instructions()));
+        let emulated = self.emulated.as_ref().map(Emulated::describe);
+        let engines: Vec<_> = cpu.into_iter().chain(emulated).collect();
+        format!("{} ({})", engines.join("; "), self.reason)
     }
 
-    /// Gives the engines to a runtime.
-    pub(crate) fn add_to(self, builder: Builder) -> Builder {
-        builder.engine(self.cpu)
+    /// Gives the engines to a runtime. What comes back is kept until the runtime has ended.
+    pub(crate) fn add_to(self, mut builder: Builder) -> (Builder, Option<Emulated>) {
+        if let Some(cpu) = self.cpu {
+            builder = builder.engine(cpu);
+        }
+        let mut emulated = self.emulated;
+        if let Some(emulated) = &mut emulated {
+            builder = emulated.add_to(builder);
+        }
+        (builder, emulated)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{EngineSpec, KNOWN, Selection};
+    use crate::args::EmulatedArguments;
+
+    const PLAIN: EmulatedArguments =
+        EmulatedArguments { preset: None, channels: None, fault_plan: None };
 
     #[test]
     fn every_known_name_parses_and_others_are_told_what_is_known() {
@@ -90,24 +125,34 @@ mod tests {
         }
         for text in ["", "CPU", "ioat", "0000:00:04.0"] {
             let message = text.parse::<EngineSpec>().unwrap_err();
-            assert!(message.contains("auto or cpu"), "{message}");
+            assert!(KNOWN.iter().all(|spec| message.contains(spec.name())), "{message}");
         }
     }
 
     #[test]
     fn the_selection_says_why() {
-        let auto = Selection::of(&[]).unwrap().describe();
+        let describe = |specs: &[_]| Selection::of(specs, &PLAIN).unwrap().describe();
+        let auto = describe(&[]);
         assert!(auto.starts_with("cpu, ") && auto.contains("auto: "), "{auto}");
-        assert_eq!(Selection::of(&[EngineSpec::Auto]).unwrap().describe(), auto);
-        assert!(!Selection::of(&[EngineSpec::Cpu]).unwrap().describe().contains("auto"));
+        assert_eq!(describe(&[EngineSpec::Auto]), auto);
+        assert!(!describe(&[EngineSpec::Cpu]).contains("auto"));
+        let both = describe(&[EngineSpec::Cpu, EngineSpec::Emulated]);
+        assert!(both.contains("cpu, ") && both.contains("emulated I/OAT"), "{both}");
     }
 
     #[test]
     fn contradictions_are_refused() {
-        let twice = Selection::of(&[EngineSpec::Cpu, EngineSpec::Cpu]).unwrap_err();
+        let refused = |specs: &[_]| Selection::of(specs, &PLAIN).unwrap_err();
+        let twice = refused(&[EngineSpec::Cpu, EngineSpec::Cpu]);
         assert!(twice.contains("--engine cpu is given twice"), "{twice}");
         for specs in [[EngineSpec::Auto, EngineSpec::Cpu], [EngineSpec::Auto, EngineSpec::Auto]] {
-            assert!(Selection::of(&specs).unwrap_err().contains("auto chooses by itself"));
+            assert!(refused(&specs).contains("auto chooses by itself"));
         }
+        let options = EmulatedArguments { channels: Some(2), ..PLAIN };
+        let message = Selection::of(&[EngineSpec::Cpu], &options).unwrap_err();
+        assert!(
+            message.contains("--channels") && message.contains("--engine emulated"),
+            "{message}"
+        );
     }
 }

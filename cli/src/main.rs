@@ -5,6 +5,7 @@
 
 mod args;
 mod copy;
+mod emulated;
 mod engine_spec;
 mod failure;
 mod location;

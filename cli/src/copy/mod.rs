@@ -32,7 +32,10 @@ use self::{
     progress::Progress,
     report::{Access, Place, Report, Timing},
 };
-use crate::{args::CopyArguments, engine_spec::Selection, failure::Failure, location::Location};
+use crate::{
+    args::CopyArguments, emulated::Emulated, engine_spec::Selection, failure::Failure,
+    location::Location,
+};
 
 /// How long the end of the runtime may take. Nothing is in flight by then.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -40,10 +43,12 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 /// Carries out the command and prints its report.
 pub(crate) fn run(arguments: &CopyArguments) -> Result<(), Failure> {
     let (source, destination) = locations(arguments)?;
-    let selection = Selection::of(&arguments.engines).map_err(Failure::Refused)?;
+    let selection =
+        Selection::of(&arguments.engines, &arguments.emulated).map_err(Failure::Refused)?;
     let engine = selection.describe();
     let ring_entries = arguments.depth.next_power_of_two().max(2);
-    let runtime = build(arguments, selection, ring_entries)?;
+    // The device goes after the runtime, which still halts its channels.
+    let (_device, runtime) = build(arguments, selection, ring_entries)?;
 
     let source = End::inspect(&runtime, "SRC", &source)?;
     let destination = End::inspect(&runtime, "DST", &destination)?;
@@ -119,17 +124,19 @@ fn build(
     arguments: &CopyArguments,
     selection: Selection,
     ring_entries: u32,
-) -> Result<Runtime, Failure> {
-    let mut builder = selection.add_to(Runtime::builder()).ring_entries(ring_entries);
+) -> Result<(Option<Emulated>, Runtime), Failure> {
+    let (builder, device) = selection.add_to(Runtime::builder());
+    let mut builder = builder.ring_entries(ring_entries);
     if let Some(core) = arguments.core {
         builder = builder.poller_core(core);
     }
-    builder.build().map_err(|error| match error {
+    let runtime = builder.build().map_err(|error| match error {
         BuildError::Core { core, allowed } => Failure::Refused(format!(
             "--core {core}: there is no such core, or this process may not use it: use one of {allowed}"
         )),
         error => Failure::Refused(error.to_string()),
-    })
+    })?;
+    Ok((device, runtime))
 }
 
 /// Both ends, open.

@@ -42,7 +42,7 @@ fn bad_values_and_ends_are_refused_with_value_limit_and_remedy() {
         ("--depth deep", &["deep", "--depth"]),
         ("--core 100000", &["--core 100000", "use one of"]),
         ("--core x", &["'x'", "--core"]),
-        ("--engine warp", &["'warp'", "--engine", "use auto or cpu"]),
+        ("--engine warp", &["'warp'", "--engine", "use auto, cpu or emulated"]),
         ("--engine cpu --engine cpu", &["--engine cpu", "given twice"]),
         ("--engine auto --engine cpu", &["--engine auto", "name no other"]),
         ("--colour", &["--colour", "see dmaring copy --help"]),

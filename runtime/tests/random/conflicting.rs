@@ -10,7 +10,7 @@ use dmaring::{Region, Runtime};
 use futures::executor::block_on;
 
 use crate::{
-    Kind, THREADS, assert_clean, chain,
+    Kind, THREADS, chain,
     common::{LONG, bytes, poll_once},
     random::Random,
     runtime,
@@ -37,7 +37,7 @@ enum Source {
 }
 
 pub(crate) fn run(random: &mut Random, kind: Kind) {
-    let (runtime, control) = runtime(random, kind);
+    let (backstage, runtime) = runtime(random, kind);
     let forgets = random.once_in(4);
     let regions = [(); 2].map(|()| {
         let region = runtime.allocate(SIZE as usize).unwrap();
@@ -67,7 +67,7 @@ pub(crate) fn run(random: &mut Random, kind: Kind) {
         }
     }
     block_on(runtime.shutdown(LONG)).unwrap();
-    assert_clean(&runtime, control.as_ref());
+    backstage.assert_clean(&runtime);
 }
 
 /// Both regions, one after the other.

@@ -13,7 +13,7 @@ use dmaring::{Region, Runtime};
 use futures::executor::block_on;
 
 use crate::{
-    Kind, THREADS, assert_clean, chain,
+    Kind, THREADS, chain,
     common::{LONG, bytes},
     random::Random,
     runtime,
@@ -27,7 +27,7 @@ const GUARD: u64 = 40;
 const STEPS: usize = 120;
 
 pub(crate) fn run(random: &mut Random, kind: Kind) {
-    let (runtime, control) = runtime(random, kind);
+    let (backstage, runtime) = runtime(random, kind);
     let size = (GUARD + ARENA) * THREADS as u64 + GUARD;
     // Leaks are real: the rings and a thread stay behind, so not every time.
     let forgets = random.once_in(4);
@@ -58,7 +58,7 @@ pub(crate) fn run(random: &mut Random, kind: Kind) {
     for (region, expected) in regions.iter().zip(&expected) {
         assert!(bytes(region, 0, size as usize) == *expected, "the regions differ from the model");
     }
-    assert_clean(&runtime, control.as_ref());
+    backstage.assert_clean(&runtime);
 }
 
 struct Arena<'a> {

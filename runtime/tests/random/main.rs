@@ -10,14 +10,18 @@ mod common;
 mod conflicting;
 mod exact;
 mod random;
+#[path = "../emulated/rig.rs"]
+mod rig;
 mod work;
 
 use std::panic::{self, AssertUnwindSafe};
 
 use dmaring::Runtime;
 use dmaring_cpu::CpuEngine;
+use dmaring_emulated::{Device, Preset};
 use dmaring_manual::{Control, ManualEngine, Order};
 use random::Random;
+use rig::Rig;
 
 const SEED: u64 = 0x646d_6172_696e_6700;
 const ITERATIONS: u64 = 30;
@@ -28,6 +32,8 @@ enum Kind {
     Cpu,
     Manual,
     Both,
+    /// Channels of the emulated I/OAT device.
+    Emulated,
 }
 
 #[test]
@@ -43,6 +49,16 @@ fn without_conflicts_the_manual_engine_does_what_a_vector_does() {
 #[test]
 fn without_conflicts_several_engines_do_what_a_vector_does() {
     for_every_seed(|random| exact::run(random, Kind::Both));
+}
+
+#[test]
+fn without_conflicts_the_emulated_device_does_what_a_vector_does() {
+    for_every_seed(|random| exact::run(random, Kind::Emulated));
+}
+
+#[test]
+fn with_conflicts_the_emulated_device_writes_what_somebody_asked_for() {
+    for_every_seed(|random| conflicting::run(random, Kind::Emulated));
 }
 
 #[test]
@@ -73,9 +89,26 @@ fn for_every_seed(mut run: impl FnMut(&mut Random)) {
     }
 }
 
+/// What stands behind a runtime's engines. Dropped after the runtime.
+struct Backstage {
+    control: Option<Control>,
+    rig: Option<Rig>,
+}
+
+impl Backstage {
+    fn assert_clean(&self, runtime: &Runtime) {
+        assert_eq!(self.control.as_ref().map_or(vec![], Control::violations), []);
+        if let Some(rig) = &self.rig {
+            rig.assert_clean();
+        }
+        let stats = runtime.stats();
+        assert_eq!((stats.violations, stats.failed, stats.in_flight), (0, 0, 0));
+    }
+}
+
 /// A runtime with a ring and engines of random sizes. What the manual engine holds ends by itself, in random
-/// order.
-fn runtime(random: &mut Random, kind: Kind) -> (Runtime, Option<Control>) {
+/// order; the emulated device takes random numbers of steps.
+fn runtime(random: &mut Random, kind: Kind) -> (Backstage, Runtime) {
     let entries = 2 << random.below(8);
     let mut builder = Runtime::builder().ring_entries(entries);
     if matches!(kind, Kind::Cpu | Kind::Both) {
@@ -84,7 +117,7 @@ fn runtime(random: &mut Random, kind: Kind) -> (Runtime, Option<Control>) {
         let engine = CpuEngine::builder().depth(depth).streaming_threshold(threshold);
         builder = builder.engine(engine.build());
     }
-    let mut control = None;
+    let mut backstage = Backstage { control: None, rig: None };
     if matches!(kind, Kind::Manual | Kind::Both) {
         let depth = 2 + random.below(63) as usize;
         let longest = 64 << random.below(8);
@@ -92,13 +125,17 @@ fn runtime(random: &mut Random, kind: Kind) -> (Runtime, Option<Control>) {
         its.set_auto_order(Order::Random { seed: random.word() });
         its.release();
         builder = builder.engine(engine);
-        control = Some(its);
+        backstage.control = Some(its);
     }
-    (builder.build().unwrap(), control)
-}
-
-fn assert_clean(runtime: &Runtime, control: Option<&Control>) {
-    assert_eq!(control.map_or(vec![], Control::violations), []);
-    let stats = runtime.stats();
-    assert_eq!((stats.violations, stats.failed, stats.in_flight), (0, 0, 0));
+    if matches!(kind, Kind::Emulated) {
+        let device = Device::builder(*random.pick(Preset::ALL))
+            .channels(1 + random.below(4) as u8)
+            .xfercap(6 + random.below(15) as u8)
+            .seed(random.word());
+        let mut steps = random.fork();
+        let rig = Rig::stepped(device, move || 1 + steps.below(20) as usize);
+        builder = rig.add_to(builder, 8 << random.below(6));
+        backstage.rig = Some(rig);
+    }
+    (backstage, builder.build().unwrap())
 }

@@ -57,6 +57,25 @@ const RULES: &[Rule] = &[
         others: Others::AnyBut(ASYNCHRONOUS),
     },
     Rule {
+        package: "dmaring-ioat-spec",
+        ours: Ours::Only(&[]),
+        tests: &[],
+        others: Others::Only(&["bitflags", "zerocopy"]),
+    },
+    Rule {
+        package: "dmaring-driver",
+        ours: Ours::Only(&["dmaring-engine", "dmaring-ioat-spec"]),
+        tests: &[],
+        others: Others::AnyBut(ASYNCHRONOUS),
+    },
+    // Written from the specification and never from the driver: two readings of one datasheet must meet.
+    Rule {
+        package: "dmaring-emulated",
+        ours: Ours::Only(&["dmaring-engine", "dmaring-ioat-spec"]),
+        tests: &[],
+        others: Others::AnyBut(ASYNCHRONOUS),
+    },
+    Rule {
         package: "dmaring-manual",
         ours: Ours::Only(&["dmaring-engine"]),
         tests: &[],
@@ -65,7 +84,13 @@ const RULES: &[Rule] = &[
     Rule {
         package: "dmaring",
         ours: Ours::Only(&["dmaring-engine", "dmaring-ring"]),
-        tests: &["dmaring-cpu", "dmaring-manual"],
+        tests: &[
+            "dmaring-cpu",
+            "dmaring-driver",
+            "dmaring-emulated",
+            "dmaring-ioat-spec",
+            "dmaring-manual",
+        ],
         others: Others::AnyBut(TIES),
     },
     Rule { package: "dmaring-cli", ours: Ours::Any, tests: &[], others: Others::Any },

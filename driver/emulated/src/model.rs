@@ -1,0 +1,233 @@
+//! The whole device behind its lock, and what a step is.
+//!
+//! One lock covers everything but the IOMMU, which has its own and is taken inside. A step takes the lock
+//! for one descriptor at a time; whoever accesses registers says so in `waiting` first, and the clock
+//! lets him pass. A clock that waits for the lock says so in `due`, and who accesses registers again and again
+//! lets it pass: the lock alone would let a polling driver keep the device from ever taking a step. A
+//! thread that waits for work does so on `bell`, which an access rings when it left work.
+
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+use std::thread;
+
+use crate::{
+    channel::{Channel, Ran},
+    fault::{FaultPlan, Schedule},
+    function::{FunctionModel, Surroundings},
+    iommu::Iommu,
+    random::Random,
+    violation::Log,
+};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) iommu: Arc<Iommu>,
+    model: Mutex<Model>,
+    bell: Condvar,
+    waiting: AtomicUsize,
+    due: AtomicBool,
+}
+
+/// How often an access gives way to the clock before it goes on.
+const COURTESY: u32 = 1024;
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    functions: Vec<FunctionModel>,
+    channels_per_function: usize,
+    schedule: Schedule,
+    random: Random,
+    log: Log,
+    executed: u64,
+    parked: usize,
+}
+
+impl Shared {
+    pub(crate) fn new(iommu: Arc<Iommu>, model: Model) -> Self {
+        let (bell, waiting, due) = (Condvar::new(), AtomicUsize::new(0), AtomicBool::new(false));
+        Self { iommu, model: Mutex::new(model), bell, waiting, due }
+    }
+
+    /// Works on the device, and wakes whoever waits for work if there is some afterwards.
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Model, &Iommu) -> R) -> R {
+        for _ in 0..COURTESY {
+            if !self.due.load(Ordering::Relaxed) {
+                break;
+            }
+            thread::yield_now();
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let mut model = self.lock();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let result = work(&mut model, &self.iommu);
+        let wake = model.parked > 0 && model.has_work();
+        drop(model);
+        if wake {
+            self.bell.notify_all();
+        }
+        result
+    }
+
+    /// Carries out one descriptor, if there is one: for the clock, which lets others pass.
+    pub(crate) fn turn(&self) -> Turn {
+        self.due.store(true, Ordering::Relaxed);
+        let mut model = self.lock();
+        self.due.store(false, Ordering::Relaxed);
+        model.tick(&self.iommu);
+        match model.step_one(&self.iommu) {
+            Some(_) => Turn::Worked,
+            None if model.has_work() => Turn::Worked,
+            None => Turn::Idle,
+        }
+    }
+
+    /// Whether somebody waits to access the device.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits until there is work or `stop` holds. Whoever makes `stop` hold calls [`Shared::ring`].
+    pub(crate) fn wait_for_work(&self, stop: impl Fn() -> bool) {
+        let mut model = self.lock();
+        model.parked += 1;
+        let idle = |model: &mut Model| !model.has_work() && !stop();
+        let mut model = self.bell.wait_while(model, idle).unwrap_or_else(PoisonError::into_inner);
+        model.parked -= 1;
+    }
+
+    /// Wakes those who wait for work, to look again.
+    pub(crate) fn ring(&self) {
+        // Under the lock, so that nobody is between looking and waiting.
+        let model = self.lock();
+        self.bell.notify_all();
+        drop(model);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What came of a turn of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Worked,
+    Idle,
+}
+
+impl Model {
+    pub(crate) fn new(functions: Vec<FunctionModel>, plan: &FaultPlan, seed: u64) -> Self {
+        let channels_per_function = functions.first().map_or(1, |first| first.channels().len());
+        Self {
+            functions,
+            channels_per_function,
+            schedule: Schedule::new(plan),
+            random: Random::new(seed),
+            log: Log::default(),
+            executed: 0,
+            parked: 0,
+        }
+    }
+
+    pub(crate) fn functions(&self) -> &[FunctionModel] {
+        &self.functions
+    }
+
+    /// The function with this index, and what an access to it needs.
+    pub(crate) fn access<'a>(
+        &'a mut self,
+        index: u8,
+        iommu: &'a Iommu,
+    ) -> Option<(&'a mut FunctionModel, Surroundings<'a>)> {
+        let function = self.functions.get_mut(usize::from(index))?;
+        Some((function, Surroundings { iommu, log: &mut self.log }))
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(crate) fn executed(&self) -> u64 {
+        self.executed
+    }
+
+    pub(crate) fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    pub(crate) fn set_plan(&mut self, plan: &FaultPlan) {
+        self.schedule = Schedule::new(plan);
+    }
+
+    /// How many clocks wait for work.
+    #[cfg(test)]
+    pub(crate) fn parked(&self) -> usize {
+        self.parked
+    }
+
+    /// Whether a step would change anything.
+    pub(crate) fn has_work(&self) -> bool {
+        self.functions.iter().filter(|function| !function.is_gone()).any(|function| {
+            let mut channels = function.channels().iter();
+            channels.any(|channel| {
+                channel.can_run() || channel.is_resetting() || channel.has_late_write()
+            })
+        })
+    }
+
+    /// What time does apart from descriptors: resets come to their end, late words are written.
+    pub(crate) fn tick(&mut self, iommu: &Iommu) {
+        let per = self.channels_per_function;
+        for function in &mut self.functions {
+            if function.is_gone() {
+                continue;
+            }
+            function.channels_mut().iter_mut().for_each(Channel::tick);
+            for channel in 0..per {
+                let late = |found: &Channel| found.has_late_write() && !found.can_run();
+                if function.channels().get(channel).is_some_and(late) {
+                    let mut with = Surroundings { iommu, log: &mut self.log };
+                    function.flush(channel, &mut with);
+                }
+            }
+        }
+    }
+
+    /// Carries out one descriptor of a channel chosen at random among those that have one. Gives
+    /// whether it ended; `None` when no channel has one.
+    pub(crate) fn step_one(&mut self, iommu: &Iommu) -> Option<bool> {
+        let ready = self.ready().count() as u64;
+        if ready == 0 {
+            return None;
+        }
+        let choice = if ready == 1 { 0 } else { self.random.below(ready) };
+        let number = self.ready().nth(usize::try_from(choice).ok()?)?;
+        self.step_channel(number, iommu)
+    }
+
+    /// Carries out one descriptor of this channel, as [`Model::step_one`].
+    pub(crate) fn step_channel(&mut self, number: usize, iommu: &Iommu) -> Option<bool> {
+        self.ready().find(|ready| *ready == number)?;
+        let (at, channel) =
+            (number / self.channels_per_function, number % self.channels_per_function);
+        let mut with = Surroundings { iommu, log: &mut self.log };
+        let function = self.functions.get_mut(at)?;
+        let ended = function.run(channel, &mut self.schedule, &mut with) == Ran::Ended;
+        self.executed += u64::from(ended);
+        Some(ended)
+    }
+
+    /// The channels that have a descriptor to carry out.
+    fn ready(&self) -> impl Iterator<Item = usize> + '_ {
+        let per = self.channels_per_function;
+        let present = self.functions.iter().enumerate().filter(|(_, found)| !found.is_gone());
+        present.flat_map(move |(at, function)| {
+            let channels = function.channels().iter().enumerate();
+            channels
+                .filter(|(_, found)| found.can_run())
+                .map(move |(channel, _)| at * per + channel)
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! CHANERR: what its bits mean to whoever waits for a transfer.
+
+use std::fmt;
+
+use dmaring_engine::{Status, StatusKind};
+use dmaring_ioat_spec::chanerr::{ChannelError, ErrorClass};
+
+/// The kind of failure that CHANERR tells of.
+///
+/// Integrity errors and failed checks have no kind of their own: they are
+/// [`StatusKind::Unspecified`], and the bits tell more.
+#[must_use]
+pub fn status_kind(errors: ChannelError) -> StatusKind {
+    if errors.is_absent() {
+        return StatusKind::Gone;
+    }
+    match errors.class() {
+        ErrorClass::SourceAddress => StatusKind::SourceAddress,
+        ErrorClass::DestinationAddress => StatusKind::DestinationAddress,
+        ErrorClass::Read => StatusKind::Read,
+        ErrorClass::Write => StatusKind::Write,
+        // The completion address and the commands are the driver's own, as descriptors are.
+        ErrorClass::Descriptor | ErrorClass::Setup => StatusKind::Descriptor,
+        ErrorClass::Integrity | ErrorClass::Check | ErrorClass::Unspecified => {
+            StatusKind::Unspecified
+        }
+    }
+}
+
+pub(super) fn status_of(errors: ChannelError) -> Status {
+    Status { kind: status_kind(errors), bits: errors.bits() }
+}
+
+/// CHANERR in words: every bit that is set, from the lowest up, then the value.
+///
+/// ```
+/// use dmaring_driver::ioat::Causes;
+/// use dmaring_ioat_spec::chanerr::ChannelError;
+///
+/// let causes = Causes(ChannelError::READ_DATA | ChannelError::LENGTH);
+/// assert_eq!(
+///     causes.to_string(),
+///     "reading data failed (RDERR, bit 8), descriptor's length refused (DXSERR, bit 11); CHANERR 0x00000900"
+/// );
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Causes(
+    /// The value of CHANERR.
+    pub ChannelError,
+);
+
+impl fmt::Display for Causes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("no error is set; CHANERR 0");
+        }
+        if self.0.is_absent() {
+            return f.write_str("the device is gone; CHANERR 0xffffffff");
+        }
+        for (index, cause) in self.0.causes().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{} ({}, bit {})", cause.meaning(), cause.name(), cause.bit())?;
+        }
+        write!(f, "; CHANERR {:#010x}", self.0.bits())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Typed from the facts: bit, kind.
+    const KINDS: &[(u32, StatusKind)] = &[
+        (0, StatusKind::SourceAddress),
+        (1, StatusKind::DestinationAddress),
+        (2, StatusKind::Descriptor),
+        (3, StatusKind::Descriptor),
+        (4, StatusKind::Descriptor),
+        (5, StatusKind::Descriptor),
+        (6, StatusKind::Unspecified),
+        (7, StatusKind::Unspecified),
+        (8, StatusKind::Read),
+        (9, StatusKind::Write),
+        (10, StatusKind::Descriptor),
+        (11, StatusKind::Descriptor),
+        (12, StatusKind::Descriptor),
+        (13, StatusKind::Descriptor),
+        (14, StatusKind::Unspecified),
+        (15, StatusKind::Unspecified),
+        (16, StatusKind::Unspecified),
+        (17, StatusKind::Unspecified),
+        (18, StatusKind::Descriptor),
+        (31, StatusKind::Unspecified),
+    ];
+
+    #[test]
+    fn each_bit_has_its_kind() {
+        for &(bit, kind) in KINDS {
+            assert_eq!(status_kind(ChannelError::from_bits_retain(1 << bit)), kind, "bit {bit}");
+        }
+        assert_eq!(status_kind(ChannelError::empty()), StatusKind::Unspecified);
+        assert_eq!(status_kind(ChannelError::all()), StatusKind::Gone);
+    }
+
+    #[test]
+    fn every_bit_is_named_and_no_value_panics() {
+        for bit in 0..32 {
+            let text = Causes(ChannelError::from_bits_retain(1 << bit)).to_string();
+            assert!(text.contains(&format!("bit {bit})")), "{text}");
+        }
+        let unknown = Causes(ChannelError::from_bits_retain(1 << 31)).to_string();
+        assert!(unknown.starts_with("an error that no source names (UNKNOWN, bit 31)"));
+        assert!(Causes(ChannelError::empty()).to_string().contains("no error"));
+        assert!(Causes(ChannelError::all()).to_string().contains("gone"));
+    }
+}

@@ -1,0 +1,272 @@
+//! What becomes of a channel that stops, and how it is brought back.
+//!
+//! ```text
+//!          halted, or gone, with transfers          every token told, recover
+//! Running ─────────────────────────────────► Stopped ──────────────► Recovering ──► Running
+//!  │ │                                        ▲  ▲                         │
+//!  │ └─halted with none─► HaltedIdle ──submit─┘  │                         └─fails─► Lost
+//!  └───no progress─► Quieting ──reset────────────┘
+//! ```
+//!
+//! A halt shows in the completion word or, where nothing was written, in CHANSTS, which is read after so
+//! many polls without news; nothing is classified before CHANSTS has said *halted*. Then each outstanding
+//! token is told once: done up to the last completed descriptor, failed for the transfer after it, not run
+//! for those behind. Where the device names no completed descriptor, or one that cannot be, the first
+//! outstanding transfer is the one that failed. A device that is gone cannot say how far it came: all that
+//! it had has failed.
+//!
+//! A channel that hangs may still touch memory. Its tokens are told only when a reset has stopped it; until
+//! then it is reset again and again.
+#![forbid(unsafe_code)]
+
+use std::{
+    sync::atomic::{Ordering::Acquire, fence},
+    task::Poll,
+    time::Duration,
+};
+
+use dmaring_engine::{Completion, HaltError, Status, StatusKind};
+use dmaring_ioat_spec::{
+    RegisterIo,
+    chanerr::ChannelError,
+    registers::{ChannelState, ChannelStatus},
+};
+
+use super::{
+    Causes, IoatChannel, ResetError,
+    chanerr::status_of,
+    reset::{Goal, Reset},
+    ring::Verdict,
+};
+
+const GONE: Status = Status { kind: StatusKind::Gone, bits: u32::MAX };
+const HANG: Status = Status { kind: StatusKind::Hang, bits: 0 };
+
+/// How long a drop waits for the channel to stop.
+const DROP_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How many steps a call that blocks makes at most, lest a clock that stands still hold it for ever.
+const MAX_STEPS: u32 = 1 << 24;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Life {
+    Running,
+    /// The channel halted with nothing to do: what is submitted next is not run.
+    HaltedIdle(Status),
+    /// The channel hangs and is being reset.
+    Quieting(Reset),
+    /// The channel has stopped, and this is being told.
+    Stopped(Verdict),
+    Recovering(Reset),
+    Lost(Status),
+}
+
+impl<R: RegisterIo> IoatChannel<R> {
+    /// Reads CHANSTS, and takes what it says.
+    #[cold]
+    pub(super) fn look(&mut self) {
+        self.quiet_polls = 0;
+        let status = self.hardware.registers.read_chansts();
+        // A read of a register pushes ahead of it what the device wrote before.
+        fence(Acquire);
+        if status.is_absent() {
+            if self.hardware.is_gone() {
+                self.gone();
+            } else {
+                self.violation(status);
+            }
+            return;
+        }
+        self.absorb(status);
+        if status.state() == ChannelState::Halted {
+            self.absorb_completion();
+            let errors = self.hardware.registers.read_chanerr();
+            if errors.is_absent() && self.hardware.is_gone() {
+                return self.gone();
+            }
+            self.halted(errors);
+        } else {
+            self.watch_progress();
+        }
+    }
+
+    /// What is submitted to a channel that has halted is not begun.
+    #[cold]
+    pub(super) fn submit_stopped(&mut self) {
+        if let Life::HaltedIdle(status) = self.life {
+            self.ring.close();
+            self.life = Life::Stopped(self.ring.blame_none(status));
+        }
+    }
+
+    #[cold]
+    pub(super) fn collect_stopped(&mut self, completions: &mut [Completion]) -> usize {
+        match &mut self.life {
+            Life::Stopped(verdict) => self.ring.reap_stopped(verdict, completions),
+            Life::Running | Life::HaltedIdle(_) => self.ring.reap(completions),
+            Life::Quieting(reset) => {
+                let ended = reset.step(&mut self.hardware);
+                let reset = *reset;
+                let count = self.ring.reap(completions);
+                if let Poll::Ready(result) = ended {
+                    self.quieted(&reset, result);
+                }
+                count
+            }
+            Life::Recovering(_) | Life::Lost(_) => 0,
+        }
+    }
+
+    pub(super) fn step_recovery(&mut self) -> Poll<Result<(), Status>> {
+        match self.life {
+            Life::Running => return Poll::Ready(Ok(())),
+            Life::HaltedIdle(_) if self.ring.has_unreported() => return Poll::Ready(Ok(())),
+            Life::Stopped(_) if self.ring.has_unreported() => return Poll::Pending,
+            Life::HaltedIdle(_) | Life::Stopped(_) => {
+                self.ring.close();
+                self.life = Life::Recovering(Reset::new(Goal::Run));
+            }
+            Life::Quieting(_) => return Poll::Pending,
+            Life::Recovering(_) => {}
+            Life::Lost(status) => return Poll::Ready(Err(status)),
+        }
+        let Life::Recovering(reset) = &mut self.life else { return Poll::Pending };
+        match reset.step(&mut self.hardware) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => {
+                self.begin();
+                tracing::info!(name = self.name, "the channel is back");
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                tracing::error!(name = self.name, %error, "the channel did not come back");
+                let status = error.status();
+                self.life = Life::Lost(status);
+                Poll::Ready(Err(status))
+            }
+        }
+    }
+
+    /// Stops the channel and gives it up.
+    pub(super) fn stop(&mut self, deadline: Duration) -> Result<(), HaltError> {
+        self.ring.close();
+        let result = if self.hardware.memory.is_lent() {
+            self.drive(Goal::Stop, deadline)
+        } else {
+            self.hardware.release();
+            Ok(())
+        };
+        let status = result.err().map(ResetError::status);
+        self.life = Life::Lost(status.unwrap_or(GONE));
+        match status {
+            None => Ok(()),
+            // Whoever answers no read makes no request either: nothing is there, or its link is down.
+            Some(_) if self.hardware.is_gone() => {
+                self.hardware.memory.take_back();
+                Ok(())
+            }
+            Some(status) => Err(HaltError { status }),
+        }
+    }
+
+    /// Resets the channel to the end. The time counts only where there is something to wait for.
+    pub(super) fn drive(&mut self, goal: Goal, timeout: Duration) -> Result<(), ResetError> {
+        let until = self.hardware.clock.now().saturating_add(timeout);
+        let mut reset = Reset::new(goal).within(timeout);
+        for _ in 0..MAX_STEPS {
+            let place = reset.place();
+            if let Poll::Ready(result) = reset.step(&mut self.hardware) {
+                return result;
+            }
+            if reset.place() != place {
+                continue;
+            }
+            if self.hardware.clock.now() >= until {
+                return Err(ResetError::OutOfTime);
+            }
+            self.hardware.clock.pause();
+        }
+        Err(ResetError::OutOfTime)
+    }
+
+    fn absorb_completion(&mut self) {
+        let word = self.hardware.memory.read_completion();
+        if word != self.seen {
+            self.seen = word;
+            self.absorb(ChannelStatus::from_bits(word));
+        }
+    }
+
+    fn halted(&mut self, errors: ChannelError) {
+        let status = status_of(errors);
+        tracing::warn!(name = self.name, causes = %Causes(errors), "the channel halted");
+        self.blame_first(status);
+    }
+
+    fn gone(&mut self) {
+        tracing::error!(name = self.name, "the device is gone");
+        self.absorb_completion();
+        self.ring.close();
+        self.life = Life::Stopped(self.ring.blame_all(GONE));
+    }
+
+    fn blame_first(&mut self, status: Status) {
+        let verdict = match self.ring.blame_first(status) {
+            Some(verdict) => verdict,
+            None if self.ring.has_waiting() => self.ring.blame_none(status),
+            None => {
+                // Nobody would hear of it. What is submitted next tells.
+                self.ring.stand_idle();
+                self.life = Life::HaltedIdle(status);
+                return;
+            }
+        };
+        self.ring.close();
+        self.life = Life::Stopped(verdict);
+    }
+
+    /// Takes the channel for hung when it has made no progress for too long.
+    fn watch_progress(&mut self) {
+        let Some(limit) = self.hang_after else { return };
+        let (at, now) = (self.ring.completed(), self.hardware.clock.now());
+        match self.stalled {
+            Some((stalled_at, since)) if stalled_at == at => {
+                if now.saturating_sub(since) >= limit {
+                    tracing::error!(name = self.name, ?limit, "no progress: the channel is reset");
+                    self.ring.close();
+                    self.life = Life::Quieting(Reset::new(Goal::Quiet));
+                }
+            }
+            _ => self.stalled = Some((at, now)),
+        }
+    }
+
+    fn quieted(&mut self, reset: &Reset, result: Result<(), ResetError>) {
+        match result {
+            Ok(()) => {
+                self.absorb(reset.last_status());
+                self.absorb_completion();
+                let errors = reset.errors();
+                let status = if errors.is_empty() { HANG } else { status_of(errors) };
+                self.blame_first(status);
+            }
+            Err(_) if self.hardware.is_gone() => self.gone(),
+            Err(error) => {
+                tracing::error!(name = self.name, %error, "the channel does not stop: it is reset again");
+                self.life = Life::Quieting(Reset::new(Goal::Quiet));
+            }
+        }
+    }
+}
+
+impl<R: RegisterIo> Drop for IoatChannel<R> {
+    fn drop(&mut self) {
+        if self.hardware.memory.is_lent() {
+            if let Err(error) = self.stop(DROP_TIMEOUT) {
+                tracing::error!(name = self.name, %error, "dropped while it may be running");
+            }
+        } else {
+            self.hardware.release();
+        }
+    }
+}

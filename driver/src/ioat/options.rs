@@ -1,0 +1,54 @@
+//! What can be chosen about a channel.
+
+use std::time::Duration;
+
+use super::{Clock, MonotonicClock, StartError};
+
+/// The fewest descriptors of a ring.
+const MIN_ENTRIES: u32 = 4;
+/// The most: DMACOUNT tells 65,536 positions apart, and half of them are never ahead of the other half.
+const MAX_ENTRIES: u32 = 65_536 / 2;
+
+/// What can be chosen about a channel.
+#[derive(Debug)]
+pub struct Options {
+    /// The engine's name in statistics and messages; by default `ioat`.
+    pub name: String,
+    /// The channel's number within its function: 0 by default, and in practice.
+    pub channel: u8,
+    /// Descriptors in the ring, a power of two from 4 to 32,768; by default 1024. One of them stays free.
+    pub ring_entries: u32,
+    /// After how many polls in a row that found nothing, with work outstanding, CHANSTS is read: it shows
+    /// a halt or a completion that wrote no completion word, and a device that is gone. At least 1; by
+    /// default 1024.
+    pub status_interval: u32,
+    /// After how long without any progress, with work outstanding, the channel is taken for hung and
+    /// stopped; by default 5 s. `None`: never.
+    pub hang_after: Option<Duration>,
+    /// What the channel measures time by, and what it does while waiting in calls that block.
+    pub clock: Box<dyn Clock>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: "ioat".to_owned(),
+            channel: 0,
+            ring_entries: 1024,
+            status_interval: 1024,
+            hang_after: Some(Duration::from_secs(5)),
+            clock: Box::new(MonotonicClock::new()),
+        }
+    }
+}
+
+impl Options {
+    pub(super) fn check(&self) -> Result<(), StartError> {
+        let entries = self.ring_entries;
+        if entries.is_power_of_two() && (MIN_ENTRIES..=MAX_ENTRIES).contains(&entries) {
+            Ok(())
+        } else {
+            Err(StartError::RingEntries { entries })
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Drivers of DMA copy engines, in user space.
+//!
+//! [`ioat`] drives a channel of Intel I/OAT (CBDMA, QuickData) hardware, versions 3.0 to 3.4, as an
+//! [`Engine`](dmaring_engine::Engine). It reaches registers through
+//! [`RegisterIo`](dmaring_ioat_spec::RegisterIo) and memory through [`DmaMap`](dmaring_engine::DmaMap), and
+//! knows neither how those are made nor who asks for copies.
+
+pub mod ioat;
+
+pub use ioat::IoatChannel;

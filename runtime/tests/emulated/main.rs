@@ -1,0 +1,128 @@
+//! The main job on the emulated I/OAT device: real rings, real poller, real descriptors, a software IOMMU.
+#![cfg(all(not(loom), not(miri)))]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod rig;
+
+use common::{LONG, bytes, eventually, pattern, region_of};
+use dmaring::{ErrorKind, Runtime};
+use dmaring_emulated::{Device, Fault, FaultPlan, PlannedFault, Preset};
+use dmaring_ioat_spec::{
+    RegisterIo,
+    registers::table::{CHAINADDR, CHANERR, DMACOUNT},
+};
+use futures::{StreamExt, executor::block_on, stream::FuturesOrdered};
+use rig::Rig;
+
+fn runtime(rig: &Rig) -> Runtime {
+    rig.add_to(Runtime::builder(), 64).build().unwrap()
+}
+
+#[test]
+fn every_preset_copies_and_fills() {
+    for &preset in Preset::ALL {
+        let rig = Rig::new(Device::builder(preset).channels(2));
+        let runtime = runtime(&rig);
+        let src = region_of(&runtime, &pattern(1, 300_000));
+        let dst = runtime.allocate(300_010).unwrap();
+        block_on(async {
+            assert_eq!(src.copy_to(3, &dst, 7, 299_990).await.unwrap(), 299_990);
+            assert_eq!(dst.fill(1, 5, 0x0807_0605_0403_0201).fence().await.unwrap(), 5);
+            assert_eq!(dst.fill(300_000, 10, 0x1122_3344_5566_7788).await.unwrap(), 10);
+        });
+        assert_eq!(bytes(&dst, 0, 7), [0, 1, 2, 3, 4, 5, 0]);
+        assert_eq!(bytes(&dst, 7, 299_990), pattern(1, 300_000)[3..299_993]);
+        assert_eq!(
+            bytes(&dst, 300_000, 10),
+            [0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0x88, 0x77],
+            "{preset:?}"
+        );
+        block_on(runtime.shutdown(LONG)).unwrap();
+        rig.assert_clean();
+    }
+}
+
+#[test]
+fn a_copy_is_split_by_xfercap() {
+    let rig = Rig::new(Device::builder(Preset::Skx).channels(1).xfercap(12));
+    let runtime = runtime(&rig);
+    let src = region_of(&runtime, &pattern(2, 100_000));
+    let dst = runtime.allocate(100_000).unwrap();
+    assert_eq!(block_on(src.copy_to(0, &dst, 0, 100_000)).unwrap(), 100_000);
+    assert_eq!(bytes(&dst, 0, 100_000), pattern(2, 100_000));
+    assert_eq!(runtime.stats().engines[0].transfers, 25);
+    rig.assert_clean();
+}
+
+#[test]
+fn the_count_of_descriptors_wraps_at_sixteen_bits() {
+    let rig = Rig::new(Device::builder(Preset::Skx).channels(1));
+    let runtime = runtime(&rig);
+    let region = runtime.allocate(64 * 64).unwrap();
+    let rounds = 1100;
+    for round in 0..rounds {
+        let mut batch = runtime.batch();
+        (0..64).for_each(|place| batch.push(region.fill(place * 64, 64, round * 64 + place)));
+        assert_eq!(block_on(batch.submit().all()).unwrap(), 64 * 64);
+    }
+    assert!(rig.device.executed() > 1 << 16, "the wrap was crossed");
+    for place in 0..64 {
+        assert_eq!(bytes(&region, place * 64, 8), ((rounds - 1) * 64 + place).to_le_bytes());
+    }
+    rig.assert_clean();
+}
+
+/// Copies of 64 bytes, of which one descriptor fails. Its number counts the null descriptor of the start.
+#[test]
+fn the_operation_that_owned_the_failing_descriptor_fails_and_no_other() {
+    for nth in [2, 9, 17] {
+        for bit in [8u8, 9, 0, 10] {
+            let plan = FaultPlan::new().with(PlannedFault::nth(nth, Fault::ChanErr(bit)));
+            let rig = Rig::new(Device::builder(Preset::Skx).channels(1).fault_plan(plan));
+            let runtime = runtime(&rig);
+            let src = region_of(&runtime, &pattern(3, 16 * 64));
+            let dst = runtime.allocate(16 * 64).unwrap();
+            let mut copies: FuturesOrdered<_> =
+                (0..16).map(|n| src.copy_to(n * 64, &dst, n * 64, 64).submit()).collect();
+            let culprit = nth as usize - 2;
+            for n in 0..16usize {
+                let outcome = block_on(copies.next()).unwrap();
+                if n != culprit {
+                    assert_eq!(outcome.unwrap(), 64, "copy {n}, descriptor {nth} failing");
+                    assert_eq!(bytes(&dst, n as u64 * 64, 64), pattern(3, 16 * 64)[n * 64..][..64]);
+                    continue;
+                }
+                let Err(error) = outcome else {
+                    panic!(
+                        "descriptor {nth}, bit {bit}: copy {n} was made; executed {} fired {} {:?}",
+                        rig.device.executed(),
+                        rig.device.faults_fired(),
+                        runtime.stats()
+                    )
+                };
+                let ErrorKind::Device(device) = error.kind() else { panic!("{error:?}") };
+                assert_eq!(device.status.bits, 1 << bit);
+                assert_eq!(device.source_offset, Some(n as u64 * 64));
+                assert_eq!(device.destination_offset, n as u64 * 64);
+            }
+            assert_eq!(block_on(src.copy_to(0, &dst, 64, 64)).unwrap(), 64, "it goes on");
+            let stats = runtime.stats();
+            assert_eq!((stats.completed, stats.failed), (16, 1));
+            assert_eq!(stats.engines[0].recoveries, 1, "the channel was reset");
+        }
+    }
+}
+
+/// The control of every count of faults that is expected to be 0.
+#[test]
+fn the_fault_counter_counts() {
+    let rig = Rig::new(Device::builder(Preset::Skx).channels(1));
+    rig.assert_clean();
+    // A chain at an address where nothing is mapped.
+    let registers = rig.device.registers();
+    registers.write64(CHAINADDR.bar_offset(0), 0xdead_0000);
+    registers.write16(DMACOUNT.bar_offset(0), 1);
+    eventually("the fault", || rig.device.domain().faults() == 1);
+    assert_ne!(registers.read32(CHANERR.bar_offset(0)), 0);
+}
