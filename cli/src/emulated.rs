@@ -55,7 +55,7 @@ impl Emulated {
     /// The device in words.
     pub(crate) fn describe(&self) -> String {
         format!(
-            "emulated I/OAT device, {} with {} channels, in software",
+            "emulated I/OAT device, {}, channels: {}, in software",
             self.preset.name(),
             self.device.channels()
         )

@@ -9,7 +9,8 @@ use crate::{
 
 const SIZE: usize = 64 << 20;
 
-/// Copies between two allocated regions, then from file to file, and compares the files byte for byte.
+/// Copies between two allocated regions, then from file to file, and compares the files byte for byte; then
+/// through the emulated device.
 pub(crate) fn run() -> Outcome {
     dmaring().args(["copy", "--size", "8MiB"]).run()?;
 
@@ -18,6 +19,7 @@ pub(crate) fn run() -> Outcome {
     write(&source, &pattern(SIZE))?;
     dmaring().arg("copy").arg(&source).arg(&destination).args(["--size", "64MiB"]).run()?;
     compare(&source, &destination)?;
+    dmaring().args(["copy", "--engine", "emulated", "--size", "8MiB"]).run()?;
     println!("the two files are equal: {SIZE} bytes");
     Ok(())
 }

@@ -166,3 +166,18 @@ fn first_core() -> String {
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
     list.trim().split([',', '-']).next().unwrap().to_owned()
 }
+
+#[test]
+fn the_emulated_device_copies_between_files_at_odd_offsets() {
+    for (preset, channels) in [("skx", "1"), ("icx", "3"), ("bdx", "2")] {
+        let scratch = Scratch::on_disk();
+        let source = scratch.write("a.img", 700_001);
+        let line = format!(
+            "a.img b.img --src-offset 3 --dst-offset 5 --size 654321 --block 64KiB --engine emulated --preset {preset} --channels {channels}"
+        );
+        let text = succeed(&mut scratch.copy(&line));
+        assert!(text.contains("emulated I/OAT device") && text.contains("in software"), "{text}");
+        assert!(text.contains("verified: 654321 bytes equal"), "{text}");
+        assert!(scratch.read("b.img")[5..] == source[3..][..654_321]);
+    }
+}

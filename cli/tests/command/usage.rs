@@ -27,6 +27,9 @@ fn help_of_copy_names_every_option_and_has_examples() {
         "--extend",
         "--no-verify",
         "--json",
+        "--preset",
+        "--channels",
+        "--fault-plan",
         "Examples:",
         "What is measured:",
         "mem",
@@ -52,7 +55,7 @@ fn the_examples_in_the_help_are_understood() {
             "{line}: {message}"
         );
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 7);
 }
 
 #[test]
