@@ -7,6 +7,7 @@ mod command;
 mod docs;
 mod examples;
 mod failure;
+mod instructions;
 mod loom;
 mod miri;
 mod quick_start;
@@ -42,6 +43,8 @@ enum Task {
         #[arg(short, long)]
         package: Vec<String>,
     },
+    /// Count the instructions that a copy costs the I/OAT driver, with callgrind
+    Instructions,
     /// Build the API documentation and the book, warnings being errors
     Docs,
     /// Run everything that a change must pass
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Loom => loom::run(),
         Task::Miri { package } => miri::run(&package),
+        Task::Instructions => instructions::run(),
         Task::Docs => docs::run(),
         Task::Ci { step } => ci::run(&step),
     };
