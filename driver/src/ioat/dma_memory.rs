@@ -61,8 +61,8 @@ pub(super) struct DmaMemory {
     lent: bool,
 }
 
-// SAFETY: the memory that `lines` and `ring` point to belongs to this value, is reached through it alone on the CPU's
-// side, and is tied to no thread.
+// SAFETY: the memory that `lines` and `ring` point to belongs to this value, is reached through it alone on
+// the CPU's side, and is tied to no thread.
 unsafe impl Send for DmaMemory {}
 
 impl DmaMemory {

@@ -47,7 +47,16 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// Cases as proptest has them; few under Miri, which is slow.
+fn cases() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    let cases = if cfg!(miri) { 4 } else { config.cases };
+    ProptestConfig { cases, ..config }
+}
+
 proptest! {
+    #![proptest_config(cases())]
+
     #[test]
     fn whatever_the_device_says_no_token_is_told_unsubmitted_or_twice(
         fills in any::<bool>(),

@@ -108,7 +108,8 @@ fn dmacount_wraps_and_the_ring_goes_on() {
     // The null descriptor was number 1; batches of 1, 2, 3 and so on up to the ring's room.
     let mut count: u64 = 1;
     let mut batch = 1;
-    while count < 3 * 65_536 {
+    let end = if cfg!(miri) { 200 } else { 3 * 65_536 };
+    while count < end {
         submit(&mut channel, count..count + batch);
         count += batch;
         assert_eq!(bench.registers.writes(), [(DMACOUNT, count % 65_536)]);

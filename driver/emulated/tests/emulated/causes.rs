@@ -1,9 +1,10 @@
-//! Every cause of CHANERR, provoked through registers and descriptors.
+//! Every cause of CHANERR, provoked through registers and descriptors of the model, and decoded by the driver.
 
 use std::fmt::Write;
 
+use dmaring_driver::ioat::{Causes, status_kind};
 use dmaring_emulated::{DeviceBuilder, Fault, FaultPlan, FaultStyle, PlannedFault, Preset};
-use dmaring_ioat_spec::{ConfigIo, RegisterIo, chanerr::Cause};
+use dmaring_ioat_spec::{ConfigIo, RegisterIo, chanerr::ChannelError};
 
 use crate::rig::*;
 
@@ -146,11 +147,14 @@ fn table() -> String {
     }
     lines.sort_by_key(|line| line.0);
     let mut table =
-        "| bit | cause | provoked by | CHANERR |\n| --- | --- | --- | --- |\n".to_owned();
+        "| bit | provoked by | CHANERR | the driver's status | the driver says |\n| --- | --- | --- | --- | --- |\n"
+            .to_owned();
     for (bit, how, errors) in lines {
         assert_eq!(errors, 1 << bit, "{how}");
-        let cause = Cause::of_bit(bit);
-        writeln!(table, "| {bit} | {} | {how} | {errors:#010x} |", cause.meaning()).unwrap();
+        let errors = ChannelError::from_bits_retain(errors);
+        let (kind, causes) = (status_kind(errors), Causes(errors).to_string());
+        let causes = causes.split_once(';').map_or(&*causes, |(causes, _)| causes);
+        writeln!(table, "| {bit} | {how} | {:#010x} | {kind} | {causes} |", errors.bits()).unwrap();
     }
     table
 }

@@ -47,7 +47,8 @@ struct Page([AtomicU64; 512]);
 
 /// Whole pages of which the device may reach some.
 pub(crate) struct Pages {
-    memory: Box<[Page]>,
+    /// A vector, since a box that is moved would make pointers into it stale.
+    memory: Vec<Page>,
     mapped: Option<(u64, usize)>,
     domain: Arc<Iommu>,
 }
@@ -66,7 +67,7 @@ impl Pages {
         rights: Rights,
     ) -> Self {
         let page = || Page([const { AtomicU64::new(0) }; 512]);
-        let memory: Box<[Page]> = (0..pages).map(|_| page()).collect();
+        let memory: Vec<Page> = (0..pages).map(|_| page()).collect();
         let start = NonNull::from(&memory[first..first + count]).cast();
         // SAFETY: the pages stay on the heap until `drop`, which unmaps them first.
         let iova = unsafe { domain.map(start, count * PAGE, rights) }.unwrap();

@@ -177,7 +177,16 @@ struct Model {
     count: u16,
 }
 
+/// Cases as proptest has them; few under Miri, which is slow.
+fn cases() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    let cases = if cfg!(miri) { 4 } else { config.cases };
+    ProptestConfig { cases, ..config }
+}
+
 proptest! {
+    #![proptest_config(cases())]
+
     #[test]
     fn the_ring_does_what_queues_do(
         log2 in 2u32..5,
