@@ -20,6 +20,7 @@ use dmaring::Runtime;
 use dmaring_cpu::CpuEngine;
 use dmaring_emulated::{Device, Preset};
 use dmaring_manual::{Control, ManualEngine, Order};
+use futures::executor::block_on;
 use random::Random;
 use rig::Rig;
 
@@ -93,6 +94,8 @@ fn for_every_seed(mut run: impl FnMut(&mut Random)) {
 struct Backstage {
     control: Option<Control>,
     rig: Option<Rig>,
+    /// The channel's count of descriptors stood right before its wrap at 16 bits.
+    wraps: bool,
 }
 
 impl Backstage {
@@ -100,6 +103,7 @@ impl Backstage {
         assert_eq!(self.control.as_ref().map_or(vec![], Control::violations), []);
         if let Some(rig) = &self.rig {
             rig.assert_clean();
+            assert!(!self.wraps || rig.device.executed() > 1 << 16, "the wrap was not crossed");
         }
         let stats = runtime.stats();
         assert_eq!((stats.violations, stats.failed, stats.in_flight), (0, 0, 0));
@@ -117,7 +121,7 @@ fn runtime(random: &mut Random, kind: Kind) -> (Backstage, Runtime) {
         let engine = CpuEngine::builder().depth(depth).streaming_threshold(threshold);
         builder = builder.engine(engine.build());
     }
-    let mut backstage = Backstage { control: None, rig: None };
+    let mut backstage = Backstage { control: None, rig: None, wraps: false };
     if matches!(kind, Kind::Manual | Kind::Both) {
         let depth = 2 + random.below(63) as usize;
         let longest = 64 << random.below(8);
@@ -128,8 +132,10 @@ fn runtime(random: &mut Random, kind: Kind) -> (Backstage, Runtime) {
         backstage.control = Some(its);
     }
     if matches!(kind, Kind::Emulated) {
+        backstage.wraps = random.once_in(10);
+        let channels = if backstage.wraps { 1 } else { 1 + random.below(4) as u8 };
         let device = Device::builder(*random.pick(Preset::ALL))
-            .channels(1 + random.below(4) as u8)
+            .channels(channels)
             .xfercap(6 + random.below(15) as u8)
             .seed(random.word());
         let mut steps = random.fork();
@@ -137,5 +143,23 @@ fn runtime(random: &mut Random, kind: Kind) -> (Backstage, Runtime) {
         builder = rig.add_to(builder, 8 << random.below(6));
         backstage.rig = Some(rig);
     }
-    (backstage, builder.build().unwrap())
+    let runtime = builder.build().unwrap();
+    if backstage.wraps {
+        approach_the_wrap(&runtime);
+    }
+    (backstage, runtime)
+}
+
+/// Has the one channel count to a little below 65,536.
+fn approach_the_wrap(runtime: &Runtime) {
+    let region = runtime.allocate(4096).unwrap();
+    for _ in 0..(1 << 16) / 512 - 1 {
+        let mut batch = runtime.batch();
+        (0..512).for_each(|place| batch.push(region.fill(place * 8, 8, place)));
+        assert_eq!(block_on(batch.submit().all()).unwrap(), 4096);
+    }
+    let rest: u64 = 512 - 20;
+    for place in 0..rest {
+        assert_eq!(block_on(region.fill(place * 8, 8, place)).unwrap(), 8);
+    }
 }
