@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let _clock = device.run()?;
 
     // The model is slower than silicon: what the driver allows a device is allowed in the device's time.
-    let options = Options { clock: Box::new(MonotonicClock::slowed(200)), ..Options::default() };
+    let options = Options { clock: Box::new(MonotonicClock::slowed(50)), ..Options::default() };
     let (registers, config) = (device.registers(), Box::new(device.config()));
     let channel = IoatChannel::start(registers, Some(config), device.domain(), options)?;
     let runtime = Runtime::builder().engine(channel).build()?;

@@ -1,6 +1,6 @@
 //! The emulated I/OAT device as an engine: the model, its clock, and the driver on each of its channels.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use dmaring::Builder;
 use dmaring_driver::ioat::{IoatChannel, MonotonicClock, Options};
@@ -9,7 +9,10 @@ use dmaring_emulated::{Bar, Clock, Device, Preset};
 use crate::args::EmulatedArguments;
 
 /// How much slower than silicon the model may be, on a busy machine.
-const SLOWNESS: u32 = 200;
+const SLOWNESS: u32 = 50;
+
+/// After how long without progress the channel is taken for hung, in real time.
+const HANG_AFTER: Duration = Duration::from_secs(2);
 
 /// A running device. Its clock stops when this is dropped.
 pub(crate) struct Emulated {
@@ -42,6 +45,7 @@ impl Emulated {
                 let options = Options {
                     name: format!("emulated{}", function.index()),
                     clock: Box::new(MonotonicClock::slowed(SLOWNESS)),
+                    hang_after: Some(HANG_AFTER / SLOWNESS),
                     ..Options::default()
                 };
                 let (registers, config) = (function.registers(), function.config());

@@ -5,6 +5,8 @@
 mod common;
 mod rig;
 
+use std::time::Duration;
+
 use common::{LONG, bytes, eventually, pattern, region_of};
 use dmaring::{ErrorKind, Runtime};
 use dmaring_emulated::{Device, Fault, FaultPlan, PlannedFault, Preset};
@@ -111,6 +113,34 @@ fn the_operation_that_owned_the_failing_descriptor_fails_and_no_other() {
             assert_eq!((stats.completed, stats.failed), (16, 1));
             assert_eq!(stats.engines[0].recoveries, 1, "the channel was reset");
         }
+    }
+}
+
+/// What the fault plan can do besides failing a descriptor: no future stays pending, and the device goes on.
+#[test]
+fn stalls_and_completion_words_lost_or_repeated_are_survived() {
+    for (fault, failures) in [
+        (Fault::Stall, 1),
+        (Fault::LostWriteBack, 0),
+        (Fault::DuplicateWriteBack, 0),
+        (Fault::Short(10), 1),
+    ] {
+        let plan = FaultPlan::new().with(PlannedFault::nth(5, fault));
+        let mut rig = Rig::new(Device::builder(Preset::Skx).channels(1).fault_plan(plan));
+        rig.hang_after = Some(Duration::from_millis(300));
+        let runtime = runtime(&rig);
+        let src = region_of(&runtime, &pattern(5, 16 * 64));
+        let dst = runtime.allocate(16 * 64).unwrap();
+        let copies: Vec<_> =
+            (0..16).map(|n| src.copy_to(n * 64, &dst, n * 64, 64).submit()).collect();
+        let outcomes: Vec<_> = copies.into_iter().map(block_on).collect();
+        for (n, outcome) in outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_ok()) {
+            assert_eq!(outcome.as_ref().ok(), Some(&64));
+            assert_eq!(bytes(&dst, n as u64 * 64, 64), pattern(5, 16 * 64)[n * 64..][..64]);
+        }
+        let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+        assert_eq!((failed, rig.device.faults_fired()), (failures, 1), "{fault:?}: {outcomes:?}");
+        assert_eq!(block_on(src.copy_to(0, &dst, 64, 64)).unwrap(), 64, "it goes on");
     }
 }
 

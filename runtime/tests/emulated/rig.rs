@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use dmaring::Builder;
@@ -14,11 +15,13 @@ use dmaring_driver::ioat::{IoatChannel, MonotonicClock, Options};
 use dmaring_emulated::{Bar, Clock, Device, DeviceBuilder};
 
 /// How much slower than silicon the model may be: other tests use the same few cores.
-const SLOWNESS: u32 = 200;
+const SLOWNESS: u32 = 50;
 
 /// A device whose clock runs. It stops when this is dropped: after the runtime.
 pub(crate) struct Rig {
     pub(crate) device: Device,
+    /// In real time. `None`: the device is never taken for hung.
+    pub(crate) hang_after: Option<Duration>,
     clock: Ticking,
 }
 
@@ -33,7 +36,7 @@ impl Rig {
     pub(crate) fn new(builder: DeviceBuilder) -> Self {
         let device = builder.build().unwrap();
         let clock = Ticking::Clock(device.run().unwrap());
-        Self { device, clock }
+        Self { device, hang_after: None, clock }
     }
 
     /// A device that takes as many steps at a time as `next` says.
@@ -51,7 +54,7 @@ impl Rig {
                 }
             }
         });
-        Self { device, clock: Ticking::Steps(stop, Some(thread)) }
+        Self { device, hang_after: None, clock: Ticking::Steps(stop, Some(thread)) }
     }
 
     /// Gives every channel of the device to a runtime, with rings of so many descriptors.
@@ -70,6 +73,7 @@ impl Rig {
                     name: format!("emulated{}", function.index()),
                     ring_entries,
                     clock: Box::new(MonotonicClock::slowed(SLOWNESS)),
+                    hang_after: self.hang_after.map(|after| after / SLOWNESS),
                     ..Options::default()
                 };
                 let config = Box::new(function.config());
