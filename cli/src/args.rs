@@ -133,8 +133,9 @@ pub(crate) struct EmulatedArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=31))]
     pub(crate) channels: Option<u8>,
 
-    /// What goes wrong in the emulated device: nth=N or every=N, and chanerr=BIT, short=BYTES, stall,
-    /// lost-writeback, duplicate-writeback or gone, joined by colons; several joined by commas
+    /// What goes wrong in the emulated device: nth=N or every=N, perhaps channel=C, and chanerr=BIT, short=BYTES,
+    /// silent-short=BYTES, stall, lost-writeback, duplicate-writeback or gone, joined by colons; several
+    /// such items joined by commas
     #[arg(long, value_name = "PLAN")]
     pub(crate) fault_plan: Option<FaultPlan>,
 }

@@ -200,3 +200,38 @@ fn an_allocation_beyond_the_address_space_is_refused_by_its_size() {
     assert_eq!(error.kind(), ErrorKind::LimitExceeded);
     assert!(error.to_string().contains(&usize::MAX.to_string()), "{error}");
 }
+
+#[test]
+fn a_range_is_opened_of_device_dax_nodes_only() {
+    let runtime = cpu(4);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for path in [file.path(), Path::new("/dev/null")] {
+        let error = runtime.open_dax_range(path, 0, 2 << 20).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+}
+
+#[test]
+fn a_core_that_this_thread_may_not_use_is_refused() {
+    use nix::{
+        sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+        unistd::Pid,
+    };
+
+    let me = Pid::from_raw(0);
+    let allowed = sched_getaffinity(me).unwrap();
+    let mut cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap());
+    let (Some(mine), Some(other)) = (cores.next(), cores.next()) else {
+        use std::io::Write;
+        writeln!(std::io::stderr(), "skipped: one core is allowed, there is no other to refuse")
+            .unwrap();
+        return;
+    };
+    let mut one = CpuSet::new();
+    one.set(mine).unwrap();
+    sched_setaffinity(me, &one).unwrap();
+    let builder = || Runtime::builder().engine(CpuEngine::new());
+    let core = format!("core {other} does not exist or is not allowed");
+    refused(builder().poller_core(other), &[&core, &format!("use one of {mine}")]);
+    builder().poller_core(mine).build().unwrap();
+}

@@ -43,3 +43,32 @@ fn a_report_that_cannot_be_written_is_a_failure_and_a_reader_that_left_is_none()
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
 }
+
+#[test]
+fn a_planned_fault_fails_its_copy_with_its_bit_and_place() {
+    let scratch = Scratch::on_disk();
+    let mut command = scratch
+        .copy("--engine emulated --size 1MiB --block 64KiB --depth 4 --fault-plan nth=7:chanerr=8");
+    let line = error_line(&command.output().unwrap(), 1, "engine: emulated");
+    assert!(line.contains("reading the source failed (error bits 0x100)"), "{line}");
+    assert!(line.contains("bytes, in the block at SRC offset"), "{line}");
+}
+
+#[test]
+fn a_stalled_channel_is_given_up_and_the_command_ends() {
+    let scratch = Scratch::on_disk();
+    let mut command =
+        scratch.copy("--engine emulated --size 1MiB --block 64KiB --fault-plan nth=5:stall");
+    let line = error_line(&command.output().unwrap(), 1, "engine: emulated");
+    assert!(line.contains("no progress"), "{line}");
+}
+
+/// The control of verifying: a device that says done and has not copied.
+#[test]
+fn a_device_that_lies_is_found_out() {
+    let scratch = Scratch::on_disk();
+    let mut command = scratch
+        .copy("--engine emulated --size 1MiB --block 64KiB --fault-plan nth=7:silent-short=100");
+    let line = error_line(&command.output().unwrap(), 1, "engine: emulated");
+    assert!(line.contains("the copy is not equal: SRC holds"), "{line}");
+}

@@ -69,3 +69,21 @@ fn an_extended_destination_that_may_not_be_read_shrinks_back() {
     let message = scratch.refuse(&mut command);
     assert!(message.contains("DST b.img: ") && message.contains("Permission denied"), "{message}");
 }
+
+#[test]
+fn too_little_locked_memory_is_refused_with_the_need_and_the_limit() {
+    let scratch = Scratch::on_disk();
+    scratch.write("a.img", 5000);
+    set_mode(&scratch, "a.img", 0o644);
+    let copy = bound(&scratch, "a.img b.img");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -l 64 && exec \"$0\" \"$@\""]);
+    limited.arg(copy.get_program()).args(copy.get_args()).current_dir(scratch.path());
+    if copy.get_program() != scratch.copy("").get_program() {
+        limited.uid(NOBODY).gid(NOBODY);
+    }
+    let message = scratch.refuse(&mut limited);
+    for part in ["locked memory", "65536 bytes", "RLIMIT_MEMLOCK", "ulimit -l"] {
+        assert!(message.contains(part), "{part:?} is not in {message}");
+    }
+}

@@ -96,12 +96,7 @@ fn the_operation_that_owned_the_failing_descriptor_fails_and_no_other() {
                     continue;
                 }
                 let Err(error) = outcome else {
-                    panic!(
-                        "descriptor {nth}, bit {bit}: copy {n} was made; executed {} fired {} {:?}",
-                        rig.device.executed(),
-                        rig.device.faults_fired(),
-                        runtime.stats()
-                    )
+                    panic!("copy {n} was made, descriptor {nth} failing")
                 };
                 let ErrorKind::Device(device) = error.kind() else { panic!("{error:?}") };
                 assert_eq!(device.status.bits, 1 << bit);
@@ -114,6 +109,37 @@ fn the_operation_that_owned_the_failing_descriptor_fails_and_no_other() {
             assert_eq!(stats.engines[0].recoveries, 1, "the channel was reset");
         }
     }
+}
+
+/// An operation in parts on one of two channels: the part that failed is told, the other channel's are made.
+#[test]
+fn a_failing_part_is_told_by_its_offsets_and_the_other_channel_goes_on() {
+    let item = PlannedFault { channel: Some(0), ..PlannedFault::nth(4, Fault::ChanErr(9)) };
+    let device = Device::builder(Preset::Bdx).channels(2).xfercap(10);
+    let rig = Rig::new(device.fault_plan(FaultPlan::new().with(item)));
+    let runtime = runtime(&rig);
+    let src = region_of(&runtime, &pattern(6, 1 << 16));
+    let dst = runtime.allocate(1 << 16).unwrap();
+    // Of two operations each channel gets one.
+    let copies: Vec<_> =
+        (0..2).map(|n| src.copy_to(n * 10_000 + 7, &dst, n * 10_000, 10_000).submit()).collect();
+    let outcomes: Vec<_> = copies.into_iter().map(block_on).collect();
+    let failed = outcomes.iter().position(Result::is_err).unwrap();
+    let made = 1 - failed;
+    assert_eq!(outcomes[made].as_ref().ok(), Some(&10_000));
+    assert_eq!(
+        bytes(&dst, made as u64 * 10_000, 10_000),
+        pattern(6, 1 << 16)[made * 10_000 + 7..][..10_000]
+    );
+    let error = outcomes[failed].as_ref().unwrap_err();
+    let ErrorKind::Device(device) = error.kind() else { panic!("{error:?}") };
+    // The channel's fourth descriptor, after the null one: the third part of 1 KiB.
+    let start = failed as u64 * 10_000;
+    assert_eq!(device.status.bits, 1 << 9);
+    assert_eq!(device.source_offset, Some(start + 7 + 2048));
+    assert_eq!(device.destination_offset, start + 2048);
+    assert_eq!(block_on(src.copy_to(0, &dst, 0, 60_000)).unwrap(), 60_000, "both go on");
+    rig.assert_clean();
 }
 
 /// What the fault plan can do besides failing a descriptor: no future stays pending, and the device goes on.

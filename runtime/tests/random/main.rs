@@ -35,6 +35,8 @@ enum Kind {
     Both,
     /// Channels of the emulated I/OAT device.
     Emulated,
+    /// One such channel, whose count of descriptors stands right before its wrap at 16 bits.
+    EmulatedAtWrap,
 }
 
 #[test]
@@ -63,6 +65,11 @@ fn with_conflicts_the_emulated_device_writes_what_somebody_asked_for() {
 }
 
 #[test]
+fn at_the_wrap_the_emulated_device_does_what_a_vector_does() {
+    for_some_seeds(4, |random| exact::run(random, Kind::EmulatedAtWrap));
+}
+
+#[test]
 fn with_conflicts_the_cpu_engine_writes_what_somebody_asked_for() {
     for_every_seed(|random| conflicting::run(random, Kind::Cpu));
 }
@@ -77,13 +84,18 @@ fn with_conflicts_several_engines_write_what_somebody_asked_for() {
     for_every_seed(|random| conflicting::run(random, Kind::Both));
 }
 
-fn for_every_seed(mut run: impl FnMut(&mut Random)) {
+fn for_every_seed(run: impl FnMut(&mut Random)) {
+    for_some_seeds(ITERATIONS, run);
+}
+
+/// Runs as often as `DMARING_ITERATIONS` says, and `iterations` times if it says nothing.
+fn for_some_seeds(iterations: u64, mut run: impl FnMut(&mut Random)) {
     let number = |name, otherwise| {
         let set = std::env::var(name).ok().map(|text| text.parse().expect(name));
         set.unwrap_or(otherwise)
     };
     let seed: u64 = number("DMARING_SEED", SEED);
-    for iteration in 0..number("DMARING_ITERATIONS", ITERATIONS) {
+    for iteration in 0..number("DMARING_ITERATIONS", iterations) {
         let seed = seed.wrapping_add(iteration);
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| run(&mut Random::new(seed))));
         assert!(outcome.is_ok(), "again with DMARING_SEED={seed} DMARING_ITERATIONS=1");
@@ -131,8 +143,8 @@ fn runtime(random: &mut Random, kind: Kind) -> (Backstage, Runtime) {
         builder = builder.engine(engine);
         backstage.control = Some(its);
     }
-    if matches!(kind, Kind::Emulated) {
-        backstage.wraps = random.once_in(10);
+    if matches!(kind, Kind::Emulated | Kind::EmulatedAtWrap) {
+        backstage.wraps = matches!(kind, Kind::EmulatedAtWrap);
         let channels = if backstage.wraps { 1 } else { 1 + random.below(4) as u8 };
         let device = Device::builder(*random.pick(Preset::ALL))
             .channels(channels)

@@ -6,7 +6,7 @@ use super::{
     tree::Tree,
 };
 
-const INHERITED: &[&str] = &["version", "edition", "rust-version", "license", "repository"];
+const INHERITED: &[&str] = &["version", "edition", "rust-version", "license"];
 
 /// Checks the manifests at `members`.
 pub(super) fn check(tree: &Tree, members: &[&str]) -> Vec<Finding> {
@@ -64,7 +64,7 @@ fn manifest(path: &str, text: &str) -> Vec<Finding> {
 mod tests {
     use super::{Tree, check};
 
-    const MANIFEST: &str = "[package]\nname = \"a\"\ndescription = \"d\"\nversion.workspace = true\nedition.workspace = true\nrust-version.workspace = true\nlicense.workspace = true\nrepository.workspace = true\n[dependencies]\nx.workspace = true\ny = { workspace = true, features = [\"z\"] }\n[lints]\nworkspace = true\n";
+    const MANIFEST: &str = "[package]\nname = \"a\"\ndescription = \"d\"\nversion.workspace = true\nedition.workspace = true\nrust-version.workspace = true\nlicense.workspace = true\n[dependencies]\nx.workspace = true\ny = { workspace = true, features = [\"z\"] }\n[lints]\nworkspace = true\n";
 
     fn findings(manifest: &str) -> Vec<String> {
         let tree = Tree::of(&[("a/Cargo.toml", manifest)]);
