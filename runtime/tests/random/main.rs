@@ -66,7 +66,7 @@ fn with_conflicts_the_emulated_device_writes_what_somebody_asked_for() {
 
 #[test]
 fn at_the_wrap_the_emulated_device_does_what_a_vector_does() {
-    for_some_seeds(4, |random| exact::run(random, Kind::EmulatedAtWrap));
+    for_some_seeds(2, |random| exact::run(random, Kind::EmulatedAtWrap));
 }
 
 #[test]
