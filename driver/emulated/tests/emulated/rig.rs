@@ -5,7 +5,7 @@ use std::{
     ptr::NonNull,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -42,8 +42,9 @@ pub(crate) const PAGE: usize = 4096;
 /// Descriptors in the ring of a [`Rig`]: one page of them.
 pub(crate) const RING: usize = 64;
 
-#[repr(align(4096))]
-struct Page([AtomicU64; 512]);
+/// Data is reached as bytes, completion words and descriptors as words, and no place as both.
+#[repr(C, align(4096))]
+struct Page([AtomicU8; PAGE]);
 
 /// Whole pages of which the device may reach some.
 pub(crate) struct Pages {
@@ -66,7 +67,7 @@ impl Pages {
         count: usize,
         rights: Rights,
     ) -> Self {
-        let page = || Page([const { AtomicU64::new(0) }; 512]);
+        let page = || Page([const { AtomicU8::new(0) }; PAGE]);
         let memory: Vec<Page> = (0..pages).map(|_| page()).collect();
         let start = NonNull::from(&memory[first..first + count]).cast();
         // SAFETY: the pages stay on the heap until `drop`, which unmaps them first.
@@ -96,20 +97,22 @@ impl Pages {
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let words = self.memory.iter().flat_map(|page| &page.0);
-        words.flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect()
+        let bytes = self.memory.iter().flat_map(|page| &page.0);
+        bytes.map(|byte| byte.load(Ordering::Relaxed)).collect()
     }
 
     pub(crate) fn set_bytes(&self, byte: impl Fn(usize) -> u8) {
-        for word in 0..self.memory.len() * 512 {
-            let bytes = std::array::from_fn(|at| byte(word * 8 + at));
-            self.set_word(word * 8, u64::from_le_bytes(bytes));
+        let bytes = self.memory.iter().flat_map(|page| &page.0);
+        for (at, place) in bytes.enumerate() {
+            place.store(byte(at), Ordering::Relaxed);
         }
     }
 
     fn place(&self, offset: usize) -> &AtomicU64 {
+        let bytes = &self.memory[offset / PAGE].0[offset % PAGE..][..8];
         assert_eq!(offset % 8, 0);
-        &self.memory[offset / PAGE].0[offset % PAGE / 8]
+        // SAFETY: eight bytes of a page that is aligned, none of them reached but by atomics.
+        unsafe { &*bytes.as_ptr().cast::<AtomicU64>() }
     }
 }
 
