@@ -6,5 +6,7 @@
 //! knows neither how those are made nor who asks for copies.
 
 pub mod ioat;
+pub mod pci;
+pub mod vfio;
 
 pub use ioat::IoatChannel;

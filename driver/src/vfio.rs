@@ -1,0 +1,1 @@
+//! VFIO: functions and their memory, in the hands of this process.
