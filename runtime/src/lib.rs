@@ -49,6 +49,8 @@ mod builder;
 #[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
+pub mod dax;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod fork;

@@ -1,4 +1,4 @@
-//! Opening device-dax nodes: what sysfs says of them, and what may be mapped.
+//! Opening device-dax nodes: what may be mapped of them.
 //!
 //! A devdax mapping's offset and length must be multiples of the device's alignment (`align` in sysfs: 4 KiB,
 //! 2 MiB or 1 GiB); copies inside it are byte-granular. Source: Linux, `drivers/dax/device.c`,
@@ -8,7 +8,6 @@ use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    str::FromStr,
     sync::Arc,
 };
 
@@ -18,19 +17,10 @@ use nix::sys::stat::{major, minor};
 
 use super::{Backing, Draft, Identity, Region};
 use crate::{
+    dax::Device,
     error::{Error, ErrorKind},
     shared::Shared,
 };
-
-/// What sysfs says of a device-dax node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Facts {
-    /// In bytes.
-    size: u64,
-    /// In bytes.
-    align: u64,
-    numa_node: Option<u32>,
-}
 
 /// Opens `length` bytes at `offset` of a device-dax node, or all from `offset` on.
 pub(crate) fn open(
@@ -40,12 +30,16 @@ pub(crate) fn open(
     length: Option<u64>,
 ) -> Result<Region, Error> {
     let name = path.display();
-    let metadata = fs::metadata(path).map_err(|error| Error::system(name, error))?;
-    let node = node(Path::new("/sys"), path, &metadata)?;
-    let facts = read_facts(&node).map_err(|reason| {
+    let sysfs = Path::new("/sys");
+    let metadata = fs::metadata(path).map_err(|error| match taken(sysfs, path) {
+        Some(taken) => taken,
+        None => Error::system(name, error),
+    })?;
+    let node = node(sysfs, path, &metadata)?;
+    let device = Device::read(&node).map_err(|reason| {
         Error::new(ErrorKind::Unsupported, format!("{}: {reason}", path.display()))
     })?;
-    let length = facts.check(path, offset, length)?;
+    let length = check(&device, path, offset, length)?;
     let file = open_node(path)?;
     let bytes = usize::try_from(length).map_err(|_| {
         Error::new(ErrorKind::LimitExceeded, format!("{length} bytes exceed the address space"))
@@ -61,7 +55,7 @@ pub(crate) fn open(
             length,
             rights: Rights::ReadWrite,
             identity: Identity::device(metadata.rdev(), offset),
-            numa_node: facts.numa_node,
+            numa_node: device.numa_node,
         },
     )
 }
@@ -73,6 +67,18 @@ fn open_node(path: &Path) -> Result<File, Error> {
         .custom_flags(libc::O_CLOEXEC)
         .open(path)
         .map_err(|error| Error::system(path.display(), error))
+}
+
+/// Why a device has no node in `/dev`, where that is because the kernel has it as system memory.
+fn taken(sysfs: &Path, path: &Path) -> Option<Error> {
+    let device = Device::read(&sysfs.join("bus/dax/devices").join(path.file_name()?)).ok()?;
+    (device.driver.as_deref() == Some("kmem")).then(|| {
+        let (path, name) = (path.display(), &device.name);
+        let message = format!(
+            "{path}: the kernel uses this device as system memory: `daxctl reconfigure-device --mode=devdax {name}` gives it back"
+        );
+        Error::new(ErrorKind::Busy, message)
+    })
 }
 
 /// The sysfs directory of a device-dax node; what else the path names is refused by name.
@@ -102,55 +108,27 @@ fn node(sysfs: &Path, path: &Path, metadata: &fs::Metadata) -> Result<PathBuf, E
     }
 }
 
-fn read_facts(device: &Path) -> Result<Facts, String> {
-    let size = read_number(&device.join("size"))?;
-    // Kernels before 5.1 have the alignment in the parent region only.
-    let align = read_number(&device.join("align"))
-        .or_else(|_| read_number(&device.join("../dax_region/align")))?;
-    if align == 0 || !align.is_power_of_two() {
-        return Err(format!("sysfs gives an alignment of {align} bytes"));
-    }
-    let numa_node =
-        read_text(&device.join("numa_node")).ok().and_then(|text| u32::from_str(&text).ok());
-    Ok(Facts { size, align, numa_node })
-}
-
-fn read_number(path: &Path) -> Result<u64, String> {
-    let text = read_text(path)?;
-    text.parse().map_err(|_| format!("{} holds {text:?}, not a number", path.display()))
-}
-
-fn read_text(path: &Path) -> Result<String, String> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(text.trim().to_owned()),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    }
-}
-
-impl Facts {
-    /// The length to map; refuses what the device cannot map.
-    fn check(&self, path: &Path, offset: u64, length: Option<u64>) -> Result<u64, Error> {
-        let Self { size, align, .. } = *self;
-        let path = path.display();
-        let length = length.unwrap_or(size.saturating_sub(offset));
-        for (what, value) in [("offset", offset), ("length", length)] {
-            if value % align != 0 {
-                let fitting =
-                    value.checked_next_multiple_of(align).unwrap_or(value / align * align);
-                let message = format!(
-                    "{path}: {what} of {value} bytes is no multiple of the device's alignment of {align} bytes: use {fitting}"
-                );
-                return Err(Error::new(ErrorKind::Misaligned, message));
-            }
-        }
-        if length == 0 || offset.checked_add(length).is_none_or(|end| end > size) {
+/// The length to map; refuses what the device cannot map.
+fn check(device: &Device, path: &Path, offset: u64, length: Option<u64>) -> Result<u64, Error> {
+    let (size, align) = (device.size, device.align);
+    let path = path.display();
+    let length = length.unwrap_or(size.saturating_sub(offset));
+    for (what, value) in [("offset", offset), ("length", length)] {
+        if value % align != 0 {
+            let fitting = value.checked_next_multiple_of(align).unwrap_or(value / align * align);
             let message = format!(
-                "{path}: {length} bytes at offset {offset} are not within the device's {size} bytes"
+                "{path}: {what} of {value} bytes is no multiple of the device's alignment of {align} bytes: use {fitting}"
             );
-            return Err(Error::new(ErrorKind::OutOfBounds, message));
+            return Err(Error::new(ErrorKind::Misaligned, message));
         }
-        Ok(length)
     }
+    if length == 0 || offset.checked_add(length).is_none_or(|end| end > size) {
+        let message = format!(
+            "{path}: {length} bytes at offset {offset} are not within the device's {size} bytes"
+        );
+        return Err(Error::new(ErrorKind::OutOfBounds, message));
+    }
+    Ok(length)
 }
 
 #[cfg(test)]
@@ -158,41 +136,36 @@ impl Facts {
 mod tests {
     use super::*;
 
-    fn device(entries: &[(&str, &str)]) -> tempfile::TempDir {
-        let device = tempfile::tempdir().unwrap();
-        for (name, text) in entries {
-            fs::write(device.path().join(name), text).unwrap();
-        }
-        device
+    /// A device of this size, aligned to 2 MiB, in a sysfs of its own.
+    fn device(sysfs: &Path, size: u64, driver: &str) -> Device {
+        let directory = sysfs.join("bus/dax/devices/dax0.0");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("size"), size.to_string()).unwrap();
+        fs::write(directory.join("align"), "2097152").unwrap();
+        std::os::unix::fs::symlink(driver, directory.join("driver")).unwrap();
+        Device::read(&directory).unwrap()
     }
 
     #[test]
-    fn facts_are_read_from_sysfs() {
-        let device =
-            device(&[("size", "132120576\n"), ("align", "2097152\n"), ("numa_node", "1\n")]);
-        let facts = read_facts(device.path()).unwrap();
-        assert_eq!(facts, Facts { size: 132_120_576, align: 2 << 20, numa_node: Some(1) });
-    }
-
-    #[test]
-    fn a_node_of_minus_one_is_no_node() {
-        let device = device(&[("size", "4096"), ("align", "4096"), ("numa_node", "-1\n")]);
-        assert_eq!(read_facts(device.path()).unwrap().numa_node, None);
-    }
-
-    #[test]
-    fn nonsense_in_sysfs_is_an_error_and_not_a_panic() {
-        for align in ["0", "3", "-1", "", "99999999999999999999999"] {
-            let device = device(&[("size", "4096"), ("align", align)]);
-            assert!(read_facts(device.path()).is_err(), "align {align:?}");
-        }
+    fn a_device_that_is_system_memory_is_named_with_the_way_back() {
+        let path = Path::new("/dev/dax0.0");
+        let sysfs = tempfile::tempdir().unwrap();
+        assert!(taken(sysfs.path(), path).is_none());
+        device(sysfs.path(), 8 << 20, "kmem");
+        let error = taken(sysfs.path(), path).unwrap();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(error.to_string().contains("daxctl reconfigure-device --mode=devdax dax0.0"));
+        let sysfs = tempfile::tempdir().unwrap();
+        device(sysfs.path(), 8 << 20, "device_dax");
+        assert!(taken(sysfs.path(), path).is_none());
     }
 
     #[test]
     fn lengths_and_offsets_obey_the_alignment_and_the_size() {
-        let facts = Facts { size: 8 << 20, align: 2 << 20, numa_node: None };
+        let root = tempfile::tempdir().unwrap();
+        let device = device(root.path(), 8 << 20, "device_dax");
         let path = Path::new("/dev/dax0.0");
-        let check = |offset, length| facts.check(path, offset, length);
+        let check = |offset, length| check(&device, path, offset, length);
         assert_eq!(check(0, None).unwrap(), 8 << 20);
         assert_eq!(check(2 << 20, None).unwrap(), 6 << 20);
         assert_eq!(check(2 << 20, Some(4 << 20)).unwrap(), 4 << 20);
