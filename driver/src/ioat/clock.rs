@@ -43,7 +43,7 @@ impl MonotonicClock {
     /// A clock that starts at zero now and runs so many times slower than real time; 0 counts as 1.
     ///
     /// For a device that is that much slower than silicon, such as a model on a busy machine: what the driver
-    /// allows a device, 20 ms for a null descriptor, say, is then allowed in the device's time.
+    /// allows a device, 200 ms for a null descriptor, say, is then allowed in the device's time.
     #[must_use]
     pub fn slowed(divisor: u32) -> Self {
         Self { start: Instant::now(), divisor: divisor.max(1) }

@@ -39,8 +39,9 @@ use super::{ResetError, hardware::Hardware};
 const SUSPEND_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long a reset may take. Source: Linux, DPDK.
 const RESET_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long a state that follows at once may take: SPDK's 100 polls of 100 µs, twice.
-const STATE_TIMEOUT: Duration = Duration::from_millis(20);
+/// How long a state that follows at once may take: SPDK gives it 10 ms. In a virtual machine the time counts in which
+/// neither it nor the device ran.
+const STATE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How many descriptors have been carried out once a channel runs: the null one.
 pub(super) const DONE_AT_START: u64 = 1;
