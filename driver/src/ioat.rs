@@ -4,7 +4,7 @@
 //! enqueue → descriptor in the ring → submit: DMACOUNT → the channel → completion word → poll
 //! ```
 //!
-//! [`IoatChannel::start`] checks the device, claims the channel, resets it and proves with a null
+//! [`IoatChannel::open`] opens a function through VFIO. [`IoatChannel::start`], which it ends with, checks the device, claims the channel, resets it and proves with a null
 //! descriptor that it runs. What a device says is checked before it is used: no value of a register or of
 //! the completion word panics, and none completes a transfer that was not submitted.
 
@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod failure;
 mod hardware;
+mod open;
 mod options;
 mod pattern;
 mod registers;
@@ -26,4 +27,5 @@ pub use chanerr::{Causes, status_kind};
 pub use channel::IoatChannel;
 pub use clock::{Clock, MonotonicClock};
 pub use error::{ResetError, StartError};
+pub use open::OpenError;
 pub use options::Options;

@@ -12,7 +12,9 @@ const MAX_ENTRIES: u32 = 65_536 / 2;
 /// What can be chosen about a channel.
 #[derive(Debug)]
 pub struct Options {
-    /// The engine's name in statistics and messages; by default `ioat`.
+    /// The engine's name in statistics and messages; by default `ioat`, which [`IoatChannel::open`] makes the address.
+    ///
+    /// [`IoatChannel::open`]: super::IoatChannel::open
     pub name: String,
     /// The channel's number within its function: 0 by default, and in practice.
     pub channel: u8,

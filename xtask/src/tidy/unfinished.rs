@@ -5,13 +5,16 @@ use super::{
     tokens::{Token, find, tokens},
     tree::Tree,
 };
+use crate::totals::VM_TEST;
 
 /// Files that may sleep, each with its reason beside it.
 const SLEEPERS: &[&str] = &[];
 
 /// Code that stands for missing code, as tokens. Spelt in parts, so that a search finds only real ones.
-const PLACEHOLDERS: &[&[&str]] =
-    &[&["todo", "!"], &["unimplemented", "!"], &["#", "[", "ignore"], &["dbg", "!"]];
+const PLACEHOLDERS: &[&[&str]] = &[&["todo", "!"], &["unimplemented", "!"], &["dbg", "!"]];
+
+/// What switches a test off.
+const IGNORE: &[&str] = &["#", "[", "ignore"];
 
 /// What sleeps: a function, and the module or type that has it.
 const SLEEPS: &[(&str, &str)] = &[
@@ -33,6 +36,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         for pattern in PLACEHOLDERS {
             findings.extend(occurrences(path, &code, pattern, "unfinished or switched off"));
         }
+        findings.extend(ignored(path, &code));
         findings.extend(marks(path, source));
     }
     for (path, text) in tree.files("md") {
@@ -60,6 +64,17 @@ pub(super) fn check_sleep(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Tests that are switched off, but for those whose reason names the task that runs them.
+fn ignored(path: &str, code: &[Token]) -> Vec<Finding> {
+    let runs_elsewhere = |start: usize| {
+        let reason = code.get(start + IGNORE.len() + 1);
+        reason.is_some_and(|reason| reason.text.trim_end_matches('"').ends_with(VM_TEST))
+    };
+    let found = find(code, IGNORE).into_iter().filter(|start| !runs_elsewhere(*start));
+    let message = format!("unfinished or switched off: {}", IGNORE.concat());
+    found.map(|start| Finding::on(path, code[start].line, message.as_str())).collect()
 }
 
 /// The tokens of a file. What does not parse is reported by the check of unsafe code, which reads every
@@ -102,6 +117,11 @@ mod tests {
             assert_eq!(findings.len(), 1, "{source}: {findings:?}");
             assert!(findings[0].to_string().starts_with("a.rs:2: unfinished"), "{findings:?}");
         }
+        let elsewhere = concat!(
+            "\n#[ign",
+            "ore = \"needs a device: `cargo xtask vm test` runs it\"] fn f() {}"
+        );
+        assert_eq!(check(&Tree::of(&[("a.rs", elsewhere)])), []);
         let words = "// the todo list is ignored; XXXX\nfn ignore() { let todo = 1; }";
         assert_eq!(check(&Tree::of(&[("a.rs", words)])), []);
     }

@@ -1,0 +1,77 @@
+//! A function that is in use, and its way back.
+//!
+//! [`Bar`](super::Bar) and [`Config`] hold one lease together. When the last of them lets go, the BAR is unmapped
+//! already; bus mastering is switched off, so that the function reaches memory no more, and only then does it go back to
+//! the container, which closes it.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use dmaring_ioat_spec::ConfigIo;
+use memmap2::MmapRaw;
+
+use super::{Error, container::Inner, device::Device};
+use crate::pci::{
+    Address,
+    config::{ConfigError, disable_bus_mastering, enable},
+};
+
+/// The configuration space of a function that is open.
+#[derive(Debug)]
+pub struct Config {
+    lease: Arc<Lease>,
+}
+
+impl Config {
+    pub(super) fn new(lease: Arc<Lease>) -> Self {
+        Self { lease }
+    }
+}
+
+impl ConfigIo for Config {
+    fn read_config32(&self, offset: u16) -> Option<u32> {
+        self.lease.device.as_ref()?.read_config32(offset)
+    }
+
+    fn write_config32(&self, offset: u16, value: u32) -> bool {
+        self.lease.device.as_ref().is_some_and(|device| device.write_config32(offset, value))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Lease {
+    address: Address,
+    /// There until the drop hands it over.
+    device: Option<Device>,
+    container: Arc<Inner>,
+}
+
+impl Lease {
+    pub(super) fn new(device: Device, container: Arc<Inner>) -> Self {
+        Self { address: device.address(), device: Some(device), container }
+    }
+
+    pub(super) fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Resets the function, switches on what a driver needs, and maps its registers.
+    pub(super) fn bring_up(&self) -> Result<MmapRaw, Error> {
+        let address = self.address;
+        let gone = Error::Config { address, source: ConfigError::Absent };
+        let device = self.device.as_ref().ok_or(gone)?;
+        device.reset();
+        enable(device).map_err(|source| Error::Config { address, source })?;
+        device.map_registers()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(device) = self.device.take() else { return };
+        if !disable_bus_mastering(&device) {
+            tracing::warn!(address = %self.address, "bus mastering was not switched off");
+        }
+        self.container.take_back(device);
+    }
+}

@@ -1,0 +1,118 @@
+//! The address space of a container.
+//!
+//! Addresses are taken before the kernel is asked to map there, and given back after it has undone the mapping: at no
+//! time are two mappings at one place. A mapping that the kernel did not undo keeps its addresses for good.
+//!
+//! Each mapping is one of the kernel's, whatever its length: a container takes 65,535 by default.
+#![allow(unsafe_code, reason = "implements the DmaMap contract on VFIO")]
+
+use std::ptr::NonNull;
+
+use dmaring_engine::{DmaMap, Iova, MapError, Rights};
+use nix::{
+    errno::Errno,
+    sys::resource::{RLIM_INFINITY, Resource, getrlimit},
+};
+
+use super::{calls, container::Inner, space::GRANULE};
+
+// SAFETY: (1) `Space` gives each mapping addresses that no other has, and the kernel maps exactly the pages of the range
+// there, or fails and maps none; those pages stay the range's own when the process writes it (`make_private`); (2) it maps
+// for writing only where `VFIO_DMA_MAP_FLAG_WRITE` asks for it; (3) `unmap` says `Ok` when the kernel has said that it
+// undid the whole mapping, and it flushes what the IOMMU remembers before it says so.
+unsafe impl DmaMap for Inner {
+    fn granule(&self) -> usize {
+        GRANULE as usize
+    }
+
+    unsafe fn map(
+        &self,
+        memory: NonNull<u8>,
+        length: usize,
+        rights: Rights,
+    ) -> Result<Iova, MapError> {
+        let (address, needed) = (memory.as_ptr().addr() as u64, length as u64);
+        if needed == 0 || (address | needed) & (GRANULE - 1) != 0 {
+            return Err(MapError::Os(Errno::EINVAL as i32));
+        }
+        let iova = {
+            let mut book = self.book();
+            if !book.has_domain() {
+                return Err(MapError::Os(Errno::ENODEV as i32));
+            }
+            book.space.take(address, needed).ok_or(MapError::Addresses { needed })?
+        };
+        if rights == Rights::Read {
+            // SAFETY: the range is mapped memory (this call's caller).
+            unsafe { calls::make_private(memory, length) };
+        }
+        // SAFETY: the range is mapped memory and stays so until the mapping is undone (this call's caller).
+        match unsafe { calls::map(&*self.vfio, iova, memory, needed, rights) } {
+            Ok(()) => Ok(Iova::new(iova)),
+            Err(errno) => {
+                let mut book = self.book();
+                book.space.give_back(iova);
+                book.settle();
+                Err(refusal(errno, needed, book.limit, locked_memory_limit()))
+            }
+        }
+    }
+
+    unsafe fn unmap(&self, iova: Iova, length: usize) -> Result<(), MapError> {
+        let (iova, length) = (iova.get(), length as u64);
+        if !self.book().space.holds(iova, length) {
+            return Err(MapError::Os(Errno::EINVAL as i32));
+        }
+        let undone =
+            calls::unmap(&*self.vfio, iova, length).map_err(|errno| MapError::Os(errno as i32))?;
+        if undone != length {
+            tracing::error!(
+                iova,
+                length,
+                undone,
+                "the kernel undid another length than was mapped"
+            );
+            return Err(MapError::Os(Errno::EIO as i32));
+        }
+        let mut book = self.book();
+        book.space.give_back(iova);
+        book.settle();
+        Ok(())
+    }
+}
+
+/// What an error number of `VFIO_IOMMU_MAP_DMA` means. `locked` is the limit of locked memory, where there is one.
+fn refusal(errno: Errno, needed: u64, mappings: u64, locked: Option<u64>) -> MapError {
+    match (errno, locked) {
+        (Errno::ENOMEM, Some(limit)) => MapError::LockedMemory { needed, limit },
+        (Errno::ENOSPC, _) => MapError::Mappings { limit: mappings },
+        // Memory that cannot be pinned for long, or that this process may not write itself.
+        (Errno::EFAULT | Errno::EOPNOTSUPP, _) => MapError::Unsupported,
+        (errno, _) => MapError::Os(errno as i32),
+    }
+}
+
+fn locked_memory_limit() -> Option<u64> {
+    let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+    (soft != RLIM_INFINITY).then_some(soft)
+}
+
+#[cfg(test)]
+mod tests {
+    use dmaring_engine::MapError;
+    use nix::errno::Errno;
+
+    use super::refusal;
+
+    #[test]
+    fn error_numbers_say_what_is_missing() {
+        let (needed, limit) = (1 << 20, 65_536);
+        let of = |errno| refusal(errno, needed, 7, Some(limit));
+        assert_eq!(of(Errno::ENOMEM), MapError::LockedMemory { needed, limit });
+        assert_eq!(of(Errno::ENOSPC), MapError::Mappings { limit: 7 });
+        assert_eq!(of(Errno::EFAULT), MapError::Unsupported);
+        assert_eq!(of(Errno::EOPNOTSUPP), MapError::Unsupported);
+        assert_eq!(of(Errno::EEXIST), MapError::Os(17));
+        assert_eq!(refusal(Errno::ENOMEM, needed, 7, None), MapError::Os(12));
+    }
+}
