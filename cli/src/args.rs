@@ -1,10 +1,13 @@
 //! What the command line may say.
 
+use std::str::FromStr;
+
 use clap::{
     Args, Parser, Subcommand,
     builder::{OsStringValueParser, TypedValueParser, ValueParser},
 };
 
+use dmaring_driver::pci::Address;
 use dmaring_emulated::{FaultPlan, Preset};
 
 use crate::{engine_spec::EngineSpec, location::Location, size};
@@ -31,6 +34,77 @@ pub(crate) enum Command {
     /// Copy between memory, files and device-dax nodes, verify, and compare with memcpy
     #[command(long_about = LONG_ABOUT, after_long_help = EXAMPLES)]
     Copy(CopyArguments),
+    /// List I/OAT functions and devdax devices, with what is missing before each can be used
+    List(ListArguments),
+    /// Check every precondition, and say what mends those that do not hold
+    #[command(long_about = DOCTOR_ABOUT)]
+    Doctor(DoctorArguments),
+    /// Give I/OAT functions to user space: bind them to vfio-pci
+    #[command(long_about = BIND_ABOUT)]
+    Bind(BindArguments),
+    /// Give back what `bind` took: the driver and the override that were there before
+    Unbind(BindArguments),
+}
+
+const DOCTOR_ABOUT: &str = "\
+Check every precondition, and say what mends those that do not hold.
+
+One line for each: ok, warn, fail or skipped, what was found, and for anything that is not as it should be the
+command that mends it. A function that is bound to vfio-pci and free is opened, which resets its channel; it is
+closed again at once. Exit code 1 if any check fails, 0 otherwise.";
+
+const BIND_ABOUT: &str = "\
+Give I/OAT functions to user space: bind them to vfio-pci.
+
+All are checked before the first is changed. A function in use is refused, and by whom it is used is said. What a
+function had is remembered in /run/dmaring/bind, and `dmaring unbind` restores it.";
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArguments {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArguments {
+    /// Only these functions and devices, and what they need: 0000:00:04.0 or /dev/dax0.0 [default: all]
+    #[arg(value_name = "BDF|DEVICE")]
+    pub(crate) targets: Vec<Target>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BindArguments {
+    /// The functions, such as 0000:00:04.0
+    #[arg(value_name = "BDF", required = true)]
+    pub(crate) addresses: Vec<Address>,
+}
+
+/// What `doctor` looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Function(Address),
+    /// A devdax device, by its name without `/dev/`.
+    Device(String),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("/dev/") {
+            Some(name) if name.starts_with("dax") => Ok(Self::Device(name.to_owned())),
+            _ => text.parse().map(Self::Function).map_err(|_| {
+                String::from(
+                    "use the address of a function, as 0000:00:04.0, or a device /dev/daxX.Y",
+                )
+            }),
+        }
+    }
 }
 
 const LONG_ABOUT: &str = "\
@@ -88,9 +162,11 @@ pub(crate) struct CopyArguments {
     #[arg(long, value_name = "SIZE", value_parser = size::parse_length)]
     pub(crate) size: Option<u64>,
 
-    /// The engine that copies: auto, cpu or emulated, several by several options; auto says which it took
-    /// and why. emulated is a model of an I/OAT device in this process, driven by the real driver: it shows
-    /// that copies are right, not how fast they are [default: auto]
+    /// The engine that copies: auto, cpu, emulated, or the address of an I/OAT function such as 0000:00:04.0; several by
+    /// several options. auto takes every function that is bound to vfio-pci and can be opened, those on the NUMA node
+    /// of DST first, and the CPU where there is none or the copy cannot be prepared with them; it says what it took
+    /// and why. With functions or emulated alone the CPU copies nothing. emulated is a model of an I/OAT device in this
+    /// process, driven by the real driver: it shows that copies are right, not how fast they are [default: auto]
     #[arg(long = "engine", value_name = "ENGINE")]
     pub(crate) engines: Vec<EngineSpec>,
 
@@ -175,7 +251,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_that_help_names() {
         let arguments = Arguments::try_parse_from(["dmaring", "copy"]).unwrap();
-        let Command::Copy(copy) = arguments.command;
+        let Command::Copy(copy) = arguments.command else { panic!() };
         assert_eq!((copy.src_offset, copy.dst_offset, copy.size), (0, 0, None));
         assert_eq!((copy.depth, copy.block, copy.core), (32, 1 << 20, None));
         assert!(copy.engines.is_empty() && !copy.extend && !copy.no_verify && !copy.json);

@@ -4,11 +4,18 @@
 //! standard error stream.
 
 mod args;
+mod bind;
 mod copy;
+mod doctor;
 mod emulated;
 mod engine_spec;
 mod failure;
+mod hardware;
+mod list;
 mod location;
+mod machine;
+mod output;
+mod selection;
 mod size;
 
 use std::{
@@ -36,7 +43,13 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     match Arguments::try_parse() {
-        Ok(Arguments { command: Command::Copy(arguments) }) => copy::run(&arguments),
+        Ok(Arguments { command }) => match command {
+            Command::Copy(arguments) => copy::run(&arguments),
+            Command::List(arguments) => list::run(&arguments),
+            Command::Doctor(arguments) => doctor::run(&arguments),
+            Command::Bind(arguments) => bind::bind(&arguments),
+            Command::Unbind(arguments) => bind::unbind(&arguments),
+        },
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
         {
@@ -48,15 +61,23 @@ fn run() -> Result<(), Failure> {
     }
 }
 
-/// The first line of what clap says, which names the value and what is wrong with it.
+/// What clap says first, which names the value and what is wrong with it.
 fn usage(error: &clap::Error) -> Failure {
     let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    let line = line.strip_prefix("error: ").unwrap_or(line);
+    let mut lines = text.lines();
+    let mut line = lines.next().unwrap_or_default().to_owned();
+    if line.ends_with(':') {
+        // What is missing is on the next.
+        line = format!("{line} {}", lines.next().unwrap_or_default().trim());
+    }
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
     // Values are refused by the parsers in this crate, whose messages have the remedy.
     if error.kind() == ErrorKind::ValueValidation {
         return Failure::Refused(line.to_owned());
     }
-    let command = if text.contains("Usage: dmaring copy") { "dmaring copy" } else { "dmaring" };
-    Failure::Refused(format!("{line}: see {command} --help"))
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: dmaring "));
+    let command = usage.and_then(|usage| usage.split_whitespace().next());
+    let command = command.filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
+    let command = command.map_or_else(String::new, |command| format!(" {command}"));
+    Failure::Refused(format!("{line}: see dmaring{command} --help"))
 }

@@ -5,6 +5,7 @@
 //! of it.
 
 mod destination;
+mod ends;
 mod inspect;
 mod memcpy;
 mod memory;
@@ -12,30 +13,23 @@ mod pattern;
 mod plan;
 mod progress;
 mod report;
+mod setup;
 mod transfer;
 mod verify;
 
-use std::{
-    io::{self, Write},
-    path::Path,
-    time::Duration,
-};
+use std::time::Duration;
 
-use dmaring::{BuildError, Error, Region, Runtime};
 use futures::executor::block_on;
 
 use self::{
-    destination::Prepared,
-    inspect::{End, Kind},
-    memcpy::Buffers,
+    ends::Ends,
+    inspect::Kind,
     plan::Plan,
     progress::Progress,
-    report::{Access, Place, Report, Timing},
+    report::{Report, Timing},
+    setup::Setup,
 };
-use crate::{
-    args::CopyArguments, emulated::Emulated, engine_spec::Selection, failure::Failure,
-    location::Location,
-};
+use crate::{args::CopyArguments, failure::Failure, location::Location, output};
 
 /// How long the end of the runtime may take. Nothing is in flight by then.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -43,21 +37,10 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 /// Carries out the command and prints its report.
 pub(crate) fn run(arguments: &CopyArguments) -> Result<(), Failure> {
     let (source, destination) = locations(arguments)?;
-    let selection =
-        Selection::of(&arguments.engines, &arguments.emulated).map_err(Failure::Refused)?;
-    let engine = selection.describe();
-    let ring_entries = arguments.depth.next_power_of_two().max(2);
-    // The device goes after the runtime, which still halts its channels.
-    let (_device, runtime) = build(arguments, selection, ring_entries)?;
-
-    let source = End::inspect(&runtime, "SRC", &source)?;
-    let destination = End::inspect(&runtime, "DST", &destination)?;
-    let plan = Plan::new(arguments, &source, &destination)?;
-    memory::check(&plan, source.kind, destination.kind)?;
-    let mut ends = Ends::open(&runtime, &source, &destination, &plan)?;
-    let mut buffers = Buffers::new(plan.size)?;
-    ends.warm(&plan).map_err(|error| Failure::Refused(error.to_string()))?;
-
+    let setup = Setup::new(arguments, &source, &destination)?;
+    // What comes first here is dropped last: the device outlives the runtime, and that the regions.
+    let Setup { device: _device, runtime, source, destination, .. } = setup;
+    let Setup { plan, mut ends, mut buffers, ring_entries, engine, .. } = setup;
     ends.keep();
     let mut progress = Progress::new("copying", plan.size);
     let copied = block_on(transfer::copy(&ends.source, &ends.destination, &plan, &mut progress));
@@ -105,7 +88,7 @@ pub(crate) fn run(arguments: &CopyArguments) -> Result<(), Failure> {
     if let Err(error) = block_on(runtime.shutdown(SHUTDOWN)) {
         report.error.get_or_insert_with(|| error.to_string());
     }
-    print(&report, arguments.json)?;
+    output::print(&report, arguments.json)?;
     report.error.map_or(Ok(()), |error| Err(Failure::Failed(error)))
 }
 
@@ -118,107 +101,6 @@ fn locations(arguments: &CopyArguments) -> Result<(Location, Location), Failure>
             "SRC {source} is given without DST: name where to copy to, or mem"
         ))),
     }
-}
-
-fn build(
-    arguments: &CopyArguments,
-    selection: Selection,
-    ring_entries: u32,
-) -> Result<(Option<Emulated>, Runtime), Failure> {
-    let (builder, device) = selection.add_to(Runtime::builder());
-    let mut builder = builder.ring_entries(ring_entries);
-    if let Some(core) = arguments.core {
-        builder = builder.poller_core(core);
-    }
-    let runtime = builder.build().map_err(|error| match error {
-        BuildError::Core { core, allowed } => Failure::Refused(format!(
-            "--core {core}: there is no such core, or this process may not use it: use one of {allowed}"
-        )),
-        error => Failure::Refused(error.to_string()),
-    })?;
-    Ok((device, runtime))
-}
-
-/// Both ends, open.
-struct Ends {
-    source: Region,
-    destination: Region,
-    /// Takes back what was done to a DST file, until the copy begins.
-    prepared: Option<Prepared>,
-    /// Which of them are memory of our own, to be filled.
-    memory: (bool, bool),
-}
-
-impl Ends {
-    fn open(
-        runtime: &Runtime,
-        source: &End,
-        destination: &End,
-        plan: &Plan,
-    ) -> Result<Self, Failure> {
-        let memory = (source.kind == Kind::Memory, destination.kind == Kind::Memory);
-        let open_source = |path: &Path| runtime.open_file_read_only(path);
-        let source = open(runtime, source, plan.source_end(), open_source)?;
-        let prepared = match (destination.kind, destination.location.path()) {
-            (Kind::File { .. } | Kind::Missing, Some(path)) => {
-                Some(Prepared::new(path, &destination.name, plan)?)
-            }
-            _ => None,
-        };
-        let open_destination = |path: &Path| runtime.open_file(path);
-        let destination = open(runtime, destination, plan.destination_end(), open_destination)?;
-        Ok(Self { source, destination, prepared, memory })
-    }
-
-    /// Writes to memory of our own, so that copying meets no page faults, and the pattern has a place to go.
-    fn warm(&self, plan: &Plan) -> Result<(), Error> {
-        let (source, destination) = self.memory;
-        if destination {
-            pattern::overwrite(&self.destination, plan.destination_offset, plan.size)?;
-        }
-        if source {
-            pattern::write(&self.source, plan.source_offset, plan.size)?;
-        }
-        Ok(())
-    }
-
-    /// From here on DST is what the copy makes of it.
-    fn keep(&mut self) {
-        if let Some(prepared) = self.prepared.take() {
-            prepared.keep();
-        }
-    }
-
-    fn place(&self, end: &End, region: &Region, offset: u64) -> Place {
-        let access = match end.kind {
-            Kind::Memory => Access::Memory,
-            _ if region.as_mut_ptr().is_some() => Access::Mapped,
-            _ => Access::Staged,
-        };
-        Place { location: end.location.to_string(), offset, access }
-    }
-}
-
-/// Opens one end, which must have `length` bytes at least, still.
-fn open(
-    runtime: &Runtime,
-    end: &End,
-    length: u64,
-    open_file: impl FnOnce(&Path) -> Result<Region, Error>,
-) -> Result<Region, Failure> {
-    let region = match (&end.region, end.location.path()) {
-        (Some(region), _) => region.clone(),
-        (None, Some(path)) => open_file(path).map_err(|error| end.refused(error))?,
-        (None, None) => {
-            let bytes = usize::try_from(length).unwrap_or(usize::MAX);
-            runtime.allocate(bytes).map_err(|error| end.refused(error))?
-        }
-    };
-    if region.len() < length {
-        let why = format!("it has shrunk to {} bytes, {length} are needed", region.len());
-        return Err(end.refused(why));
-    }
-    Ok(region)
 }
 
 fn verify(ends: &Ends, plan: &Plan, report: &mut Report) {
@@ -241,22 +123,5 @@ fn verify(ends: &Ends, plan: &Plan, report: &mut Report) {
                 plan.size
             ));
         }
-    }
-}
-
-fn print(report: &Report, json: bool) -> Result<(), Failure> {
-    let mut output = io::stdout().lock();
-    let written = if json {
-        serde_json::to_writer(&mut output, report)
-            .map_err(io::Error::from)
-            .and_then(|()| writeln!(output))
-    } else {
-        write!(output, "{report}")
-    };
-    match written.and_then(|()| output.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Failed(format!("the report cannot be written: {error}")))
-        }
-        _ => Ok(()),
     }
 }

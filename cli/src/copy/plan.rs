@@ -164,7 +164,9 @@ mod tests {
 
     fn arguments(line: &str) -> CopyArguments {
         let words = ["dmaring", "copy"].into_iter().chain(line.split_whitespace());
-        let Command::Copy(arguments) = Arguments::try_parse_from(words).unwrap().command;
+        let Command::Copy(arguments) = Arguments::try_parse_from(words).unwrap().command else {
+            panic!("{line} is no copy");
+        };
         arguments
     }
 

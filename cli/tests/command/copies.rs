@@ -13,7 +13,7 @@ fn without_paths_memory_is_copied_and_compared_with_memcpy() {
     let text = succeed(&mut Scratch::on_disk().copy(""));
     for part in [
         "engine: cpu, ",
-        "(auto: the only engine here that is no emulation)",
+        "(auto: ",
         "mem to mem, 32 MiB in blocks of 1 MiB, 32 in flight",
         "cpu engine: 0.",
         ", memcpy: 0.",

@@ -2,6 +2,7 @@
 
 mod copies;
 mod failures;
+mod hardware;
 mod privileges;
 mod refusals;
 mod scratch;

@@ -42,7 +42,15 @@ fn bad_values_and_ends_are_refused_with_value_limit_and_remedy() {
         ("--depth deep", &["deep", "--depth"]),
         ("--core 100000", &["--core 100000", "use one of"]),
         ("--core x", &["'x'", "--core"]),
-        ("--engine warp", &["'warp'", "--engine", "use auto, cpu or emulated"]),
+        ("--engine warp", &["'warp'", "--engine", "use auto, cpu, emulated", "0000:00:04.0"]),
+        // No bus has this domain.
+        (
+            "--engine 7ffffffe:00:04.0",
+            &["--engine 7ffffffe:00:04.0", "no PCI function", "`dmaring list`"],
+        ),
+        ("--engine cpu --engine 7ffffffe:00:04.0", &["no PCI function 7ffffffe:00:04.0"]),
+        ("--engine 00:04.0 --engine 0000:00:04.0", &["--engine 0000:00:04.0 is given twice"]),
+        ("--engine auto --engine 0000:00:04.0", &["name no other"]),
         ("--engine emulated --preset warp", &["warp", "--preset", "skx"]),
         ("--engine emulated --channels 0", &["0", "--channels", "1..=31"]),
         ("--engine emulated --channels 32", &["32", "--channels", "1..=31"]),

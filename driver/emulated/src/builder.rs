@@ -7,7 +7,7 @@ use dmaring_ioat_spec::registers::{DmaCapability, MAX_CHANNELS, Version};
 use crate::{
     CompletionState, Device, ExtendedConfig, FaultPlan, FaultStyle, InternalErrors, Iommu, Preset,
     function::FunctionModel,
-    knobs::Knobs,
+    knobs::{BarWidth, Knobs},
     model::{Model, Shared},
     preset::{Part, XFERCAP_LOG2},
 };
@@ -33,6 +33,7 @@ pub struct DeviceBuilder {
     plan: FaultPlan,
     seed: u64,
     iommu: Option<Arc<Iommu>>,
+    multi_function: bool,
 }
 
 impl DeviceBuilder {
@@ -49,6 +50,7 @@ impl DeviceBuilder {
             plan: FaultPlan::new(),
             seed: 0,
             iommu: None,
+            multi_function: false,
         }
     }
 
@@ -155,6 +157,26 @@ impl DeviceBuilder {
     ///
     /// [`BuildError`] where it would be one that cannot exist, or that the model cannot be.
     pub fn build(self) -> Result<Device, BuildError> {
+        let (given, seed) = (self.iommu.clone(), self.seed);
+        let model = self.model()?;
+        let iommu = given.unwrap_or_else(|| Arc::new(Iommu::with_seed(seed)));
+        let upstream = Arc::clone(&iommu);
+        Ok(Device::new(Shared::new(upstream, model), iommu))
+    }
+
+    /// Which kind of memory BAR 0 is.
+    pub(crate) fn bar_width(mut self, width: BarWidth) -> Self {
+        self.knobs.bar_width = width;
+        self
+    }
+
+    /// Whether the function is one of several in its slot, which a device of several functions is by itself.
+    pub(crate) fn multi_function(self, multi_function: bool) -> Self {
+        Self { multi_function, ..self }
+    }
+
+    /// The model alone, for a device that works elsewhere than behind an [`Iommu`].
+    pub(crate) fn model(self) -> Result<Model, BuildError> {
         let (channels, per_function) = (self.channels, self.channels_per_function);
         let functions = channels.checked_div(per_function).unwrap_or(0);
         if functions == 0 || functions * per_function != channels || per_function > MAX_CHANNELS {
@@ -175,13 +197,12 @@ impl DeviceBuilder {
                 xfercap_log2: self.xfercap_log2,
                 capabilities,
                 channels: per_function,
-                multi_function: functions > 1,
+                multi_function: self.multi_function || functions > 1,
             };
             FunctionModel::new(index, part, self.knobs)
         };
         let functions = (0..functions).map(function).collect();
-        let iommu = self.iommu.unwrap_or_else(|| Arc::new(Iommu::with_seed(self.seed)));
-        Ok(Device::new(Shared::new(iommu, Model::new(functions, &self.plan, self.seed))))
+        Ok(Model::new(functions, &self.plan, self.seed))
     }
 }
 

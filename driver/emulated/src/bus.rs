@@ -1,14 +1,14 @@
-//! The way of one channel to memory: page by page through the IOMMU, or nowhere without bus mastering.
+//! The way of one channel to memory: page by page through what is upstream, or nowhere without bus mastering.
 
 use dmaring_ioat_spec::{descriptor::Descriptor, registers::CHANCMP_ALIGN};
 
-use crate::iommu::{Iommu, PAGE};
+use crate::{iommu::PAGE, upstream::Upstream};
 
 /// One channel's accesses to memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bus<'a> {
     /// What translates.
-    pub(crate) iommu: &'a Iommu,
+    pub(crate) upstream: &'a dyn Upstream,
     /// The channel, counted through the device.
     pub(crate) channel: usize,
     /// Whether the function may use the bus.
@@ -25,7 +25,7 @@ pub(crate) enum Side {
 impl Bus<'_> {
     /// The descriptor at an address that is a multiple of 64.
     pub(crate) fn read_descriptor(self, address: u64) -> Option<Descriptor> {
-        let words = self.on()?.iommu.read_words(self.channel, address)?;
+        let words = self.on()?.upstream.read_words(self.channel, address)?;
         Some(Descriptor::from_words(words))
     }
 
@@ -34,7 +34,7 @@ impl Bus<'_> {
         if address == 0 || !address.is_multiple_of(CHANCMP_ALIGN) {
             return None;
         }
-        self.on()?.iommu.write_word(self.channel, address, word)
+        self.on()?.upstream.write_word(self.channel, address, word)
     }
 
     /// Copies upwards, page by page; pages before one that is refused have been moved.
@@ -44,7 +44,7 @@ impl Bus<'_> {
         while done < length {
             let pair = [source.wrapping_add(done), destination.wrapping_add(done)];
             let piece = pair.map(to_page_end).into_iter().fold(length - done, u64::min);
-            self.iommu.copy(self.channel, pair, piece as usize)?;
+            self.upstream.copy(self.channel, pair, piece as usize)?;
             done += piece;
         }
         Ok(())
@@ -58,7 +58,7 @@ impl Bus<'_> {
             let address = destination.wrapping_add(done);
             let piece = to_page_end(address).min(length - done);
             let pattern = pattern.rotate_right(8 * (done % 8) as u32);
-            self.iommu.fill(self.channel, address, piece as usize, pattern)?;
+            self.upstream.fill(self.channel, address, piece as usize, pattern)?;
             done += piece;
         }
         Ok(())

@@ -142,6 +142,15 @@ impl Channel {
 
     /// Writes the bits in `mask` of the register at this offset. `false`: the register only stores.
     pub(crate) fn write(&mut self, offset: u32, mask: u64, value: u64, env: &mut Env<'_>) -> bool {
+        let was_active = self.state == ChannelState::Active;
+        let does = self.act_on(offset, mask, value, env);
+        if self.state == ChannelState::Active && !was_active {
+            env.bus.upstream.activated();
+        }
+        does
+    }
+
+    fn act_on(&mut self, offset: u32, mask: u64, value: u64, env: &mut Env<'_>) -> bool {
         let merged = |old: u64| old & !mask | value & mask;
         match offset {
             CHANCTRL => {
@@ -180,6 +189,10 @@ impl Channel {
     /// Whether a descriptor is there to be carried out.
     pub(crate) fn can_run(&self) -> bool {
         self.state == ChannelState::Active && !self.stalled && self.resetting == 0
+    }
+
+    pub(crate) fn state(&self) -> ChannelState {
+        self.state
     }
 
     pub(crate) fn wants_attention(&self) -> bool {

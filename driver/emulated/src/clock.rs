@@ -12,7 +12,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use crate::model::{Shared, Turn};
+use crate::{
+    guest::ChipsetError,
+    model::{Shared, Turn},
+};
 
 /// How often an idle clock looks for work before it waits to be woken.
 const IDLE_TURNS: u32 = 64;
@@ -32,9 +35,10 @@ impl Clock {
     pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let work = (Arc::clone(&shared), Arc::clone(&stop));
-        let thread = thread::Builder::new()
-            .name("emulated-ioat".to_owned())
-            .spawn(move || tick_until_stopped(&work.0, &work.1))?;
+        let thread = thread::Builder::new().name("emulated-ioat".to_owned()).spawn(move || {
+            // The software IOMMU is upstream, which never fails.
+            let _ = tick_until(&work.0, || work.1.load(Ordering::Relaxed));
+        })?;
         Ok(Self { shared, stop, thread: Some(thread) })
     }
 }
@@ -50,10 +54,15 @@ impl Drop for Clock {
     }
 }
 
-fn tick_until_stopped(shared: &Shared, stop: &AtomicBool) {
-    let stopped = || stop.load(Ordering::Relaxed);
+/// Steps a device until `stopped` holds; whoever makes it hold calls [`Shared::ring`].
+///
+/// # Errors
+///
+/// Those of what is upstream of the device, which then stands still.
+pub(crate) fn tick_until(shared: &Shared, stopped: impl Fn() -> bool) -> Result<(), ChipsetError> {
     let mut idle = 0;
     while !stopped() {
+        shared.attend()?;
         match shared.turn() {
             Turn::Worked => idle = 0,
             Turn::Idle => {
@@ -63,10 +72,11 @@ fn tick_until_stopped(shared: &Shared, stop: &AtomicBool) {
         }
         give_way(shared);
         if idle == IDLE_TURNS {
-            shared.wait_for_work(stopped);
+            shared.wait_for_work(&stopped);
             idle = 0;
         }
     }
+    Ok(())
 }
 
 fn give_way(shared: &Shared) {

@@ -15,7 +15,7 @@ use dmaring_ioat_spec::{
 };
 
 use crate::{
-    knobs::{ExtendedConfig, InternalErrors, Knobs},
+    knobs::{BarWidth, ExtendedConfig, InternalErrors, Knobs},
     preset::Part,
 };
 
@@ -33,6 +33,8 @@ const COMMAND_MEMORY: u32 = 1 << 1;
 const COMMAND_MASTER: u32 = 1 << 2;
 const STATUS_CAPABILITIES: u32 = 1 << 20;
 const START_RESET: u32 = 1 << 15;
+const MSIX_ENABLE: u32 = 1 << 31;
+const MSIX_MASK: u32 = 1 << 30;
 
 /// What a write did, besides storing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub(crate) enum Effect {
     None,
     /// A function-level reset was asked for.
     Reset,
+    /// Interrupts were enabled, disabled, masked or unmasked.
+    Interrupts,
 }
 
 #[derive(Clone, Debug)]
@@ -63,7 +67,7 @@ fn rule(offset: u16) -> Rule {
         0x0c | 0x3c => writable(0xff),
         BAR0 => writable(!(BAR_BYTES - 1)),
         BAR0_HIGH | DMACTRL | CHANERRMSK_INT => writable(u32::MAX),
-        MSIX => writable(0xc000_0000),
+        MSIX => writable(MSIX_ENABLE | MSIX_MASK),
         DEVICE_CONTROL => Rule { writable: 0x7fff, write_one_to_clear: 0x000f_0000 },
         DMAUNCERRSTS | CHANERR_INT => clears(u32::MAX),
         _ => Rule::default(),
@@ -78,8 +82,8 @@ impl ConfigSpace {
         space.set(COMMAND, STATUS_CAPABILITIES);
         space.set(0x08, u32::from(CLASS) << 16);
         space.set(0x0c, if part.multi_function { 0x0080_0000 } else { 0 });
-        // Memory, 64 bits wide, not prefetchable.
-        space.set(BAR0, 0x4);
+        // Memory, not prefetchable.
+        space.set(BAR0, if knobs.bar_width == BarWidth::Bits64 { 0x4 } else { 0 });
         space.set(0x2c, u32::from(VENDOR));
         space.set(0x34, u32::from(MSIX));
         space.set(0x3c, 0x0100);
@@ -129,13 +133,37 @@ impl ConfigSpace {
         }
     }
 
-    pub(crate) fn write(&mut self, offset: u16, value: u32) -> Option<Effect> {
+    /// Writes the bits in `mask` of the word at an offset.
+    pub(crate) fn write(&mut self, offset: u16, mask: u32, value: u32) -> Option<Effect> {
         self.read(offset)?;
-        let rule = rule(offset);
-        let kept = self.get(offset) & !rule.writable & !(value & rule.write_one_to_clear);
-        self.set(offset, kept | value & rule.writable);
-        let reset = offset == DEVICE_CONTROL && value & START_RESET != 0;
-        Some(if reset { Effect::Reset } else { Effect::None })
+        let rule = self.rule(offset);
+        let (writable, value) = (rule.writable & mask, value & mask);
+        let kept = self.get(offset) & !writable & !(value & rule.write_one_to_clear);
+        self.set(offset, kept | value & writable);
+        Some(match offset {
+            DEVICE_CONTROL if value & START_RESET != 0 => Effect::Reset,
+            MSIX => Effect::Interrupts,
+            _ => Effect::None,
+        })
+    }
+
+    /// Where BAR 0 begins, as was written.
+    pub(crate) fn bar_base(&self) -> u64 {
+        let low = u64::from(self.get(BAR0) & !0xf);
+        match self.knobs.bar_width {
+            BarWidth::Bits64 => u64::from(self.get(BAR0_HIGH)) << 32 | low,
+            BarWidth::Bits32 => low,
+        }
+    }
+
+    /// Whether interrupts are MSI-X messages.
+    pub(crate) fn msix_enabled(&self) -> bool {
+        self.get(MSIX) & MSIX_ENABLE != 0
+    }
+
+    /// Whether every vector is masked.
+    pub(crate) fn msix_masked(&self) -> bool {
+        self.get(MSIX) & MSIX_MASK != 0
     }
 
     /// CHANERR_INT.
@@ -155,8 +183,15 @@ impl ConfigSpace {
     /// Takes over every writable bit of another one, as an operating system does around a reset.
     pub(crate) fn restore(&mut self, saved: &Self) {
         for offset in (0..BYTES).step_by(4) {
-            let writable = rule(offset).writable;
+            let writable = self.rule(offset).writable;
             self.set(offset, self.get(offset) & !writable | saved.get(offset) & writable);
+        }
+    }
+
+    fn rule(&self, offset: u16) -> Rule {
+        match (offset, self.knobs.bar_width) {
+            (BAR0_HIGH, BarWidth::Bits32) => Rule::default(),
+            _ => rule(offset),
         }
     }
 
@@ -168,5 +203,30 @@ impl ConfigSpace {
         if let Some(word) = self.words.get_mut(usize::from(offset / 4)) {
             *word = value;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dmaring_ioat_spec::registers::{DmaCapability, Version, config::DMAUNCERRSTS};
+
+    use super::{ConfigSpace, Knobs, Part};
+
+    #[test]
+    fn ones_outside_the_mask_clear_nothing() {
+        let part = Part {
+            device_id: 0x3430,
+            version: Version::V3_0,
+            xfercap_log2: 20,
+            capabilities: DmaCapability::empty(),
+            channels: 1,
+            multi_function: false,
+        };
+        let mut space = ConfigSpace::new(&part, Knobs::default());
+        assert_eq!(space.read(DMAUNCERRSTS), Some(0x10));
+        space.write(DMAUNCERRSTS, 0xffff_ff00, u32::MAX);
+        assert_eq!(space.read(DMAUNCERRSTS), Some(0x10));
+        space.write(DMAUNCERRSTS, 0xff, u32::MAX);
+        assert_eq!(space.read(DMAUNCERRSTS), Some(0));
     }
 }

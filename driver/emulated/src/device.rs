@@ -6,6 +6,7 @@ use crate::{
     Clock, DeviceBuilder, FaultPlan, Function, Iommu, Preset, Violation,
     handle::{Bar, Config},
     model::{Model, Shared},
+    upstream::Upstream,
 };
 
 /// An emulated I/OAT device of one or more PCI functions. Clones are the same device.
@@ -15,6 +16,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Device {
     shared: Arc<Shared>,
+    iommu: Arc<Iommu>,
     functions: u8,
     channels: usize,
 }
@@ -26,13 +28,13 @@ impl Device {
         DeviceBuilder::new(preset)
     }
 
-    pub(crate) fn new(shared: Shared) -> Self {
+    pub(crate) fn new(shared: Shared, iommu: Arc<Iommu>) -> Self {
         let (functions, channels) = shared.with(|model, _| {
             let functions = model.functions();
             let channels = functions.iter().map(|function| function.channels().len()).sum();
             (u8::try_from(functions.len()).unwrap_or(u8::MAX), channels)
         });
-        Self { shared: Arc::new(shared), functions, channels }
+        Self { shared: Arc::new(shared), iommu, functions, channels }
     }
 
     /// How many functions it has.
@@ -68,7 +70,7 @@ impl Device {
     /// The address space that all functions work in: for the driver and for the runtime.
     #[must_use]
     pub fn domain(&self) -> Arc<Iommu> {
-        Arc::clone(&self.shared.iommu)
+        Arc::clone(&self.iommu)
     }
 
     /// Carries out up to `descriptors` descriptors and returns how many ended, well or badly.
@@ -76,12 +78,12 @@ impl Device {
     /// Each is the next of a channel chosen at random, by the seed, among those that have one. A call also
     /// brings pending resets one poll nearer their end and writes completion words that are late.
     pub fn step(&self, descriptors: usize) -> usize {
-        self.step_with(descriptors, |model, iommu| model.step_one(iommu))
+        self.step_with(descriptors, |model, upstream| model.step_one(upstream))
     }
 
     /// As [`step`](Self::step), on this channel alone.
     pub fn step_channel(&self, channel: usize, descriptors: usize) -> usize {
-        self.step_with(descriptors, |model, iommu| model.step_channel(channel, iommu))
+        self.step_with(descriptors, |model, upstream| model.step_channel(channel, upstream))
     }
 
     /// Whether a step would change anything: a descriptor, a pending reset or a late completion word.
@@ -134,9 +136,9 @@ impl Device {
     fn step_with(
         &self,
         descriptors: usize,
-        step: impl Fn(&mut Model, &Iommu) -> Option<bool>,
+        step: impl Fn(&mut Model, &dyn Upstream) -> Option<bool>,
     ) -> usize {
-        self.shared.with(|model, iommu| model.tick(iommu));
+        self.shared.with(|model, upstream| model.tick(upstream));
         let mut ended = 0;
         while ended < descriptors
             && let Some(one) = self.shared.with(&step)

@@ -73,28 +73,33 @@ impl Function {
     /// How many interrupts it has raised since it was last reset.
     #[must_use]
     pub fn interrupts(&self) -> u64 {
-        let raised = |function: &mut FunctionModel| {
-            function.channels().iter().map(|channel| channel.interrupts()).sum()
-        };
-        self.with(raised).unwrap_or(0)
+        self.with(|function| function.interrupts()).unwrap_or(0)
     }
 
-    fn with<R>(&self, work: impl FnOnce(&mut FunctionModel) -> R) -> Option<R> {
-        self.shared.with(|model, iommu| {
-            model.access(self.index, iommu).map(|(function, _)| work(function))
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut FunctionModel) -> R) -> Option<R> {
+        self.shared.with(|model, upstream| {
+            model.access(self.index, upstream).map(|(function, _)| work(function))
         })
     }
 
-    fn read(&self, offset: u32, bytes: u32) -> u64 {
-        self.shared.with(|model, iommu| {
-            let access = model.access(self.index, iommu);
+    /// Writes the bits in `mask` of a word of configuration space.
+    pub(crate) fn write_config(&self, offset: u16, mask: u32, value: u32) -> bool {
+        self.shared.with(|model, upstream| {
+            let access = model.access(self.index, upstream);
+            access.is_some_and(|(function, with)| function.write_config(offset, mask, value, &with))
+        })
+    }
+
+    pub(crate) fn read(&self, offset: u32, bytes: u32) -> u64 {
+        self.shared.with(|model, upstream| {
+            let access = model.access(self.index, upstream);
             access.map_or(u64::MAX, |(function, mut with)| function.read(offset, bytes, &mut with))
         })
     }
 
-    fn write(&self, offset: u32, bytes: u32, value: u64) {
-        self.shared.with(|model, iommu| {
-            if let Some((function, mut with)) = model.access(self.index, iommu) {
+    pub(crate) fn write(&self, offset: u32, bytes: u32, value: u64) {
+        self.shared.with(|model, upstream| {
+            if let Some((function, mut with)) = model.access(self.index, upstream) {
                 function.write(offset, bytes, value, &mut with);
             }
         });
@@ -141,7 +146,7 @@ impl ConfigIo for Config {
     }
 
     fn write_config32(&self, offset: u16, value: u32) -> bool {
-        self.0.with(|function| function.write_config(offset, value)).unwrap_or(false)
+        self.0.write_config(offset, u32::MAX, value)
     }
 }
 

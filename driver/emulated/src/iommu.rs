@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dmaring_engine::{Iova, Rights};
 
-use crate::{bus::Side, memory::Span, random::Random};
+use crate::{bus::Side, memory::Span, random::Random, upstream::Upstream};
 use table::Table;
 
 /// The granule of mappings and of translation, in bytes.
@@ -143,8 +143,13 @@ impl Iommu {
         true
     }
 
-    /// Reads the eight words at an address that is a multiple of 64.
-    pub(crate) fn read_words(&self, channel: usize, address: u64) -> Option<[u64; 8]> {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Upstream for Iommu {
+    fn read_words(&self, channel: usize, address: u64) -> Option<[u64; 8]> {
         let mut book = self.book();
         match book.table.translate(address, 64, BusAccess::Read) {
             Ok((span, offset)) => {
@@ -157,8 +162,7 @@ impl Iommu {
         }
     }
 
-    /// Writes one word at an address that is a multiple of 8, after everything written before.
-    pub(crate) fn write_word(&self, channel: usize, address: u64, word: u64) -> Option<()> {
+    fn write_word(&self, channel: usize, address: u64, word: u64) -> Option<()> {
         let mut book = self.book();
         match book.table.translate(address, 8, BusAccess::Write) {
             Ok((span, offset)) => {
@@ -172,8 +176,7 @@ impl Iommu {
         }
     }
 
-    /// Copies bytes that cross no page on either side.
-    pub(crate) fn copy(
+    fn copy(
         &self,
         channel: usize,
         [source, destination]: [u64; 2],
@@ -198,8 +201,7 @@ impl Iommu {
         }
     }
 
-    /// Fills bytes that cross no page.
-    pub(crate) fn fill(
+    fn fill(
         &self,
         channel: usize,
         destination: u64,
@@ -217,10 +219,6 @@ impl Iommu {
                 Err(Side::Destination)
             }
         }
-    }
-
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

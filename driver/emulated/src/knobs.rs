@@ -43,6 +43,16 @@ pub enum ExtendedConfig {
     Unreachable,
 }
 
+/// Which kind of memory BAR 0 is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum BarWidth {
+    /// 64 bits, as parts have it: it takes the place of BAR 1 too.
+    #[default]
+    Bits64,
+    /// 32 bits, for a host that takes every BAR for one of these.
+    Bits32,
+}
+
 /// All of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Knobs {
@@ -50,6 +60,7 @@ pub(crate) struct Knobs {
     pub(crate) completion_state: CompletionState,
     pub(crate) internal_errors: InternalErrors,
     pub(crate) extended_config: ExtendedConfig,
+    pub(crate) bar_width: BarWidth,
     /// How many reads of CHANCMD, or steps, still see the reset bit.
     pub(crate) reset_polls: u32,
     /// Whether bus mastering is on when the device is made.
@@ -63,6 +74,7 @@ impl Default for Knobs {
             completion_state: CompletionState::default(),
             internal_errors: InternalErrors::default(),
             extended_config: ExtendedConfig::default(),
+            bar_width: BarWidth::default(),
             reset_polls: 2,
             bus_master: true,
         }

@@ -1,6 +1,6 @@
 //! The whole device behind its lock, and what a step is.
 //!
-//! One lock covers everything but the IOMMU, which has its own and is taken inside. A step takes the lock
+//! One lock covers everything but what is upstream, which has its own, taken inside. A step takes the lock
 //! for one descriptor at a time; whoever accesses registers says so in `waiting` first, and the clock
 //! lets him pass. A clock that waits for the lock says so in `due`, and who accesses registers again and again
 //! lets it pass: the lock alone would let a polling driver keep the device from ever taking a step. A
@@ -16,14 +16,15 @@ use crate::{
     channel::{Channel, Ran},
     fault::{FaultPlan, Schedule},
     function::{FunctionModel, Surroundings},
-    iommu::Iommu,
+    guest::ChipsetError,
     random::Random,
+    upstream::Upstream,
     violation::Log,
 };
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) iommu: Arc<Iommu>,
+    upstream: Arc<dyn Upstream>,
     model: Mutex<Model>,
     bell: Condvar,
     waiting: AtomicUsize,
@@ -42,16 +43,17 @@ pub(crate) struct Model {
     log: Log,
     executed: u64,
     parked: usize,
+    paused: bool,
 }
 
 impl Shared {
-    pub(crate) fn new(iommu: Arc<Iommu>, model: Model) -> Self {
+    pub(crate) fn new(upstream: Arc<dyn Upstream>, model: Model) -> Self {
         let (bell, waiting, due) = (Condvar::new(), AtomicUsize::new(0), AtomicBool::new(false));
-        Self { iommu, model: Mutex::new(model), bell, waiting, due }
+        Self { upstream, model: Mutex::new(model), bell, waiting, due }
     }
 
     /// Works on the device, and wakes whoever waits for work if there is some afterwards.
-    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Model, &Iommu) -> R) -> R {
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Model, &dyn Upstream) -> R) -> R {
         for _ in 0..COURTESY {
             if !self.due.load(Ordering::Relaxed) {
                 break;
@@ -61,8 +63,8 @@ impl Shared {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let mut model = self.lock();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        let result = work(&mut model, &self.iommu);
-        let wake = model.parked > 0 && model.has_work();
+        let result = work(&mut model, self.upstream.as_ref());
+        let wake = model.parked > 0 && self.has_work(&model);
         drop(model);
         if wake {
             self.bell.notify_all();
@@ -75,12 +77,22 @@ impl Shared {
         self.due.store(true, Ordering::Relaxed);
         let mut model = self.lock();
         self.due.store(false, Ordering::Relaxed);
-        model.tick(&self.iommu);
-        match model.step_one(&self.iommu) {
-            Some(_) => Turn::Worked,
-            None if model.has_work() => Turn::Worked,
-            None => Turn::Idle,
+        if !self.upstream.is_ready() {
+            return Turn::Worked;
         }
+        let upstream = self.upstream.as_ref();
+        model.tick(upstream);
+        let worked = !model.paused && model.step_one(upstream).is_some();
+        if worked || model.has_work() { Turn::Worked } else { Turn::Idle }
+    }
+
+    /// Does what the clock may wait for, with no lock held.
+    ///
+    /// # Errors
+    ///
+    /// Those of what is upstream; the device cannot go on then.
+    pub(crate) fn attend(&self) -> Result<(), ChipsetError> {
+        self.upstream.attend()
     }
 
     /// Whether somebody waits to access the device.
@@ -92,7 +104,7 @@ impl Shared {
     pub(crate) fn wait_for_work(&self, stop: impl Fn() -> bool) {
         let mut model = self.lock();
         model.parked += 1;
-        let idle = |model: &mut Model| !model.has_work() && !stop();
+        let idle = |model: &mut Model| !self.has_work(model) && !stop();
         let mut model = self.bell.wait_while(model, idle).unwrap_or_else(PoisonError::into_inner);
         model.parked -= 1;
     }
@@ -103,6 +115,10 @@ impl Shared {
         let model = self.lock();
         self.bell.notify_all();
         drop(model);
+    }
+
+    fn has_work(&self, model: &Model) -> bool {
+        model.has_work() || self.upstream.has_errands()
     }
 
     fn lock(&self) -> MutexGuard<'_, Model> {
@@ -128,6 +144,7 @@ impl Model {
             log: Log::default(),
             executed: 0,
             parked: 0,
+            paused: false,
         }
     }
 
@@ -139,10 +156,10 @@ impl Model {
     pub(crate) fn access<'a>(
         &'a mut self,
         index: u8,
-        iommu: &'a Iommu,
+        upstream: &'a dyn Upstream,
     ) -> Option<(&'a mut FunctionModel, Surroundings<'a>)> {
         let function = self.functions.get_mut(usize::from(index))?;
-        Some((function, Surroundings { iommu, log: &mut self.log }))
+        Some((function, Surroundings { upstream, log: &mut self.log }))
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -161,24 +178,34 @@ impl Model {
         self.schedule = Schedule::new(plan);
     }
 
+    /// Whether the clock leaves descriptors alone.
+    pub(crate) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// How many clocks wait for work.
     #[cfg(test)]
     pub(crate) fn parked(&self) -> usize {
         self.parked
     }
 
-    /// Whether a step would change anything.
+    /// Whether a step would change anything; of a paused device, whether time does.
     pub(crate) fn has_work(&self) -> bool {
         self.functions.iter().filter(|function| !function.is_gone()).any(|function| {
             let mut channels = function.channels().iter();
             channels.any(|channel| {
-                channel.can_run() || channel.is_resetting() || channel.has_late_write()
+                let descriptors = channel.can_run() || channel.has_late_write();
+                channel.is_resetting() || descriptors && !self.paused
             })
         })
     }
 
     /// What time does apart from descriptors: resets come to their end, late words are written.
-    pub(crate) fn tick(&mut self, iommu: &Iommu) {
+    pub(crate) fn tick(&mut self, upstream: &dyn Upstream) {
         let per = self.channels_per_function;
         for function in &mut self.functions {
             if function.is_gone() {
@@ -186,9 +213,10 @@ impl Model {
             }
             function.channels_mut().iter_mut().for_each(Channel::tick);
             for channel in 0..per {
-                let late = |found: &Channel| found.has_late_write() && !found.can_run();
+                let late =
+                    |found: &Channel| found.has_late_write() && !found.can_run() && !self.paused;
                 if function.channels().get(channel).is_some_and(late) {
-                    let mut with = Surroundings { iommu, log: &mut self.log };
+                    let mut with = Surroundings { upstream, log: &mut self.log };
                     function.flush(channel, &mut with);
                 }
             }
@@ -197,22 +225,22 @@ impl Model {
 
     /// Carries out one descriptor of a channel chosen at random among those that have one. Gives
     /// whether it ended; `None` when no channel has one.
-    pub(crate) fn step_one(&mut self, iommu: &Iommu) -> Option<bool> {
+    pub(crate) fn step_one(&mut self, upstream: &dyn Upstream) -> Option<bool> {
         let ready = self.ready().count() as u64;
         if ready == 0 {
             return None;
         }
         let choice = if ready == 1 { 0 } else { self.random.below(ready) };
         let number = self.ready().nth(usize::try_from(choice).ok()?)?;
-        self.step_channel(number, iommu)
+        self.step_channel(number, upstream)
     }
 
     /// Carries out one descriptor of this channel, as [`Model::step_one`].
-    pub(crate) fn step_channel(&mut self, number: usize, iommu: &Iommu) -> Option<bool> {
+    pub(crate) fn step_channel(&mut self, number: usize, upstream: &dyn Upstream) -> Option<bool> {
         self.ready().find(|ready| *ready == number)?;
         let (at, channel) =
             (number / self.channels_per_function, number % self.channels_per_function);
-        let mut with = Surroundings { iommu, log: &mut self.log };
+        let mut with = Surroundings { upstream, log: &mut self.log };
         let function = self.functions.get_mut(at)?;
         let ended = function.run(channel, &mut self.schedule, &mut with) == Ran::Ended;
         self.executed += u64::from(ended);

@@ -13,16 +13,20 @@ mod attributes;
 mod error;
 #[cfg(test)]
 mod fake_kernel;
+mod outcome;
 mod record;
 #[cfg(test)]
 mod tests;
 
 use std::{io, path::PathBuf};
 
-pub use self::error::{BindError, Cause, Undone};
 use self::{
     attributes::{Attributes, System},
     record::{Record, Records},
+};
+pub use self::{
+    error::{BindError, Cause, Undone},
+    outcome::{Bound, Unbound},
 };
 use super::{Address, Function, Sysfs, holders};
 
@@ -37,35 +41,6 @@ pub struct Binder {
     dev: PathBuf,
     records: Records,
     attributes: Box<dyn Attributes>,
-}
-
-/// A function that is bound to `vfio-pci`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Bound {
-    /// Which.
-    pub address: Address,
-    /// Whether it was bound just now; false if it had been before.
-    pub changed: bool,
-    /// The driver it had before.
-    pub previous: Option<String>,
-    /// Its IOMMU group.
-    pub group: u32,
-    /// Other functions of the group which keep VFIO from giving it to user space: they must be unbound from their
-    /// drivers, too.
-    pub held_back_by: Vec<Function>,
-}
-
-/// A function that is not bound to `vfio-pci` any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Unbound {
-    /// Which.
-    pub address: Address,
-    /// Whether it was unbound just now; false if it was not bound to `vfio-pci`.
-    pub changed: bool,
-    /// The driver it has.
-    pub driver: Option<String>,
 }
 
 impl Binder {
@@ -253,9 +228,10 @@ impl Binder {
 
     /// Gives a function the driver and the override that `wanted` says, whatever it has.
     fn give(&self, address: Address, wanted: &Record) -> Result<(), Cause> {
-        // An empty line takes the override away.
-        let name = wanted.driver_override.as_deref().unwrap_or_default();
-        self.write(self.sysfs.directory(address).join("driver_override"), format!("{name}\n"))?;
+        let name = wanted.driver_override.as_deref();
+        // An override may have been set after another driver had the function: that one needs its own to come back.
+        let needed = wanted.driver.as_deref().filter(|_| name.is_some());
+        self.write_override(address, needed.or(name))?;
         let found = self.sysfs.function(address)?.driver;
         if found != wanted.driver {
             if let Some(driver) = &found {
@@ -265,11 +241,20 @@ impl Binder {
                 self.write_to_driver(driver, "bind", address)?;
             }
         }
+        if needed.is_some_and(|needed| Some(needed) != name) {
+            self.write_override(address, name)?;
+        }
         let found = self.sysfs.function(address)?.driver;
         if found == wanted.driver {
             return Ok(());
         }
         Err(Cause::Driver { found, wanted: wanted.driver.clone() })
+    }
+
+    fn write_override(&self, address: Address, name: Option<&str>) -> Result<(), Cause> {
+        // An empty line takes the override away.
+        let line = format!("{}\n", name.unwrap_or_default());
+        self.write(self.sysfs.directory(address).join("driver_override"), line)
     }
 
     fn write_to_driver(&self, driver: &str, what: &str, address: Address) -> Result<(), Cause> {

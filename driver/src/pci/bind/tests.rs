@@ -46,9 +46,13 @@ fn record_exists(tree: &Tree) -> bool {
 
 #[test]
 fn what_was_there_is_restored_by_another_process() {
-    for (driver, name) in
-        [(Some("ioatdma"), None), (None, None), (None, Some("none")), (Some("x"), Some("x"))]
-    {
+    for (driver, name) in [
+        (Some("ioatdma"), None),
+        (None, None),
+        (None, Some("none")),
+        (Some("ioatdma"), Some("ioatdma")),
+        (Some("ioatdma"), Some("vfio-pci")),
+    ] {
         let tree = Tree::new();
         tree.write("class/iommu/dmar0/version", "");
         tree.vfio_pci();

@@ -1,0 +1,81 @@
+use serde_json::Value;
+
+use super::Inventory;
+use crate::machine::tree::{FUNCTION, Tree};
+
+fn inventory(tree: &Tree) -> (String, Value) {
+    let inventory = Inventory::of(&tree.machine()).unwrap();
+    (inventory.to_string(), serde_json::to_value(&inventory).unwrap())
+}
+
+#[track_caller]
+fn expect(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn what_is_ready_lacks_nothing() {
+    let (text, json) = inventory(&Tree::ready());
+    let lines: Vec<_> = text.lines().collect();
+    let [header, function, device_header, device] = lines.as_slice() else { panic!("{text}") };
+    expect(header, &["FUNCTION", "IDS", "PLATFORM", "NODE", "GROUP", "DRIVER", "USED BY"]);
+    expect(function, &[FUNCTION, "8086:2021", "Skylake-SP", " 0 ", " 7 ", "vfio-pci"]);
+    expect(device_header, &["DEVICE", "SIZE", "ALIGNMENT", "NODE", "PERSISTENCE", "DRIVER"]);
+    expect(device, &["dax0.0", "126 MiB", "2 MiB", " 0 ", "memory_controller", "device_dax"]);
+    let function = &json["functions"][0];
+    assert_eq!((&function["vendor"], &function["device"]), (&0x8086.into(), &0x2021.into()));
+    assert_eq!((&function["numa_node"], &function["iommu_group"]), (&0.into(), &7.into()));
+    assert_eq!(function["missing"], Value::Array(Vec::new()));
+    let device = &json["devices"][0];
+    assert_eq!((&device["size"], &device["align"]), (&132_120_576.into(), &2_097_152.into()));
+    assert_eq!(device["missing"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn what_is_missing_is_listed_with_the_command() {
+    let tree = Tree::ready();
+    tree.function(FUNCTION, "7", Some("ioatdma"));
+    tree.function("0000:00:04.1", "8", Some("vfio-pci"));
+    tree.write("dev/vfio/8", "");
+    tree.process(812, "qemu", "/dev/vfio/8");
+    tree.remove("sys/module/vfio_iommu_type1");
+    tree.device("dax1.0", "2097152", Some("kmem"));
+    tree.namespace("namespace1.0", "memory");
+    let (text, json) = inventory(&tree);
+    expect(
+        &text,
+        &[
+            "missing: driver: ioatdma and not vfio-pci: `sudo dmaring bind 0000:00:04.0`",
+            "missing: users: in use by pid 812 (qemu)",
+            "before any can be used: module vfio_iommu_type1: not loaded: `sudo modprobe",
+            "missing: mode: the kernel uses it as system memory: `sudo daxctl",
+            "for devdax: `sudo ndctl create-namespace -f -e namespace1.0 -m devdax`, which ERASES",
+        ],
+    );
+    assert_eq!(json["functions"][0]["missing"][0]["check"], "driver");
+    assert_eq!(json["functions"][1]["users"][0], "pid 812 (qemu)");
+    assert_eq!(json["missing"][0]["subject"], "vfio_iommu_type1");
+    assert_eq!(json["devices"][1]["missing"][0]["check"], "mode");
+    let namespace = &json["namespaces"][0];
+    assert_eq!(
+        (&namespace["mode"], &namespace["block_device"]),
+        (&"fsdax".into(), &"pmem0".into())
+    );
+}
+
+#[test]
+fn a_machine_with_nothing_is_said_to_have_nothing() {
+    let (text, json) = inventory(&Tree::empty());
+    assert_eq!(text.lines().count(), 2, "{text}");
+    expect(&text, &["no I/OAT functions", "--engine emulated", "no devdax devices"]);
+    assert_eq!(json["missing"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_list_that_cannot_be_had_is_an_error() {
+    let tree = Tree::ready();
+    tree.write(&format!("sys/bus/pci/devices/{FUNCTION}/vendor"), "odd");
+    assert!(Inventory::of(&tree.machine()).unwrap_err().contains("vendor"));
+}

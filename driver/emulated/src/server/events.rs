@@ -1,0 +1,70 @@
+//! What happens while a server runs, and when that is its end.
+
+use std::{
+    io,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender},
+    time::{Duration, Instant},
+};
+
+use super::ServerError;
+use crate::{
+    guest::{ChipsetError, Slot},
+    proxy::ProxyError,
+};
+
+/// How long functions may stay connected when qtest is gone: QEMU closes one socket before another.
+const PARTING: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) enum Event {
+    /// QEMU's proxy connected to a function.
+    Connected,
+    /// That connection ended, well or badly.
+    Closed(Slot, Option<ProxyError>),
+    /// A clock stands still, since the chipset does not answer.
+    Chipset(ChipsetError),
+    /// A socket or a thread failed.
+    Failed(io::Error),
+    /// Somebody wants it to end.
+    Stop,
+}
+
+/// Waits for the end, and says how it was.
+pub(super) fn wait(events: &Receiver<Event>) -> Result<(), ServerError> {
+    let (mut open, mut first, mut chipset) = (0usize, None, None);
+    loop {
+        let event = match &chipset {
+            None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some((_, until)) => {
+                events.recv_timeout(Instant::saturating_duration_since(until, Instant::now()))
+            }
+        };
+        match event {
+            Ok(Event::Connected) => open += 1,
+            Ok(Event::Closed(slot, error)) => {
+                open -= 1;
+                let error = error.map(|source| ServerError::Connection { slot, source });
+                first = first.or(error);
+                if open == 0 {
+                    break;
+                }
+            }
+            Ok(Event::Chipset(error)) if chipset.is_none() => {
+                chipset = Some((error, Instant::now() + PARTING));
+            }
+            Ok(Event::Chipset(_)) => {}
+            Ok(Event::Failed(error)) => return Err(ServerError::Io(error)),
+            Ok(Event::Stop) => break,
+            Err(_) => {
+                let error = chipset.map_or(ChipsetError::Closed, |(error, _)| error);
+                return Err(ServerError::Chipset(error));
+            }
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+pub(super) fn send(events: &Sender<Event>, event: Event) {
+    // Nobody listens any more once the server has ended.
+    let _ = events.send(event);
+}
