@@ -206,6 +206,12 @@ impl<R: RegisterIo> IoatChannel<R> {
     fn gone(&mut self) {
         tracing::error!(name = self.name, "the device is gone");
         self.absorb_completion();
+        if !self.ring.has_waiting() {
+            // Nobody would hear of it. What is submitted next tells.
+            self.ring.stand_idle();
+            self.life = Life::HaltedIdle(GONE);
+            return;
+        }
         self.ring.close();
         self.life = Life::Stopped(self.ring.blame_all(GONE));
     }

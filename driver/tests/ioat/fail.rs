@@ -168,6 +168,30 @@ fn a_device_that_is_gone_fails_all_it_had() {
 }
 
 #[test]
+fn a_device_that_goes_with_nothing_outstanding_is_told_of_at_the_next_submission() {
+    for last in [HALTED, ACTIVE] {
+        let bench = Bench::new();
+        let mut channel = bench.running();
+        submit(&mut channel, 0..2);
+        bench.complete(2, last);
+        bench.registers.unplug();
+        let told = poll_long(&mut channel);
+        assert_eq!(told, [(0, Done), (1, Done)]);
+        assert!(channel.room() > 0, "nobody would hear of it else");
+        submit(&mut channel, 2..4);
+        let told: Vec<_> =
+            poll_long(&mut channel).into_iter().chain(poll_long(&mut channel)).collect();
+        assert!(told == [(2, NotRun), (3, NotRun)] || told == [(2, GONE), (3, GONE)], "{told:?}");
+        let gone = Status { kind: StatusKind::Gone, bits: u32::MAX };
+        let ended = (0..4).find_map(|_| match channel.recover() {
+            Poll::Ready(ended) => Some(ended),
+            Poll::Pending => None,
+        });
+        assert_eq!(ended, Some(Err(gone)));
+    }
+}
+
+#[test]
 fn all_ones_in_chansts_alone_is_a_violation() {
     let bench = Bench::new();
     let mut channel = bench.running();

@@ -210,6 +210,8 @@ fn a_pattern_in_use_is_not_written_over() {
     enqueue(&mut channel, 5, &fill(5, 0x9000, 64)).unwrap();
     let held: Vec<_> = (0..4).map(|at| bench.memory.read(area + 16_384 * at)).collect();
     assert_eq!(held, [5, 2, 3, 4]);
+    // The others are still being read: how far the ring has come counts, not that something ended.
+    assert_eq!(enqueue(&mut channel, 7, &fill(6, 0x9000, 64)), Err(EnqueueError::Full));
 }
 
 #[test]
