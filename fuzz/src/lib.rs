@@ -10,6 +10,7 @@
 pub mod device;
 pub mod model;
 pub mod parsers;
+pub mod peer;
 pub mod ring;
 
 mod memory;
@@ -24,6 +25,7 @@ mod tests {
         ("device", crate::device::run),
         ("model", crate::model::run),
         ("parsers", crate::parsers::run),
+        ("peer", crate::peer::run),
         ("ring", crate::ring::run),
     ];
 
