@@ -20,8 +20,10 @@ mod numbers;
 mod tests {
     use std::{fs, path::Path};
 
+    type Target = fn(&[u8]);
+
     /// Every target, by the name of its corpus.
-    const TARGETS: &[(&str, fn(&[u8]))] = &[
+    const TARGETS: &[(&str, Target)] = &[
         ("device", crate::device::run),
         ("model", crate::model::run),
         ("parsers", crate::parsers::run),

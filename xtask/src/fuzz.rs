@@ -3,7 +3,7 @@
 //! They are built with cargo-fuzz on the nightly that `xtask/miri-toolchain` names. What a run finds worth keeping goes
 //! below `target/`; the kept corpus, `fuzz/corpus`, is only read. `docs/fuzzing.md` says more.
 
-use std::{ffi::OsString, fs};
+use std::{fs, path::PathBuf};
 
 use crate::{
     command::{self, Run},
@@ -26,7 +26,7 @@ const HANG: u32 = 25;
 /// Runs the target, or all where none is named, for so many seconds each.
 pub(crate) fn run(target: Option<&str>, seconds: u32) -> Outcome {
     let targets = chosen(target, &targets()?)?;
-    let fuzz = Fuzz { toolchain: toolchain()?, path: CARGO_FUZZ.path()? };
+    let fuzz = Fuzz { toolchain: toolchain()?, program: CARGO_FUZZ.program()? };
     fuzz.build()?;
     all(targets.iter().map(|target| fuzz.run(target, seconds))).map(drop)
 }
@@ -47,7 +47,7 @@ pub(crate) fn briefly() -> Outcome {
 
 struct Fuzz {
     toolchain: String,
-    path: OsString,
+    program: PathBuf,
 }
 
 impl Fuzz {
@@ -76,14 +76,17 @@ impl Fuzz {
             .run()
             .map_err(Failure::of(format!(
                 "the target {name} found an input, in fuzz/artifacts/{name}: mend the code, keep the input in \
-                 {kept}, and `{again}`"
+                 {kept}, try `{again}`"
             )))
     }
 
     fn cargo_fuzz(&self) -> Run {
         Run::new("rustup")
-            .args(["run", &self.toolchain, "cargo", "fuzz"])
-            .env("PATH", &self.path)
+            .args(["run", &self.toolchain])
+            .arg(&self.program)
+            .arg("fuzz")
+            // The cargo that runs this task is another toolchain's.
+            .env("CARGO", "cargo")
             .env("CARGO_TARGET_DIR", target("fuzz"))
     }
 }

@@ -18,8 +18,9 @@ const CARGO_MUTANTS: Tool = Tool { name: "mutants", version: "27.1.0" };
 /// The list of those that may survive.
 const BOOK: &str = "docs/mutants.md";
 
-/// How long the tests may take with a fault in the code, in seconds.
-const HANG: &str = "60";
+/// How long the tests may at least take with a fault in the code, in seconds; otherwise five times as long as
+/// without one.
+const HANG: &str = "30";
 
 /// Code whose tests are tested: a name, the package, and its files; all of them where none is named.
 const GROUPS: &[Group] = &[
@@ -51,7 +52,7 @@ pub(crate) fn names() -> Vec<&'static str> {
 
 /// Plants the faults of the groups named, or of all where none is; those of the files named alone, if any is.
 pub(crate) fn run(groups: &[String], files: &[String]) -> Outcome {
-    let path = CARGO_MUTANTS.path()?;
+    let program = CARGO_MUTANTS.program()?;
     let book = command::read(&root().join(BOOK))?;
     let wanted = |group: &&Group| groups.is_empty() || groups.iter().any(|name| name == group.name);
     let run = |group: &Group| {
@@ -59,21 +60,20 @@ pub(crate) fn run(groups: &[String], files: &[String]) -> Outcome {
             [] => group.files.to_vec(),
             _ => files.iter().map(String::as_str).collect(),
         };
-        plant(group, &chosen, &path, &listed(&book))
+        plant(group, &chosen, &program, &listed(&book))
     };
     all(GROUPS.iter().filter(wanted).map(run)).map(drop)
 }
 
 /// Plants the faults of one group, and holds those that survive against the list.
-fn plant(group: &Group, files: &[&str], path: &std::ffi::OsStr, listed: &Names) -> Outcome {
+fn plant(group: &Group, files: &[&str], program: &Path, listed: &Names) -> Outcome {
     let output = target("mutants").join(group.name);
     fs::create_dir_all(&output)
         .map_err(Failure::of(format!("cannot make {}", output.display())))?;
     let mutants = || {
-        Run::cargo()
+        Run::new(program)
             .args(["mutants", "--package", group.package])
             .args(files.iter().flat_map(|file| ["--file", file]))
-            .env("PATH", path)
     };
     let planned = mutants().arg("--list").lines()?;
     let planned: Vec<_> = planned.iter().map(|line| name(line)).collect();
@@ -82,7 +82,13 @@ fn plant(group: &Group, files: &[&str], path: &std::ffi::OsStr, listed: &Names) 
     }
     // It fails where a fault survives: what it wrote decides.
     let ran = mutants()
-        .args(["--no-shuffle", "--timeout", HANG, "--cargo-test-arg=--tests", "--output"])
+        .args([
+            "--no-shuffle",
+            "--minimum-test-timeout",
+            HANG,
+            "--cargo-test-arg=--tests",
+            "--output",
+        ])
         .arg(&output)
         .env("CARGO_TARGET_DIR", target("mutants").join("build"))
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
