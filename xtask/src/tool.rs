@@ -20,8 +20,8 @@ impl Tool {
     pub(crate) fn program(self) -> Outcome<PathBuf> {
         let (tools, name) = (target("tools"), format!("cargo-{}", self.name));
         let program = tools.join("bin").join(&name);
-        // It prints its name, then its version.
-        let version = Run::new(&program).arg("--version").lines();
+        // It prints its name, then its version; not every one without its own name as an argument.
+        let version = Run::new(&program).args([self.name, "--version"]).lines();
         let known = format!(" {}", self.version);
         if !version.is_ok_and(|lines| lines.iter().any(|line| line.ends_with(&known))) {
             Run::cargo()

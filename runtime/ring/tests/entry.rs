@@ -1,7 +1,7 @@
-//! Entries at the ends of what they can carry.
+//! Entries at the ends of what they can carry, and what a refusal says.
 #![cfg(not(loom))]
 
-use dmaring_ring::{CompletionCode, CompletionEntry, Key};
+use dmaring_ring::{CompletionCode, CompletionEntry, Full, Key};
 use proptest::prelude::*;
 
 const KEY: Key = Key { index: 3, generation: 4 };
@@ -13,6 +13,11 @@ fn an_offset_that_a_detail_cannot_carry_becomes_the_largest_and_never_a_smaller_
         assert_eq!(CompletionEntry::detail(KEY, offset).offset(), largest, "{offset:#x}");
     }
     assert_eq!(CompletionEntry::detail(KEY, largest - 1).offset(), largest - 1);
+}
+
+#[test]
+fn a_refusal_says_what_is_full() {
+    assert!(Full.to_string().contains("no room"), "{Full}");
 }
 
 proptest! {
