@@ -7,12 +7,15 @@ mod command;
 mod docs;
 mod examples;
 mod failure;
+mod fuzz;
 mod instructions;
 mod loom;
 mod miri;
+mod mutants;
 mod quick_start;
 mod test;
 mod tidy;
+mod tool;
 mod totals;
 
 use std::{
@@ -43,6 +46,23 @@ enum Task {
         #[arg(short, long)]
         package: Vec<String>,
     },
+    /// Fuzz the code that reads what others wrote, on the nightly that xtask/miri-toolchain names
+    Fuzz {
+        /// Only this target
+        target: Option<String>,
+        /// How long each target runs, in seconds
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Plant faults in the code and see that the tests fail
+    Mutants {
+        /// Only these groups of files
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(mutants::names()))]
+        group: Vec<String>,
+        /// Only in this file; with the group that has it
+        #[arg(long, requires = "group")]
+        file: Vec<String>,
+    },
     /// Count the instructions that a copy costs the I/OAT driver, with callgrind
     Instructions,
     /// Build the API documentation and the book, warnings being errors
@@ -61,6 +81,8 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Loom => loom::run(),
         Task::Miri { package } => miri::run(&package),
+        Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Task::Mutants { group, file } => mutants::run(&group, &file),
         Task::Instructions => instructions::run(),
         Task::Docs => docs::run(),
         Task::Ci { step } => ci::run(&step),
