@@ -11,6 +11,7 @@ pub mod device;
 pub mod model;
 pub mod parsers;
 pub mod peer;
+pub mod proxy;
 pub mod ring;
 
 mod memory;
@@ -28,6 +29,7 @@ mod tests {
         ("model", crate::model::run),
         ("parsers", crate::parsers::run),
         ("peer", crate::peer::run),
+        ("proxy", crate::proxy::run),
         ("ring", crate::ring::run),
     ];
 
