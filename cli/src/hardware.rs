@@ -8,7 +8,6 @@ use dmaring_driver::{
     pci::{Address, Sysfs},
     vfio::{self, Bar, Container},
 };
-use dmaring_engine::Engine;
 
 use crate::size;
 
@@ -81,11 +80,15 @@ pub(crate) fn describe(address: Address) -> Result<String, String> {
 }
 
 fn describe_channel(channel: &IoatChannel<Bar>) -> String {
-    let longest = size::format(channel.capabilities().max_transfer);
+    let longest = size::format(channel.transfer_cap());
     let names: Vec<_> =
         channel.dma_capability().iter_names().map(|(name, _)| name.to_owned()).collect();
     let names = if names.is_empty() { String::from("none") } else { names.join(" ") };
-    format!("version {}, up to {longest} a transfer, capabilities: {names}", channel.version())
+    format!(
+        "version {}, {longest} a transfer (XFERCAP), channels {} (CHANCNT), capabilities: {names}",
+        channel.version(),
+        channel.channel_count()
+    )
 }
 
 /// An error with its causes, on one line.

@@ -1,13 +1,17 @@
 //! `dmaring list`: I/OAT functions and devdax devices, and what is missing before each can be used.
 
 mod table;
+mod unlisted;
 
 use std::fmt;
 
 use dmaring::dax::{Mode, Namespace};
 use serde::Serialize;
 
-use self::table::Table;
+use self::{
+    table::Table,
+    unlisted::{Unlisted, had},
+};
 use crate::{
     args::ListArguments,
     doctor::{
@@ -15,7 +19,7 @@ use crate::{
         finding::{Finding, State},
     },
     failure::Failure,
-    machine::{DeviceFacts, FunctionFacts, Machine, Roots},
+    machine::{DeviceFacts, FunctionFacts, Groups, Machine, Roots},
     output, size,
 };
 
@@ -29,6 +33,8 @@ pub(crate) struct Inventory {
     devices: Vec<DeviceRow>,
     /// What is persistent memory and no devdax device.
     namespaces: Vec<NamespaceRow>,
+    /// The lists that could not be had, which are empty here.
+    unlisted: Vec<Unlisted>,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,24 +74,37 @@ struct NamespaceRow {
 
 /// Carries out the command.
 pub(crate) fn run(arguments: &ListArguments) -> Result<(), Failure> {
-    let inventory = Inventory::of(&Machine::look(&Roots::system())).map_err(Failure::Failed)?;
-    output::print(&inventory, arguments.json)
+    let inventory = Inventory::look(&Roots::system());
+    output::print(&inventory, arguments.json)?;
+    match inventory.unlisted.as_slice() {
+        [] => Ok(()),
+        unlisted => {
+            let lists: Vec<_> = unlisted.iter().map(ToString::to_string).collect();
+            Err(Failure::Failed(lists.join("; ")))
+        }
+    }
 }
 
 impl Inventory {
-    pub(crate) fn of(machine: &Machine) -> Result<Self, String> {
+    /// Looks without opening a group.
+    pub(crate) fn look(roots: &Roots) -> Self {
+        Self::of(&Machine::look(roots, Groups::Asked))
+    }
+
+    fn of(machine: &Machine) -> Self {
         let host = &machine.host;
-        let functions = machine.functions.as_ref().map_err(String::clone)?;
-        let devices = machine.devices.as_ref().map_err(String::clone)?;
-        let namespaces = machine.namespaces.as_ref().map_err(String::clone)?;
+        let mut unlisted = Vec::new();
+        let functions = had(FUNCTIONS, &machine.functions, &mut unlisted);
+        let devices = had(DEVICES, &machine.devices, &mut unlisted);
+        let namespaces = had(NAMESPACES, &machine.namespaces, &mut unlisted);
         let mut needed = vec![iommu::iommu(host), iommu::container(host)];
         needed.extend(iommu::modules(host));
-        Ok(Self {
+        Self {
             version: env!("CARGO_PKG_VERSION"),
             missing: if functions.is_empty() { Vec::new() } else { missing(needed) },
             functions: functions
                 .iter()
-                .map(|facts| FunctionRow::of(facts, missing(function::all(host, facts))))
+                .map(|facts| FunctionRow::of(facts, missing(function::all(host, facts, None))))
                 .collect(),
             devices: devices.iter().map(DeviceRow::of).collect(),
             namespaces: namespaces
@@ -93,9 +112,19 @@ impl Inventory {
                 .filter(|namespace| namespace.mode != Mode::Devdax)
                 .map(NamespaceRow::of)
                 .collect(),
-        })
+            unlisted,
+        }
+    }
+
+    /// Whether a list that is empty says that there is nothing.
+    fn was_had(&self, list: &'static str) -> bool {
+        !self.unlisted.iter().any(|unlisted| unlisted.list == list)
     }
 }
+
+const FUNCTIONS: &str = "I/OAT functions";
+const DEVICES: &str = "devdax devices";
+const NAMESPACES: &str = "namespaces";
 
 fn missing(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.retain(|finding| finding.state == State::Fail);
@@ -149,23 +178,23 @@ impl NamespaceRow {
 
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.functions.is_empty() {
+        if !self.functions.is_empty() {
+            self.functions(f)?;
+        } else if self.was_had(FUNCTIONS) {
             writeln!(
                 f,
                 "no I/OAT functions: the CPU engine and `dmaring copy --engine emulated` work all the same"
             )?;
-        } else {
-            self.functions(f)?;
         }
-        if self.devices.is_empty() {
-            writeln!(f, "no devdax devices")?;
-        } else {
+        if !self.devices.is_empty() {
             self.devices(f)?;
+        } else if self.was_had(DEVICES) {
+            writeln!(f, "no devdax devices")?;
         }
         if !self.namespaces.is_empty() {
             self.namespaces(f)?;
         }
-        Ok(())
+        self.unlisted.iter().try_for_each(|unlisted| writeln!(f, "{unlisted}"))
     }
 }
 

@@ -14,7 +14,7 @@ mod users;
 pub use address::{Address, AddressError};
 pub use bind::{BindError, Binder};
 pub use function::{DmaChannel, Function};
-pub use group::{GroupState, group_node, group_state};
+pub use group::{GroupState, group_access, group_node, group_state};
 pub use holders::{Holder, holders};
 pub use sysfs::{Sysfs, SysfsError};
 pub use users::{User, users, users_in};

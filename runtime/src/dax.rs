@@ -33,11 +33,11 @@ pub fn devices() -> Result<Vec<Device>, Error> {
 /// # Errors
 ///
 /// [`Io`](ErrorKind::Io) where an entry cannot be read or holds nonsense; the message names it. No dax
-/// subsystem is no error: there are no devices then.
+/// subsystem is no error: there are no devices then. A device that goes meanwhile is not listed.
 pub fn devices_in(sysfs: &Path) -> Result<Vec<Device>, Error> {
     let mut devices = Vec::new();
     for entry in entries(&sysfs.join("bus/dax/devices"))? {
-        devices.push(Device::read(&entry).map_err(nonsense)?);
+        devices.extend(unless_gone(&entry, Device::read(&entry))?);
     }
     devices.sort_by(|one, other| by_numbers(&one.name).cmp(&by_numbers(&other.name)));
     Ok(devices)
@@ -61,16 +61,21 @@ pub fn namespaces_in(sysfs: &Path) -> Result<Vec<Namespace>, Error> {
     let mut namespaces = Vec::new();
     for entry in entries(&sysfs.join("bus/nd/devices"))? {
         if name_of(&entry).starts_with("namespace") {
-            let namespace = Namespace::read(&entry).map_err(nonsense)?;
-            namespaces.extend(Some(namespace).filter(|namespace| namespace.size > 0));
+            let namespace = unless_gone(&entry, Namespace::read(&entry))?;
+            namespaces.extend(namespace.filter(|namespace| namespace.size > 0));
         }
     }
     namespaces.sort_by(|one, other| by_numbers(&one.name).cmp(&by_numbers(&other.name)));
     Ok(namespaces)
 }
 
-fn nonsense(reason: String) -> Error {
-    Error::new(ErrorKind::Io, reason)
+/// What was read, or nothing if what it was read of is going: its attributes go first, and every entry has a size.
+fn unless_gone<T>(entry: &Path, read: Result<T, String>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(_) if !entry.join("size").exists() => Ok(None),
+        Err(reason) => Err(Error::new(ErrorKind::Io, reason)),
+    }
 }
 
 /// What a directory of sysfs holds; nothing where it is absent.

@@ -20,7 +20,7 @@ use crate::{
     args::{DoctorArguments, Target},
     failure::Failure,
     hardware,
-    machine::{DeviceFacts, FunctionFacts, Machine, Roots},
+    machine::{DeviceFacts, FunctionFacts, Groups, Machine, Roots},
     output,
 };
 
@@ -33,7 +33,7 @@ pub(crate) struct Diagnosis {
 
 /// Carries out the command and prints the findings.
 pub(crate) fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
-    let machine = Machine::look(&Roots::system());
+    let machine = Machine::look(&Roots::system(), Groups::Opened);
     let open = |facts: &FunctionFacts| probe(facts, || hardware::describe(facts.function.address));
     let diagnosis = Diagnosis::of(&machine, &arguments.targets, open);
     output::print(&diagnosis, arguments.json)?;
@@ -64,14 +64,13 @@ impl Diagnosis {
             findings.push(iommu::no_iommu_mode(&machine.host));
             findings.extend(iommu::modules(&machine.host));
             findings.push(iommu::container(&machine.host));
-            let needed = chosen.devices.iter().map(|facts| memory::locked_bytes(facts));
-            let needed = needed.fold(0, u64::saturating_add);
-            findings.push(host::locked_memory(&machine.host, needed));
+            findings.push(host::locked_memory(&machine.host, chosen.functions.len()));
         }
         findings.extend(chosen.findings);
         for facts in &chosen.functions {
-            findings.extend(function::all(&machine.host, facts));
-            findings.push(function::channel(facts, &open(facts)));
+            let probed = open(facts);
+            findings.extend(function::all(&machine.host, facts, Some(&probed)));
+            findings.push(function::channel(facts, &probed));
         }
         let functions = machine.functions.as_deref().unwrap_or_default();
         for facts in &chosen.devices {

@@ -15,7 +15,8 @@ pub(crate) enum Probed {
     Failed(String),
 }
 
-/// Opens a function that nobody uses, which claims and resets its channel, and closes it again.
+/// Opens a function that nobody uses, which claims and resets its channel, and closes it again. The kernel says then
+/// whether other functions of the group are in the way.
 pub(crate) fn probe(
     facts: &FunctionFacts,
     open: impl FnOnce() -> Result<String, String>,
@@ -26,8 +27,6 @@ pub(crate) fn probe(
         "no IOMMU keeps it to its memory"
     } else if !facts.holders.is_empty() {
         "it is in use"
-    } else if !facts.in_the_way.is_empty() {
-        "VFIO keeps its group back"
     } else if !matches!(facts.node, Some(GroupState::Free)) {
         "its group may not be opened"
     } else {

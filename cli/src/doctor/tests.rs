@@ -129,18 +129,22 @@ fn what_is_wrong_with_the_host_is_named_with_its_remedy() {
 }
 
 #[test]
-fn locked_memory_is_held_against_the_devices() {
+fn locked_memory_is_held_against_rings_and_memory_and_not_against_devices() {
     let limit = |tree: &Tree, bytes: u64| {
         tree.write("proc/self/limits", &format!("Max locked memory {bytes} unlimited bytes\n"));
     };
     let check = "locked memory";
-    after(|tree| limit(tree, 8 << 20), check, Fail, &["8 MiB", "126 MiB", "`ulimit -l 194560`"]);
-    after(|tree| limit(tree, 126 << 20), check, Good, &["126 MiB"]);
-    let smaller = |tree: &Tree| {
-        limit(tree, 8 << 20);
-        tree.device("dax0.0", "2097152", Some("device_dax"));
+    let (ring, usual) = (69_632, 135_168 + (64 << 20));
+    let remedy = "`ulimit -l 65668`";
+    after(|tree| limit(tree, ring - 1), check, Fail, &["69631 bytes", "69632 bytes", remedy]);
+    after(|tree| limit(tree, ring), check, Warn, &["devdax, which is not counted", remedy]);
+    after(|tree| limit(tree, usual - 1), check, Warn, &["64 MiB", remedy]);
+    after(|tree| limit(tree, usual), check, Good, &["RLIMIT_MEMLOCK"]);
+    let two = |tree: &Tree| {
+        limit(tree, usual);
+        tree.function("0000:00:04.1", "8", Some("ioatdma"));
     };
-    after(smaller, check, Warn, &["8 MiB", "64 MiB"]);
+    after(two, check, Warn, &["64 MiB"]);
     let privileged = |tree: &Tree| {
         limit(tree, 1);
         tree.write("proc/self/status", "CapEff:\t000001ffffffffff\n");

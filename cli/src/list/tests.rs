@@ -4,7 +4,7 @@ use super::Inventory;
 use crate::machine::tree::{FUNCTION, Tree};
 
 fn inventory(tree: &Tree) -> (String, Value) {
-    let inventory = Inventory::of(&tree.machine()).unwrap();
+    let inventory = Inventory::look(&tree.roots());
     (inventory.to_string(), serde_json::to_value(&inventory).unwrap())
 }
 
@@ -74,8 +74,31 @@ fn a_machine_with_nothing_is_said_to_have_nothing() {
 }
 
 #[test]
-fn a_list_that_cannot_be_had_is_an_error() {
+fn a_list_that_cannot_be_had_takes_none_of_the_others_with_it() {
+    for (list, path) in [
+        ("I/OAT functions", format!("bus/pci/devices/{FUNCTION}/numa_node")),
+        ("devdax devices", "bus/dax/devices/dax0.0/size".to_owned()),
+        ("namespaces", "bus/nd/devices/namespace0.0/size".to_owned()),
+    ] {
+        let tree = Tree::ready();
+        tree.write(&format!("sys/{path}"), "odd");
+        let (text, json) = inventory(&tree);
+        let row = format!("{list} cannot be listed: ");
+        let count = text.lines().filter(|line| line.starts_with(&row) && line.contains(&path));
+        assert_eq!(count.count(), 1, "{text}");
+        assert!(!text.contains(&format!("no {list}")), "{text}");
+        assert_eq!(text.contains("8086:2021"), list != "I/OAT functions", "{text}");
+        assert_eq!(text.contains("126 MiB"), list != "devdax devices", "{text}");
+        assert_eq!(json["unlisted"][0]["list"], list);
+    }
+}
+
+#[test]
+fn listing_opens_no_group() {
     let tree = Tree::ready();
-    tree.write(&format!("sys/bus/pci/devices/{FUNCTION}/vendor"), "odd");
-    assert!(Inventory::of(&tree.machine()).unwrap_err().contains("vendor"));
+    // A directory has permissions, and cannot be opened for writing by anybody.
+    tree.remove("dev/vfio/7");
+    tree.write("dev/vfio/7/none", "");
+    let (_, json) = inventory(&tree);
+    assert_eq!(json["functions"][0]["missing"], Value::Array(Vec::new()));
 }

@@ -50,11 +50,21 @@ impl Roots {
     }
 }
 
+/// How the nodes of groups are looked at. A group is open once at a time, so whoever opens one at the moment in which it
+/// is looked into is told that it is busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Groups {
+    /// By their permissions.
+    Asked,
+    /// By opening those that nobody is seen to use.
+    Opened,
+}
+
 impl Machine {
-    pub(crate) fn look(roots: &Roots) -> Self {
+    pub(crate) fn look(roots: &Roots, groups: Groups) -> Self {
         Self {
             host: Host::look(roots),
-            functions: FunctionFacts::look(roots, &Sysfs::at(&roots.sys)),
+            functions: FunctionFacts::look(roots, &Sysfs::at(&roots.sys), groups),
             devices: dax::devices_in(&roots.sys)
                 .map(|devices| devices.into_iter().map(|device| look_at(roots, device)).collect())
                 .map_err(|error| error.to_string()),

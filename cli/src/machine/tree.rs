@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Machine, Roots};
+use super::{Groups, Machine, Roots};
 
 /// The function of [`Tree::ready`].
 pub(crate) const FUNCTION: &str = "0000:00:04.0";
@@ -28,6 +28,7 @@ impl Tree {
             ("proc/cmdline", "root=/dev/sda1 intel_iommu=on\n"),
             ("proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu clflush clflushopt clwb\n"),
             ("proc/self/status", "Cpus_allowed_list:\t0-3\nCapEff:\t0000000000000000\n"),
+            ("proc/1/fd/0", ""),
             ("proc/self/limits", "Max locked memory  unlimited  unlimited  bytes\n"),
             ("sys/devices/system/cpu/online", "0-3\n"),
             ("sys/firmware/acpi/tables/DMAR", ""),
@@ -48,8 +49,12 @@ impl Tree {
     }
 
     pub(crate) fn machine(&self) -> Machine {
+        Machine::look(&self.roots(), Groups::Opened)
+    }
+
+    pub(crate) fn roots(&self) -> Roots {
         let [sys, proc, dev] = ["sys", "proc", "dev"].map(|name| self.path(name));
-        Machine::look(&Roots { sys, proc, dev })
+        Roots { sys, proc, dev }
     }
 
     pub(crate) fn path(&self, path: &str) -> PathBuf {

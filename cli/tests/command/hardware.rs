@@ -23,13 +23,23 @@ fn json(command: &mut Command) -> Value {
 fn list_ends_well_whatever_there_is() {
     let scratch = Scratch::on_disk();
     let text = succeed(&mut dmaring(&scratch, "list"));
-    assert!(text.contains("I/OAT") || text.contains("I/OAT FUNCTION"), "{text}");
     let inventory = json(&mut dmaring(&scratch, "list --json"));
-    for (name, absence) in [("functions", "no I/OAT functions"), ("devices", "no devdax devices")] {
-        let none = inventory[name].as_array().unwrap().is_empty();
-        assert_eq!(text.contains(absence), none, "{text}");
+    for (name, header, absence, key) in [
+        ("functions", "I/OAT FUNCTION", "no I/OAT functions", "address"),
+        ("devices", "DEVDAX DEVICE", "no devdax devices", "name"),
+        ("namespaces", "OTHER NAMESPACE", "", "name"),
+    ] {
+        let rows = inventory[name].as_array().unwrap();
+        let begins = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!(begins(header), usize::from(!rows.is_empty()), "{header}: {text}");
+        if !absence.is_empty() {
+            assert_eq!(begins(absence), usize::from(rows.is_empty()), "{absence}: {text}");
+        }
+        for row in rows {
+            assert_eq!(begins(&format!("{} ", row[key].as_str().unwrap())), 1, "{row}: {text}");
+        }
     }
-    assert!(inventory["namespaces"].is_array());
+    assert_eq!(inventory["unlisted"].as_array().unwrap().len(), 0);
 }
 
 #[test]

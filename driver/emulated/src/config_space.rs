@@ -22,7 +22,8 @@ use crate::{
 const BYTES: u16 = 4096;
 const PLAIN_BYTES: u16 = 256;
 
-const COMMAND: u16 = 0x04;
+/// The command register, and status above it.
+pub(crate) const COMMAND: u16 = 0x04;
 const BAR0: u16 = 0x10;
 const BAR0_HIGH: u16 = 0x14;
 const MSIX: u16 = 0x80;
@@ -30,7 +31,8 @@ const PCIE: u16 = 0x90;
 const DEVICE_CONTROL: u16 = PCIE + PCIE_DEVICE_CONTROL;
 
 const COMMAND_MEMORY: u32 = 1 << 1;
-const COMMAND_MASTER: u32 = 1 << 2;
+/// Bus mastering is on.
+pub(crate) const COMMAND_MASTER: u32 = 1 << 2;
 const STATUS_CAPABILITIES: u32 = 1 << 20;
 const START_RESET: u32 = 1 << 15;
 const MSIX_ENABLE: u32 = 1 << 31;
@@ -42,7 +44,7 @@ pub(crate) enum Effect {
     None,
     /// A function-level reset was asked for.
     Reset,
-    /// Interrupts were enabled, disabled, masked or unmasked.
+    /// Interrupts were enabled, disabled, masked or unmasked, or bus mastering was turned on or off.
     Interrupts,
 }
 
@@ -117,11 +119,6 @@ impl ConfigSpace {
         self.get(COMMAND) & COMMAND_MEMORY != 0
     }
 
-    pub(crate) fn set_bus_master(&mut self, on: bool) {
-        let command = self.get(COMMAND) & !COMMAND_MASTER;
-        self.set(COMMAND, if on { command | COMMAND_MASTER } else { command });
-    }
-
     pub(crate) fn read(&self, offset: u16) -> Option<u32> {
         if offset >= BYTES || !offset.is_multiple_of(4) {
             return None;
@@ -142,7 +139,7 @@ impl ConfigSpace {
         self.set(offset, kept | value & writable);
         Some(match offset {
             DEVICE_CONTROL if value & START_RESET != 0 => Effect::Reset,
-            MSIX => Effect::Interrupts,
+            MSIX | COMMAND => Effect::Interrupts,
             _ => Effect::None,
         })
     }

@@ -66,10 +66,6 @@ impl FunctionModel {
         self.gone = true;
     }
 
-    pub(crate) fn config_mut(&mut self) -> &mut ConfigSpace {
-        &mut self.config
-    }
-
     pub(crate) fn read_config(&self, offset: u16) -> Option<u32> {
         if self.gone { Some(u32::MAX) } else { self.config.read(offset) }
     }

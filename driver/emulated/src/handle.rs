@@ -4,7 +4,11 @@ use std::{fmt, sync::Arc};
 
 use dmaring_ioat_spec::{ConfigIo, RegisterIo};
 
-use crate::{function::FunctionModel, model::Shared};
+use crate::{
+    config_space::{COMMAND, COMMAND_MASTER},
+    function::FunctionModel,
+    model::Shared,
+};
 
 /// One PCI function of a device. Clones are the same function.
 #[derive(Clone)]
@@ -54,9 +58,9 @@ impl Function {
     }
 
     /// Turns bus mastering on or off, as a write of the command register does. Without it every access to
-    /// memory fails like one that does not translate; the IOMMU does not see it.
+    /// memory fails like one that does not translate, and messages stay pending; the IOMMU sees neither.
     pub fn set_bus_master(&self, on: bool) {
-        self.with(|function| function.config_mut().set_bus_master(on));
+        self.write_config(COMMAND, COMMAND_MASTER, if on { COMMAND_MASTER } else { 0 });
     }
 
     /// Resets the function as an operating system does: a function-level reset, with configuration space

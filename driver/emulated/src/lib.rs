@@ -31,6 +31,7 @@ mod qtest;
 mod random;
 pub mod server;
 mod store;
+mod timed;
 mod upstream;
 mod violation;
 

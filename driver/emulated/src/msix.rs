@@ -2,8 +2,10 @@
 //!
 //! The function has one vector. An interrupt of a channel becomes its message where MSI-X is enabled; where
 //! the vector or the function is masked, the pending bit keeps it, and the write that takes the last mask
-//! away sends it. Where MSI-X is off the interrupt would be INTx: it is counted and goes nowhere.
-//! Source: PCI Local Bus Specification 3.0, section 6.8.
+//! away sends it. A message is a write to memory: while bus mastering is off it waits in the pending bit,
+//! too. Where MSI-X is off the interrupt would be INTx: it is counted and goes nowhere.
+//! Source: PCI Local Bus Specification 3.0, section 6.8; that the pending bit keeps what bus mastering holds
+//! back is settled by no source.
 
 use dmaring_ioat_spec::registers::{MSIX_PENDING_OFFSET, MSIX_TABLE_OFFSET};
 
@@ -43,10 +45,11 @@ pub(crate) fn raise(store: &mut Store, config: &ConfigSpace, upstream: &dyn Upst
     }
 }
 
-/// Sends what is pending, if no mask holds it any more.
+/// Sends what is pending, if nothing holds it any more.
 pub(crate) fn release(store: &mut Store, config: &ConfigSpace, upstream: &dyn Upstream) {
     let (message, vector_masked) = store.msix_vector();
-    let held = !config.msix_enabled() || config.msix_masked() || vector_masked;
+    let masked = config.msix_masked() || vector_masked;
+    let held = !config.msix_enabled() || masked || !config.bus_master();
     if store.msix_pending() && !held {
         store.set_msix_pending(false);
         upstream.interrupt(message);

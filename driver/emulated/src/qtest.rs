@@ -15,9 +15,12 @@ use std::{
     time::Duration,
 };
 
-use crate::guest::{Chipset, ChipsetError};
+use crate::{
+    guest::{Chipset, ChipsetError},
+    timed::Timed,
+};
 
-/// How long a connection, or an answer, is waited for unless said otherwise.
+/// How long a connection, or an answer and what comes unasked before it, is waited for unless said otherwise.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bytes of the longest line taken.
@@ -36,7 +39,7 @@ pub struct Qtest {
 
 #[derive(Debug, Default)]
 struct Connection {
-    stream: Option<BufReader<UnixStream>>,
+    stream: Option<BufReader<Timed<UnixStream>>>,
     /// Nobody is to wait for a connection any more.
     closed: bool,
 }
@@ -55,16 +58,9 @@ impl Qtest {
     }
 
     /// Takes this connection for all further requests.
-    ///
-    /// # Errors
-    ///
-    /// Those of setting time limits on the socket.
-    pub fn connect(&self, stream: UnixStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(self.patience))?;
-        stream.set_write_timeout(Some(self.patience))?;
-        self.connection().stream = Some(BufReader::new(stream));
+    pub fn connect(&self, stream: UnixStream) {
+        self.connection().stream = Some(BufReader::new(Timed::new(stream, self.patience)));
         self.connected.notify_all();
-        Ok(())
     }
 
     /// Ends every wait for a connection, now and later. Requests on their way end when the socket is shut down.
@@ -95,7 +91,7 @@ impl Qtest {
 
     fn exchange(
         &self,
-        stream: &mut BufReader<UnixStream>,
+        stream: &mut BufReader<Timed<UnixStream>>,
         command: &str,
     ) -> Result<String, ChipsetError> {
         let failed = |error: io::Error| match error.kind() {
@@ -105,6 +101,8 @@ impl Qtest {
             ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => ChipsetError::Closed,
             _ => ChipsetError::Io(error),
         };
+        // One end for the request and its answer.
+        stream.get_mut().restart(self.patience);
         stream.get_mut().write_all(format!("{command}\n").as_bytes()).map_err(failed)?;
         for _ in 0..UNASKED {
             let mut line = Vec::new();

@@ -8,6 +8,7 @@ mod control;
 mod events;
 mod sockets;
 mod spec;
+mod worker;
 
 pub use control::CONTROL_HELP;
 pub use spec::{FunctionSpec, FunctionSpecError};
@@ -31,6 +32,7 @@ use crate::{
 };
 use events::{Event, send, wait};
 use sockets::{Listening, Sockets};
+use worker::spawn;
 
 /// What to serve, and where.
 #[derive(Clone, Debug)]
@@ -103,7 +105,15 @@ pub enum ServerError {
     /// QEMU's qtest did not answer.
     #[error("the chipset cannot be asked")]
     Chipset(#[source] ChipsetError),
-    /// A socket or a thread failed.
+    /// A thread of the server panicked.
+    #[error(
+        "thread `{thread}` of the server panicked: its message is above; start the server anew"
+    )]
+    Panicked {
+        /// The thread.
+        thread: String,
+    },
+    /// A socket failed, or a thread could not be started.
     #[error("the server failed")]
     Io(#[source] io::Error),
 }
@@ -171,38 +181,35 @@ impl Server {
         for (listening, function) in &self.functions {
             listening.track(sockets)?;
             let name = format!("function-{}", function.slot());
-            let events = self.sender.clone();
-            thread::Builder::new().name(name).spawn_scoped(scope, move || {
-                serve_function(listening, function, sockets, &events);
+            spawn(scope, name, &self.sender, move |events| {
+                serve_function(listening, function, sockets, events);
             })?;
             let name = format!("clock-{}", function.slot());
-            let events = self.sender.clone();
-            thread::Builder::new().name(name).spawn_scoped(scope, move || {
+            spawn(scope, name, &self.sender, move |events| {
                 if let Err(error) = function.tick(|| sockets.has_ended()) {
-                    send(&events, Event::Chipset(error));
+                    send(events, Event::Chipset(error));
                 }
             })?;
         }
         let (listening, qtest) = &self.qtest;
         listening.track(sockets)?;
-        let events = self.sender.clone();
-        thread::Builder::new().name("qtest".to_owned()).spawn_scoped(scope, move || {
+        spawn(scope, "qtest".to_owned(), &self.sender, move |events| {
             let latest = RefCell::new(None);
-            accept_all(listening, sockets, &events, |stream| {
+            accept_all(listening, sockets, events, |stream| {
                 latest.replace(Some(sockets.track(&stream)?));
-                qtest.connect(stream)
+                qtest.connect(stream);
+                Ok(())
             });
         })?;
         let listening = &self.control;
         listening.track(sockets)?;
         let functions: Vec<_> = self.functions.iter().map(|(_, found)| found.clone()).collect();
-        let events = self.sender.clone();
-        thread::Builder::new().name("control".to_owned()).spawn_scoped(scope, move || {
-            accept_all(listening, sockets, &events, |stream| {
+        spawn(scope, "control".to_owned(), &self.sender, move |events| {
+            accept_all(listening, sockets, events, |stream| {
                 let functions = functions.clone();
-                let client = move || serve_client(&stream, &functions, sockets);
-                thread::Builder::new().name("client".to_owned()).spawn_scoped(scope, client)?;
-                Ok(())
+                spawn(scope, "client".to_owned(), events, move |_| {
+                    serve_client(&stream, &functions, sockets);
+                })
             });
         })?;
         Ok(())

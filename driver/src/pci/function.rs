@@ -5,12 +5,13 @@ use dmaring_ioat_spec::device::Platform;
 
 use super::Address;
 
-/// The class and subclass of a bridge between PCI buses.
-const BRIDGE: u32 = 0x0604;
+/// Drivers beside which VFIO gives the rest of a group to user space, besides those of VFIO itself: those that leave DMA
+/// to it. Source: the PCI drivers in Linux that set `driver_managed_dma`. Kernels before 5.19 let any driver have a
+/// bridge.
+const HARMLESS: [&str; 2] = ["pci-stub", "pcieport"];
 
-/// Drivers beside which VFIO gives the rest of a group to user space: those that leave DMA to it. Source: the drivers
-/// in Linux that set `driver_managed_dma`.
-const HARMLESS: [&str; 3] = ["vfio-pci", "pci-stub", "pcieport"];
+/// How names of VFIO's own drivers end, the variants for one kind of device among them, such as `mlx5_vfio_pci`.
+const VFIO: [&str; 2] = ["vfio-pci", "vfio_pci"];
 
 /// A PCI function, as sysfs has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +50,14 @@ impl Function {
         self.platform().spec().is_some()
     }
 
-    /// Whether VFIO refuses the function's group to user space because a driver of the host has this one.
+    /// Whether VFIO is likely to refuse the function's group to user space because a driver of the host has this one.
+    ///
+    /// The kernel alone decides, and says it of a group that is open: this explains it, by the driver's name.
     #[must_use]
     pub fn holds_group_back(&self) -> bool {
-        let bridge = self.class >> 8 == BRIDGE;
-        !bridge && self.driver.as_deref().is_some_and(|driver| !HARMLESS.contains(&driver))
+        self.driver.as_deref().is_some_and(|driver| {
+            !HARMLESS.contains(&driver) && !VFIO.iter().any(|end| driver.ends_with(end))
+        })
     }
 }
 

@@ -1,7 +1,10 @@
 //! Who uses a function.
 #![forbid(unsafe_code)]
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use super::{Function, GroupState, Sysfs, SysfsError, User, group_state, users};
 
@@ -22,6 +25,20 @@ pub enum Holder {
     Unknown,
 }
 
+impl Holder {
+    /// What ends the use, with the command in backquotes.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Channel { .. } => String::from(
+                "stop what uses the channel, as `sudo modprobe -r dmatest` or `sudo modprobe -r ntb_transport` does",
+            ),
+            Self::Process(user) => format!("`sudo kill {}` ends it", user.pid),
+            Self::Unknown => String::from("`sudo dmaring doctor` names it"),
+        }
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -37,7 +54,8 @@ impl fmt::Display for Holder {
 /// Who uses a function: the kernel through its channels, or processes through VFIO or the userspace I/O framework.
 ///
 /// `proc` and `dev` are `/proc` and `/dev`. Nobody found does not mean that it is free where a process may not see all
-/// others: of a group in use that much is known, and [`Holder::Unknown`] says it.
+/// others. Only there the node of the group is opened for a moment, which shows whether somebody has it
+/// ([`Holder::Unknown`]): a process that opens it at that very time is told that it is busy.
 ///
 /// # Errors
 ///
@@ -48,23 +66,66 @@ pub fn holders(
     dev: &Path,
     function: &Function,
 ) -> Result<Vec<Holder>, SysfsError> {
+    holders_by(sysfs, proc, function, |group| group_state(dev, group))
+}
+
+/// The same; `state` opens a group's node.
+fn holders_by(
+    sysfs: &Sysfs,
+    proc: &Path,
+    function: &Function,
+    state: impl FnOnce(u32) -> GroupState,
+) -> Result<Vec<Holder>, SysfsError> {
     let channels = sysfs.dma_channels(function.address)?.into_iter();
     let mut holders: Vec<_> = channels
         .filter(|channel| channel.in_use > 0)
         .map(|channel| Holder::Channel { name: channel.name, users: channel.in_use })
         .collect();
-    let mut nodes = Vec::new();
-    for name in sysfs.uio_nodes(function.address)? {
-        nodes.push(Path::new("/dev").join(name));
-    }
-    let mut processes = users::users_of(proc, &nodes);
+    let uio = sysfs.uio_nodes(function.address)?;
+    let mut nodes: Vec<PathBuf> = uio.iter().map(|name| Path::new("/dev").join(name)).collect();
     if let Some(group) = function.iommu_group {
-        processes.extend(users::users_in(proc, group));
-        let busy = matches!(group_state(dev, group), GroupState::Busy);
-        if busy && processes.is_empty() {
-            holders.push(Holder::Unknown);
-        }
+        nodes.extend(users::group_nodes(group));
     }
-    holders.extend(processes.into_iter().map(Holder::Process));
+    let found = users::users_of(proc, &nodes);
+    if let Some(group) = function.iommu_group
+        && found.users.is_empty()
+        && !found.all_seen
+        && matches!(state(group), GroupState::Busy)
+    {
+        holders.push(Holder::Unknown);
+    }
+    holders.extend(found.users.into_iter().map(Holder::Process));
     Ok(holders)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, fs, os::unix::fs::symlink};
+
+    use super::{Holder, holders_by};
+    use crate::pci::{GroupState, fake::Tree};
+
+    #[test]
+    fn a_group_is_opened_only_where_not_every_process_is_seen() {
+        let tree = Tree::new();
+        tree.function("0000:00:04.0", 0x2021).group(7);
+        let function = tree.sysfs().function("0000:00:04.0".parse().unwrap()).unwrap();
+        let opened = Cell::new(0);
+        let look = || {
+            let busy = |_| {
+                opened.set(opened.get() + 1);
+                GroupState::Busy
+            };
+            holders_by(&tree.sysfs(), &tree.beside("proc"), &function, busy).unwrap()
+        };
+        // Not even the first process is there to be seen.
+        assert_eq!((look(), opened.get()), (vec![Holder::Unknown], 1));
+        fs::create_dir_all(tree.beside("proc/1/fd")).unwrap();
+        assert_eq!((look(), opened.get()), (vec![], 1));
+        fs::create_dir_all(tree.beside("proc/812/fd")).unwrap();
+        symlink("/dev/vfio/7", tree.beside("proc/812/fd/3")).unwrap();
+        let holders = look();
+        assert!(matches!(holders.as_slice(), [Holder::Process(_)]) && opened.get() == 1);
+        assert!(holders[0].remedy().contains("`sudo kill 812`"));
+    }
 }

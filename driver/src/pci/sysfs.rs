@@ -4,60 +4,22 @@
 //! time. A function that goes while a list is made is not in the list.
 #![forbid(unsafe_code)]
 
+mod error;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
+use dmaring_ioat_spec::device::Platform;
+
+pub use self::error::SysfsError;
 use super::{Address, DmaChannel, Function};
 
 /// A sysfs tree: the system's, or one made for a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sysfs {
     root: PathBuf,
-}
-
-/// Why something could not be learnt from sysfs.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SysfsError {
-    /// No PCI function has this address.
-    #[error(
-        "there is no PCI function {address}: `dmaring list` lists the I/OAT functions, `lspci -D` all"
-    )]
-    NoSuchFunction {
-        /// The address.
-        address: Address,
-    },
-    /// An attribute could not be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// An attribute holds what no kernel is known to write.
-    #[error("{} holds `{text}`, which is not understood", path.display())]
-    Malformed {
-        /// Which.
-        path: PathBuf,
-        /// What it holds.
-        text: String,
-    },
-}
-
-impl SysfsError {
-    fn is_gone(&self) -> bool {
-        match self {
-            Self::NoSuchFunction { .. } => true,
-            // ENODEV: the attribute is still there, the device no more.
-            Self::Io { source, .. } => {
-                source.kind() == io::ErrorKind::NotFound || source.raw_os_error() == Some(19)
-            }
-            Self::Malformed { .. } => false,
-        }
-    }
 }
 
 impl Sysfs {
@@ -89,11 +51,18 @@ impl Sysfs {
         if !directory.is_dir() {
             return Err(SysfsError::NoSuchFunction { address });
         }
+        let (vendor, device) = ids(&directory)?;
+        self.with_ids(address, vendor, device)
+    }
+
+    /// The function of these ids, with the rest of what is known of it.
+    fn with_ids(&self, address: Address, vendor: u16, device: u16) -> Result<Function, SysfsError> {
+        let directory = self.directory(address);
         let hexadecimal = |name| hexadecimal(&directory.join(name));
         Ok(Function {
             address,
-            vendor: narrow(&directory, "vendor", hexadecimal("vendor")?)?,
-            device: narrow(&directory, "device", hexadecimal("device")?)?,
+            vendor,
+            device,
             class: hexadecimal("class")?,
             revision: narrow(&directory, "revision", hexadecimal("revision")?)?,
             numa_node: numa_node(&directory.join("numa_node"))?,
@@ -104,15 +73,17 @@ impl Sysfs {
         })
     }
 
-    /// Every I/OAT function, by address.
+    /// Every I/OAT function, by address. Of others nothing is read but their ids.
     ///
     /// # Errors
     ///
     /// See [`SysfsError`].
     pub fn ioat_functions(&self) -> Result<Vec<Function>, SysfsError> {
-        let mut functions = self.functions(&self.root.join("bus/pci/devices"))?;
-        functions.retain(Function::is_ioat);
-        Ok(functions)
+        present(&self.root.join("bus/pci/devices"), |address| {
+            let (vendor, device) = ids(&self.directory(address))?;
+            let is_ioat = Platform::of(vendor, device).spec().is_some();
+            is_ioat.then(|| self.with_ids(address, vendor, device)).transpose()
+        })
     }
 
     /// The functions of an IOMMU group, by address. They can be given to user space only together.
@@ -121,7 +92,9 @@ impl Sysfs {
     ///
     /// See [`SysfsError`].
     pub fn group_members(&self, group: u32) -> Result<Vec<Function>, SysfsError> {
-        self.functions(&self.group_directory(group).join("devices"))
+        present(&self.group_directory(group).join("devices"), |address| {
+            self.function(address).map(Some)
+        })
     }
 
     /// Whether a group was made up by vfio's no-IOMMU mode: it isolates nothing.
@@ -154,7 +127,11 @@ impl Sysfs {
             let device = link_name(&directory.join("device"))?;
             if device.is_some_and(|device| device.parse() == Ok(address)) {
                 let path = directory.join("in_use");
-                let Some(text) = optional(&path)? else { continue };
+                // The channel may have gone with its driver meanwhile.
+                let text = match text(&path) {
+                    Err(error) if error.is_gone() => continue,
+                    text => text?,
+                };
                 let in_use = text.parse().map_err(|_| SysfsError::Malformed { path, text })?;
                 channels.push(DmaChannel { name, in_use });
             }
@@ -186,26 +163,35 @@ impl Sysfs {
         let Some(text) = link_name(&path)? else { return Ok(None) };
         text.parse().map(Some).map_err(|_| SysfsError::Malformed { path, text })
     }
-
-    /// The functions that a directory has links to, by address.
-    fn functions(&self, directory: &Path) -> Result<Vec<Function>, SysfsError> {
-        let mut functions = Vec::new();
-        // A group may have devices that are on no PCI bus.
-        for address in entries(directory)?.iter().filter_map(|(name, _)| name.parse().ok()) {
-            match self.function(address) {
-                Err(error) if error.is_gone() => {}
-                function => functions.push(function?),
-            }
-        }
-        functions.sort_by_key(|function| function.address);
-        Ok(functions)
-    }
 }
 
 impl Default for Sysfs {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What `read` makes of the functions that a directory has links to, by address, without those that are gone.
+fn present(
+    directory: &Path,
+    read: impl Fn(Address) -> Result<Option<Function>, SysfsError>,
+) -> Result<Vec<Function>, SysfsError> {
+    let mut functions = Vec::new();
+    // A group may have devices that are on no PCI bus.
+    for address in entries(directory)?.iter().filter_map(|(name, _)| name.parse().ok()) {
+        match read(address) {
+            Err(error) if error.is_gone() => {}
+            function => functions.extend(function?),
+        }
+    }
+    functions.sort_by_key(|function| function.address);
+    Ok(functions)
+}
+
+/// The vendor and device ids.
+fn ids(directory: &Path) -> Result<(u16, u16), SysfsError> {
+    let id = |name| narrow(directory, name, hexadecimal(&directory.join(name))?);
+    Ok((id("vendor")?, id("device")?))
 }
 
 /// What a directory has, by names that are text; nothing where there is no such directory.

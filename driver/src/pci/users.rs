@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -35,30 +35,48 @@ pub fn users(group: u32) -> Vec<User> {
 /// The same, in another proc file system than the one at `/proc`.
 #[must_use]
 pub fn users_in(proc: &Path, group: u32) -> Vec<User> {
-    let nodes = [group.to_string(), format!("noiommu-{group}")];
-    users_of(proc, &nodes.map(|name| Path::new("/dev/vfio").join(name)))
+    users_of(proc, &group_nodes(group)).users
+}
+
+/// The nodes that a group may have.
+pub(super) fn group_nodes(group: u32) -> [PathBuf; 2] {
+    [group.to_string(), format!("noiommu-{group}")].map(|name| Path::new("/dev/vfio").join(name))
+}
+
+/// Who was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) users: Vec<User>,
+    /// Whether no process can have been overlooked.
+    pub(super) all_seen: bool,
 }
 
 /// Who holds one of `nodes` open.
-pub(super) fn users_of(proc: &Path, nodes: &[PathBuf]) -> Vec<User> {
-    let Ok(processes) = fs::read_dir(proc) else { return Vec::new() };
-    let mut users: Vec<_> = processes
-        .flatten()
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
-        .filter(|(_, directory)| holds(&directory.join("fd"), nodes))
-        .map(|(pid, directory)| User { pid, command: command(&directory) })
-        .collect();
+pub(super) fn users_of(proc: &Path, nodes: &[PathBuf]) -> Found {
+    let mut users = Vec::new();
+    // Those of others may be hidden altogether: the first process is of root.
+    let mut all_seen = fs::read_dir(proc.join("1/fd")).is_ok();
+    for entry in fs::read_dir(proc).into_iter().flatten().flatten() {
+        let directory = entry.path();
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        match holds(&directory.join("fd"), nodes) {
+            Ok(true) => users.push(User { pid, command: command(&directory) }),
+            Ok(false) => {}
+            Err(error) => all_seen &= error.kind() != io::ErrorKind::PermissionDenied,
+        }
+    }
     users.sort();
-    users
+    Found { users, all_seen }
 }
 
 /// Whether one of the descriptors leads to one of the nodes. Processes end while they are looked at.
-fn holds(descriptors: &Path, nodes: &[PathBuf]) -> bool {
-    fs::read_dir(descriptors).is_ok_and(|descriptors| {
-        descriptors.flatten().any(|descriptor| {
-            fs::read_link(descriptor.path()).is_ok_and(|target| nodes.contains(&target))
-        })
-    })
+fn holds(descriptors: &Path, nodes: &[PathBuf]) -> io::Result<bool> {
+    let mut descriptors = fs::read_dir(descriptors)?.flatten();
+    Ok(descriptors.any(|descriptor| {
+        fs::read_link(descriptor.path()).is_ok_and(|target| nodes.contains(&target))
+    }))
 }
 
 fn command(directory: &Path) -> String {

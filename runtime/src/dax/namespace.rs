@@ -130,6 +130,29 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_meanwhile_is_not_listed_and_takes_nothing_with_it() {
+        let root = tempfile::tempdir().unwrap();
+        let facts = [("size", "4096"), ("align", "4096"), ("mode", "raw")];
+        add(root.path(), "namespace0.0", &facts);
+        // Its attributes are gone already.
+        add(root.path(), "namespace1.0", &[]);
+        for bus in ["nd", "dax"] {
+            let devices = root.path().join("bus").join(bus).join("devices");
+            fs::create_dir_all(&devices).unwrap();
+            for name in ["namespace2.0", "dax2.0"] {
+                std::os::unix::fs::symlink("../../../gone", devices.join(name)).unwrap();
+            }
+        }
+        let device = root.path().join("bus/dax/devices/dax0.0");
+        fs::create_dir_all(&device).unwrap();
+        for (name, text) in facts {
+            fs::write(device.join(name), text).unwrap();
+        }
+        assert_eq!(namespaces_in(root.path()).unwrap().len(), 1);
+        assert_eq!(crate::dax::devices_in(root.path()).unwrap().len(), 1);
+    }
+
+    #[test]
     fn a_size_that_is_none_is_an_error_that_names_it() {
         let root = tempfile::tempdir().unwrap();
         add(root.path(), "namespace0.0", &[("size", "many"), ("mode", "raw")]);

@@ -1,6 +1,6 @@
 //! One I/OAT function, and whether there is any.
 
-use dmaring_driver::pci::{Function, GroupState};
+use dmaring_driver::pci::{Function, GroupState, Holder};
 
 use crate::{
     doctor::{finding::Finding, probe::Probed},
@@ -22,12 +22,13 @@ pub(crate) fn presence(functions: &[FunctionFacts]) -> Finding {
     }
 }
 
-/// What the facts say of one. Whatever fails here keeps it from being opened.
-pub(crate) fn all(host: &Host, facts: &FunctionFacts) -> Vec<Finding> {
+/// What the facts say of one, and what opening it showed, where that was tried. Whatever fails here keeps it from being
+/// opened.
+pub(crate) fn all(host: &Host, facts: &FunctionFacts, probed: Option<&Probed>) -> Vec<Finding> {
     [
         platform(facts),
         group(host, facts),
-        viability(facts),
+        viability(facts, probed),
         driver(host, facts),
         users(facts),
         node(facts),
@@ -80,10 +81,13 @@ fn group(host: &Host, facts: &FunctionFacts) -> Finding {
     }
 }
 
-fn viability(facts: &FunctionFacts) -> Finding {
+fn viability(facts: &FunctionFacts, probed: Option<&Probed>) -> Finding {
     const CHECK: &str = "group members";
     if facts.function.iommu_group.is_none() {
         return Finding::skipped(CHECK, "it is in no group");
+    }
+    if matches!(probed, Some(Probed::Opened(_))) {
+        return Finding::ok(CHECK, "none is in the way: the kernel gives the group away");
     }
     if facts.in_the_way.is_empty() {
         return Finding::ok(CHECK, "none is in a host driver beside it");
@@ -134,7 +138,9 @@ fn users(facts: &FunctionFacts) -> Finding {
         return Finding::ok(CHECK, "none");
     }
     let holders: Vec<_> = facts.holders.iter().map(ToString::to_string).collect();
-    Finding::fail(CHECK, format_args!("in use by {}", holders.join(", ")), "stop that first")
+    let mut remedies: Vec<_> = facts.holders.iter().map(Holder::remedy).collect();
+    remedies.dedup();
+    Finding::fail(CHECK, format_args!("in use by {}", holders.join(", ")), remedies.join(", "))
 }
 
 fn node(facts: &FunctionFacts) -> Finding {
@@ -164,6 +170,10 @@ fn node(facts: &FunctionFacts) -> Finding {
             format_args!("{node} cannot be opened: {why}"),
             "`sudo dmesg | tail` may say more",
         ),
-        state => Finding::fail(CHECK, format_args!("{node}: {state:?}"), "try again"),
+        _ => Finding::fail(
+            CHECK,
+            format_args!("{node} is in a state that this version has no name for"),
+            "`sudo dmesg | tail` may say more",
+        ),
     }
 }

@@ -29,11 +29,6 @@ pub(crate) fn device(facts: &DeviceFacts) -> Vec<Finding> {
         .collect()
 }
 
-/// How many bytes of a device are locked when it is opened for a hardware engine.
-pub(crate) fn locked_bytes(facts: &DeviceFacts) -> u64 {
-    facts.device.size
-}
-
 fn mode(facts: &DeviceFacts) -> Finding {
     const CHECK: &str = "mode";
     let device = &facts.device;

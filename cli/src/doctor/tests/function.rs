@@ -1,6 +1,6 @@
 use dmaring_driver::pci::GroupState;
 
-use super::{Fail, Skipped, after, diagnose, expect};
+use super::{Fail, Good, Skipped, after, diagnose, expect};
 use crate::{
     doctor::{Diagnosis, probe::probe},
     machine::{
@@ -30,12 +30,13 @@ fn a_function_in_use_is_not_opened_and_its_users_are_named() {
     let tree = Tree::ready();
     tree.process(812, "qemu\n", "/dev/vfio/7");
     let findings = diagnose(&tree.machine(), &[]);
-    expect(&findings, "users", Fail, &[FUNCTION, "pid 812 (qemu)", "stop that"]);
+    expect(&findings, "users", Fail, &[FUNCTION, "pid 812 (qemu)", "`sudo kill 812` ends it"]);
     expect(&findings, "channel", Skipped, &[FUNCTION, "in use"]);
     let tree = Tree::ready();
     tree.write("sys/class/dma/dma0chan0/in_use", "3\n");
     tree.link("sys/class/dma/dma0chan0/device", format!("../../{FUNCTION}"));
-    expect(&diagnose(&tree.machine(), &[]), "users", Fail, &["dma0chan0", "in_use 3"]);
+    let parts = ["dma0chan0", "in_use 3", "`sudo modprobe -r dmatest`"];
+    expect(&diagnose(&tree.machine(), &[]), "users", Fail, &parts);
 }
 
 #[test]
@@ -45,7 +46,10 @@ fn other_functions_of_the_group_are_in_the_way_if_the_host_has_them() {
     tree.function("0000:00:04.2", "7", Some("e1000e"));
     tree.write("sys/bus/pci/devices/0000:00:04.2/device", "0x10d3\n");
     tree.function("0000:00:04.3", "7", None);
-    let findings = diagnose(&tree.machine(), &["0000:00:04.0"]);
+    let machine = tree.machine();
+    let refused = |facts: &FunctionFacts| probe(facts, || Err(String::from("group 7")));
+    let target = ["0000:00:04.0".parse().unwrap()];
+    let findings = Diagnosis::of(&machine, &target, refused).findings;
     let parts = [
         "0000:00:04.1 (ioatdma)",
         "0000:00:04.2 (e1000e)",
@@ -53,7 +57,9 @@ fn other_functions_of_the_group_are_in_the_way_if_the_host_has_them() {
         "`echo 0000:00:04.2 | sudo tee /sys/bus/pci/devices/0000:00:04.2/driver/unbind`",
     ];
     expect(&findings, "group members", Fail, &parts);
-    expect(&findings, "channel", Skipped, &["keeps its group back"]);
+    expect(&findings, "channel", Fail, &["group 7"]);
+    // The kernel knows better what is in the way.
+    expect(&diagnose(&machine, &["0000:00:04.0"]), "group members", Good, &["the kernel"]);
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub enum GuestFaultReason {
     NotMemory,
     /// The message's address is not one of interrupts.
     NotAnInterrupt,
-    /// The message's index is past the end of the interrupt remapping table.
+    /// The message's index is past the end of the interrupt remapping table, or past the last address.
     RemapIndex,
     /// The entry of the interrupt remapping table is not present.
     RemapNotPresent,

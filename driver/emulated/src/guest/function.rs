@@ -40,6 +40,8 @@ pub struct FunctionStatus {
     pub violations: u64,
     /// How many accesses and interrupts were refused.
     pub iommu_faults: u64,
+    /// How many interrupts were lost, since too many messages waited to be sent.
+    pub interrupts_dropped: u64,
     /// Whether bus mastering is on.
     pub bus_master: bool,
     /// Whether the clock leaves descriptors alone.
@@ -94,9 +96,14 @@ impl GuestFunction {
         self.upstream.set_memory(Memory::default());
     }
 
-    /// Resets it as power does: configuration, registers and channels. A function that is gone stays so.
+    /// Resets it as power does: configuration, registers, channels, what is known of VT-d, and messages that wait
+    /// to be sent. What whoever tests it said and counts stays: pause, fault plan, counts and lists; a
+    /// function that is gone stays so.
     pub fn reset(&self) {
-        self.function().with(FunctionModel::power_on);
+        self.function().with(|function| {
+            function.power_on();
+            self.upstream.forget();
+        });
     }
 
     /// Reads 1, 2 or 4 bytes of configuration space; ones past its end.
@@ -201,7 +208,7 @@ impl GuestFunction {
     /// What it is at.
     #[must_use]
     pub fn status(&self) -> FunctionStatus {
-        let iommu_faults = self.upstream.faults();
+        let (iommu_faults, interrupts_dropped) = (self.upstream.faults(), self.upstream.dropped());
         self.shared.with(|model, _| {
             let function = model.functions().first();
             let states = function.filter(|function| !function.is_gone());
@@ -214,6 +221,7 @@ impl GuestFunction {
                 interrupts: function.map_or(0, FunctionModel::interrupts),
                 violations: model.log().count(),
                 iommu_faults,
+                interrupts_dropped,
                 bus_master: function.is_some_and(FunctionModel::bus_master),
                 paused: model.is_paused(),
                 states: states.map(state),

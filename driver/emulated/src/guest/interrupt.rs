@@ -37,7 +37,8 @@ pub(super) fn route(
     if index >> ((remapping & 0xf) + 1) != 0 {
         return Err(Reason::RemapIndex);
     }
-    let entry = (remapping & !0xfff) + 16 * index;
+    // The register is the guest's: its table may end past the last address.
+    let entry = (remapping & !0xfff).checked_add(16 * index).ok_or(Reason::RemapIndex)?;
     let low = memory.word(entry).ok_or(Reason::TableNotMemory(entry))?;
     if low & 1 == 0 {
         return Err(Reason::RemapNotPresent);

@@ -24,7 +24,9 @@ const QUEUED: usize = 16;
 /// What is upstream of a function in a virtual machine.
 ///
 /// Locks are taken in this order: `asking`, `memory`, `state`. The last two are never held while the
-/// chipset is asked.
+/// chipset is asked, and whoever answers QEMU never takes `asking`: a reset may come while an answer is on
+/// its way. Such an answer is the old machine's and is thrown away, as is a message that could not be sent;
+/// `resets` tells.
 #[derive(Debug)]
 pub(super) struct GuestUpstream {
     source: Slot,
@@ -43,7 +45,31 @@ struct State {
     /// The activations counted before `registers` were asked for.
     known_at: u64,
     messages: VecDeque<Message>,
+    /// How many messages there was no room for.
+    dropped: u64,
+    resets: u64,
     faults: FaultLog,
+}
+
+impl State {
+    /// Queues a message unless it waits already.
+    fn queue(&mut self, message: Message) {
+        if self.messages.contains(&message) {
+            return;
+        }
+        if self.messages.len() < QUEUED {
+            self.messages.push_back(message);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Puts one that could not be sent back where it was. There may be one too many then.
+    fn put_back(&mut self, message: Message) {
+        if !self.messages.contains(&message) {
+            self.messages.push_front(message);
+        }
+    }
 }
 
 impl GuestUpstream {
@@ -63,6 +89,21 @@ impl GuestUpstream {
         let old = std::mem::replace(&mut *lock(&self.memory), memory);
         // Unmapped with the lock given back.
         drop(old);
+    }
+
+    /// Forgets what was known of VT-d, and the messages that wait: the function is reset as power does it, with the
+    /// device's lock held. What is counted stays.
+    pub(super) fn forget(&self) {
+        let known_at = self.activations.load(Ordering::Relaxed);
+        let mut state = self.state();
+        (state.registers, state.known_at) = (None, known_at);
+        state.messages.clear();
+        state.resets += 1;
+    }
+
+    /// How many messages were lost, since too many waited.
+    pub(super) fn dropped(&self) -> u64 {
+        self.state().dropped
     }
 
     pub(super) fn faults(&self) -> u64 {
@@ -87,18 +128,36 @@ impl GuestUpstream {
         let counted = self.activations.load(Ordering::Relaxed);
         let state = self.state();
         let first = state.registers.is_none() && !state.messages.is_empty();
-        let old = state.known_at != counted;
+        let (old, resets) = (state.known_at != counted, state.resets);
         drop(state);
         if old || first {
             let registers = Registers::ask(self.chipset.as_ref())?;
             let mut state = self.state();
-            (state.registers, state.known_at) = (Some(registers), counted);
+            if state.resets == resets {
+                (state.registers, state.known_at) = (Some(registers), counted);
+            }
         }
         Ok(())
     }
 
-    fn send(&self, message: Message) -> Result<(), ChipsetError> {
-        let registers = self.state().registers.unwrap_or_default();
+    /// Sends the message that has waited longest; `false` where none can be sent. One that the chipset does not
+    /// take goes on waiting.
+    fn send_next(&self) -> Result<bool, ChipsetError> {
+        let mut state = self.state();
+        let (Some(registers), resets) = (state.registers, state.resets) else { return Ok(false) };
+        let Some(message) = state.messages.pop_front() else { return Ok(false) };
+        drop(state);
+        let sent = self.send(message, registers);
+        if sent.is_err() {
+            let mut state = self.state();
+            if state.resets == resets {
+                state.put_back(message);
+            }
+        }
+        sent.map(|()| true)
+    }
+
+    fn send(&self, message: Message, registers: Registers) -> Result<(), ChipsetError> {
         let routed = interrupt::route(&lock(&self.memory), registers, message);
         match routed {
             Ok(message) => self.chipset.write32(message.address, message.data),
@@ -180,10 +239,7 @@ impl Upstream for GuestUpstream {
     }
 
     fn interrupt(&self, message: Message) {
-        let messages = &mut self.state().messages;
-        if messages.len() < QUEUED && !messages.contains(&message) {
-            messages.push_back(message);
-        }
+        self.state().queue(message);
     }
 
     fn is_ready(&self) -> bool {
@@ -201,10 +257,7 @@ impl Upstream for GuestUpstream {
         }
         let asking = lock(&self.asking);
         self.refresh()?;
-        let messages = std::mem::take(&mut self.state().messages);
-        for message in messages {
-            self.send(message)?;
-        }
+        while self.send_next()? {}
         drop(asking);
         Ok(())
     }

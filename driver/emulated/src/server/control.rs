@@ -121,7 +121,7 @@ fn status(status: &FunctionStatus) -> String {
     };
     format!(
         "executed={} faults-fired={} interrupts={} violations={} iommu-faults={} bus-master={} \
-         state={states} paused={}",
+         state={states} paused={} interrupts-dropped={}",
         status.executed,
         status.faults_fired,
         status.interrupts,
@@ -129,6 +129,7 @@ fn status(status: &FunctionStatus) -> String {
         status.iommu_faults,
         if status.bus_master { "on" } else { "off" },
         if status.paused { "yes" } else { "no" },
+        status.interrupts_dropped,
     )
 }
 

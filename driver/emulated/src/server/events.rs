@@ -23,8 +23,10 @@ pub(super) enum Event {
     Closed(Slot, Option<ProxyError>),
     /// A clock stands still, since the chipset does not answer.
     Chipset(ChipsetError),
-    /// A socket or a thread failed.
+    /// A socket failed, or a thread could not be started.
     Failed(io::Error),
+    /// This thread panicked.
+    Panicked(String),
     /// Somebody wants it to end.
     Stop,
 }
@@ -54,6 +56,7 @@ pub(super) fn wait(events: &Receiver<Event>) -> Result<(), ServerError> {
             }
             Ok(Event::Chipset(_)) => {}
             Ok(Event::Failed(error)) => return Err(ServerError::Io(error)),
+            Ok(Event::Panicked(thread)) => return Err(ServerError::Panicked { thread }),
             Ok(Event::Stop) => break,
             Err(_) => {
                 let error = chipset.map_or(ChipsetError::Closed, |(error, _)| error);

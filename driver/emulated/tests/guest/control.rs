@@ -98,6 +98,7 @@ fn a_paused_function_runs_by_steps_and_still_answers_and_resets() {
             ("3".into(), "active".into())
         );
         assert_eq!(value(&status, "paused"), "yes");
+        assert!(status.ends_with(" paused=yes interrupts-dropped=0"), "{status}");
         assert_eq!((ram.word(0x50_0010), ram.word(0x50_0018)), (3, 0));
         qemu.bar_write(BAR + 0x84, 0x20, 1);
         becomes(qemu, HALTED);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use dmaring_emulated::{
-    guest::{GuestFunction, MemoryError, MemoryRegion},
+    guest::{GuestAccess, GuestFunction, MemoryError, MemoryRegion},
     proxy::{self, Header},
 };
 use proptest::prelude::*;
@@ -61,6 +61,11 @@ fn memory_that_cannot_be_is_refused_and_what_was_there_stays() {
 /// A file whose length cannot be had is as short as they come.
 fn file(bytes: u64) -> std::os::fd::OwnedFd {
     Ram::new(bytes).file()
+}
+
+/// Any register; half of them long tables at the end of what can be addressed.
+fn irta() -> impl Strategy<Value = u64> {
+    prop_oneof![any::<u64>(), (0u64..64).prop_map(|page| u64::MAX - (page << 12))]
 }
 
 proptest! {
@@ -139,7 +144,7 @@ proptest! {
     fn any_tables_translate_or_fault(
         words in prop::collection::vec((0u64..8, 0u64..512, any::<u64>(), 0u64..16), 1..40),
         address in any::<u64>(),
-        irta in any::<u64>(),
+        irta in irta(),
         message in any::<u32>(),
     ) {
         let (ram, chipset) = (Ram::new(2 << 20), FakeChipset::new());
@@ -161,8 +166,16 @@ proptest! {
         function.write_bar(BAR + 0x200c, 4, 0);
         function.write_config(0x82, 2, 0x8000);
         function.write_bar(BAR + 0x03, 1, 1);
-        start(&function, 0x1000, 0x1800, 2);
+        start(&function, 0x1000, 0x1800, 0);
+        // Interrupts armed, of errors too.
+        function.write_bar(BAR + 0x80, 2, 0x1d);
+        function.write_bar(BAR + 0x86, 2, 2);
         prop_assert!(function.step(4).unwrap() <= 2);
+        prop_assert_eq!(function.status().interrupts, 1);
+        // It is sent, or refused.
+        let refused = function.iommu_faults().into_iter();
+        let refused = refused.filter(|fault| fault.access == GuestAccess::Interrupt).count();
+        prop_assert_eq!(chipset.written().len() + refused, 1);
         prop_assert!([IDLE, HALTED].contains(&state(&function)));
     }
 }

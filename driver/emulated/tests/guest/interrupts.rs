@@ -93,6 +93,11 @@ fn an_interrupt_that_remapping_refuses_is_listed_and_not_sent() {
     let entry = (1 << 40) + 16 * 9;
     refused(remappable, 1 << 40 | 0xf, 1, Reason::TableNotMemory(entry));
     refused(0x1000, TABLE | 0xf, 1, Reason::NotAnInterrupt);
+    // A table at the end of what can be addressed: entry 0xff is its last.
+    let past_the_end = 0xfee0_0000 | 0x100 << 5 | 1 << 4;
+    refused(past_the_end, u64::MAX, 1, Reason::RemapIndex);
+    let last = 0xfee0_0000 | 0xff << 5 | 1 << 4;
+    refused(last, u64::MAX, 1, Reason::TableNotMemory(u64::MAX - 15));
     // The older format is no index: it passes.
     let (_ram, chipset, function) = bench(0xfee0_1000, 0x31);
     chipset.remap(TABLE | 0xf);
@@ -146,4 +151,91 @@ fn a_reset_masks_the_vector_and_forgets_what_was_pending() {
     function.write_bar(BAR + 0x200c, 4, 0);
     function.step(0).unwrap();
     assert_eq!(chipset.written().len(), 0);
+}
+
+#[test]
+fn without_bus_mastering_a_message_stays_pending() {
+    let (_ram, chipset, function) = bench(0xfee0_1000, 0x31);
+    function.write_config(0x04, 2, 0x2);
+    raise(&function);
+    function.step(0).unwrap();
+    assert_eq!((chipset.written().len(), pending(&function)), (0, 1));
+    // Neither the mask nor anything but the one bit lets it go.
+    function.write_bar(BAR + 0x200c, 4, 1);
+    function.write_bar(BAR + 0x200c, 4, 0);
+    function.step(0).unwrap();
+    assert_eq!((chipset.written().len(), pending(&function)), (0, 1));
+    function.write_config(0x04, 2, 0x6);
+    function.step(0).unwrap();
+    assert_eq!((chipset.written(), pending(&function)), (vec![(0xfee0_1000, 0x31)], 0));
+    assert_eq!(function.status().iommu_faults, 0);
+}
+
+/// An interrupt raised by a register: an error, from two commands at a time.
+fn raise(function: &GuestFunction) {
+    function.write_bar(BAR + 0x80, 2, 0x11);
+    function.write_bar(BAR + 0x84, 1, 0x06);
+}
+
+/// An interrupt with this data in the vector.
+fn raise_with(function: &GuestFunction, data: u64) {
+    function.write_bar(BAR + 0x2008, 4, data);
+    raise(function);
+}
+
+#[test]
+fn messages_that_the_chipset_does_not_take_go_on_waiting_in_their_order() {
+    let (_ram, chipset, function) = bench(0xfee0_1000, 0);
+    for data in 1..4 {
+        raise_with(&function, data);
+    }
+    chipset.0.lock().unwrap().deaf = true;
+    assert!(function.step(0).is_err());
+    assert!(function.step(0).is_err());
+    chipset.0.lock().unwrap().deaf = false;
+    function.step(0).unwrap();
+    assert_eq!(chipset.written(), [(0xfee0_1000, 1), (0xfee0_1000, 2), (0xfee0_1000, 3)]);
+    assert_eq!(function.status().interrupts_dropped, 0);
+}
+
+#[test]
+fn messages_that_there_is_no_room_for_are_counted() {
+    let (_ram, chipset, function) = bench(0xfee0_1000, 0);
+    for data in 0..20 {
+        raise_with(&function, data);
+    }
+    // One that waits already is not dropped: it is the same.
+    raise_with(&function, 3);
+    function.step(0).unwrap();
+    let sent: Vec<_> = (0..16).map(|data| (0xfee0_1000, data)).collect();
+    assert_eq!(chipset.written(), sent);
+    let status = function.status();
+    assert_eq!((status.interrupts, status.interrupts_dropped), (21, 4));
+    // It counts for as long as the function is there.
+    function.reset();
+    assert_eq!(function.status().interrupts_dropped, 4);
+}
+
+#[test]
+fn a_reset_forgets_messages_and_what_was_known_of_remapping() {
+    let (_ram, chipset, function) = bench(0xfee0_1000, 0x31);
+    run(&function, 1);
+    assert_eq!((chipset.written().len(), chipset.asked()), (1, 1));
+    raise_with(&function, 0x32);
+    function.reset();
+    function.step(0).unwrap();
+    assert_eq!((chipset.written().len(), chipset.asked()), (1, 1));
+
+    // The machine comes up anew, with remapping and before any start: the message is remapped.
+    chipset.remap(TABLE | 0xf);
+    enable(&function);
+    function.write_bar(BAR + 0x2000, 8, 0xfee0_0000 | 9 << 5 | 1 << 4);
+    function.write_bar(BAR + 0x200c, 4, 0);
+    function.write_config(0x82, 2, 0x8000);
+    function.write_bar(BAR + 0x03, 1, 0x01);
+    raise(&function);
+    function.step(0).unwrap();
+    assert_eq!((chipset.written().len(), chipset.asked()), (1, 2));
+    let faults = function.iommu_faults();
+    assert_eq!((faults.len(), faults[0].reason), (1, Reason::RemapNotPresent));
 }

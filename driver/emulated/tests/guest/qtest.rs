@@ -3,7 +3,10 @@
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::Duration,
 };
@@ -21,7 +24,7 @@ fn peer<R>(
 ) -> (R, Vec<String>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let qtest = Qtest::with_patience(patience);
-    qtest.connect(ours).unwrap();
+    qtest.connect(ours);
     thread::scope(|scope| {
         let peer = scope.spawn(move || {
             let mut asked = Vec::new();
@@ -75,7 +78,7 @@ fn a_peer_that_is_silent_or_gone_ends_the_wait() {
     });
     assert!(matches!(error, ChipsetError::TimedOut { .. }), "{error}");
     let gone = Qtest::with_patience(LONG);
-    gone.connect(UnixStream::pair().unwrap().0).unwrap();
+    gone.connect(UnixStream::pair().unwrap().0);
     for _ in 0..2 {
         let error = gone.read32(4).unwrap_err();
         assert!(matches!(error, ChipsetError::Closed), "{error}");
@@ -90,7 +93,7 @@ fn a_connection_that_comes_late_is_waited_for_and_an_end_is_not() {
     let asking = Arc::clone(&qtest);
     let waiting = thread::spawn(move || asking.read32(0));
     let (ours, theirs) = UnixStream::pair().unwrap();
-    qtest.connect(ours).unwrap();
+    qtest.connect(ours);
     let mut line = String::new();
     BufReader::new(&theirs).read_line(&mut line).unwrap();
     (&theirs).write_all(b"OK 0x7\n").unwrap();
@@ -101,4 +104,29 @@ fn a_connection_that_comes_late_is_waited_for_and_an_end_is_not() {
     let waiting = thread::spawn(move || asking.read32(0));
     qtest.close();
     assert!(matches!(waiting.join().unwrap(), Err(ChipsetError::Closed)));
+}
+
+#[test]
+fn an_answer_byte_by_byte_is_waited_for_once() {
+    let short = Duration::from_millis(100);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let qtest = Qtest::with_patience(short);
+    qtest.connect(ours);
+    let (ended, end) = mpsc::channel::<()>();
+    let error = thread::scope(|scope| {
+        scope.spawn(move || {
+            let irq = b"IRQ raise 1\n".iter().cycle().take(40).chain(b"\nOK 0x7\n");
+            for byte in irq {
+                let pause = end.recv_timeout(short / 4);
+                if pause != Err(RecvTimeoutError::Timeout) || (&theirs).write_all(&[*byte]).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        let error = qtest.read32(4).unwrap_err();
+        drop(ended);
+        error
+    });
+    assert!(matches!(error, ChipsetError::TimedOut { .. }), "{error}");
 }

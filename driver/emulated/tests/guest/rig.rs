@@ -80,6 +80,8 @@ pub(crate) struct Registers {
     pub(crate) asked: u64,
     pub(crate) written: Vec<(u64, u32)>,
     pub(crate) gone: bool,
+    /// Writes are not answered.
+    pub(crate) deaf: bool,
 }
 
 /// A chipset that answers at once.
@@ -132,7 +134,11 @@ impl Chipset for FakeChipset {
     }
 
     fn write32(&self, address: u64, value: u32) -> Result<(), ChipsetError> {
-        self.0.lock().unwrap().written.push((address, value));
+        let mut registers = self.0.lock().unwrap();
+        if registers.deaf {
+            return Err(ChipsetError::Closed);
+        }
+        registers.written.push((address, value));
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use dmaring_emulated::guest::{Chipset, ChipsetError, GuestFunction};
+use dmaring_emulated::guest::{Chipset, ChipsetError, GuestFaultReason as Reason, GuestFunction};
 
 use crate::{rig::*, tables::*};
 
@@ -149,6 +149,52 @@ fn an_answer_that_a_start_overtook_is_asked_for_again() {
     in_time(move || ticking.tick(|| turns.fetch_add(1, Ordering::Relaxed) == 8)).unwrap();
     assert_eq!((state(&function), function.status().iommu_faults), (HALTED, 2));
     assert_eq!((chipset.asked(), ram.word(RING + 0x1000)), (2, 0));
+}
+
+#[test]
+fn an_answer_that_a_reset_overtook_is_not_used() {
+    let ram = Ram::new(16 << 20);
+    // While the answer is on its way the machine is reset.
+    let (function, chipset) = main_loop(
+        &ram,
+        Some(|_, function| {
+            function.reset();
+            enable(function);
+        }),
+    );
+    start(&function, RING, RING + 0x1000, 1);
+    let (ticking, turns) = (function.clone(), AtomicU32::new(0));
+    in_time(move || ticking.tick(|| turns.fetch_add(1, Ordering::Relaxed) == 8)).unwrap();
+    assert_eq!(chipset.asked(), 1);
+    // The completion word of an error, before any start: nothing is known of translation.
+    function.write_bar(BAR + 0x98, 8, RING + 0x1000);
+    function.write_bar(BAR + 0x80, 2, 0x04);
+    function.write_bar(BAR + 0x84, 1, 0x06);
+    let faults = function.iommu_faults();
+    assert_eq!((faults.len(), faults.last().unwrap().reason), (1, Reason::Unasked));
+}
+
+#[test]
+fn a_reset_and_a_connection_leave_what_the_test_said() {
+    let ram = Ram::new(16 << 20);
+    let function = function(&ram, &FakeChipset::new());
+    function.set_fault_plan(&"nth=2:chanerr=8".parse().unwrap());
+    for at in 0..3 {
+        ram.descriptor(RING + 64 * at, [8, 0x08, 0, 0x40_0000, RING + 64 * (at + 1)]);
+    }
+    start(&function, RING, RING + 0x1000, 1);
+    assert_eq!(function.step(1).unwrap(), 1);
+    function.set_paused(true);
+    function.reset();
+    function.clear_memory();
+    function.set_memory(vec![ram.region()]).unwrap();
+    enable(&function);
+    let status = function.status();
+    assert_eq!((status.paused, status.executed, status.faults_fired), (true, 1, 0));
+    // The second descriptor since the plan was set.
+    start(&function, RING, RING + 0x1000, 1);
+    assert_eq!(function.step(1).unwrap(), 1);
+    assert_eq!((chanerr(&function), function.status().faults_fired), (1 << 8, 1));
 }
 
 #[test]

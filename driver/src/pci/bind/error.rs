@@ -1,7 +1,7 @@
 //! Why a function was not bound or unbound.
 #![forbid(unsafe_code)]
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 use crate::pci::{Address, Holder, SysfsError};
 
@@ -49,7 +49,7 @@ pub enum BindError {
         driver: String,
     },
     /// Somebody uses the function.
-    #[error("{address} is in use by {}: stop that first", Listed(.by))]
+    #[error("{address} is in use by {}: {}", Listed(.by), Remedies(.by))]
     InUse {
         /// Which function.
         address: Address,
@@ -94,6 +94,28 @@ pub enum BindError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The record holds what was not written so.
+    #[error("{path} is not as it was written: `sudo rm {path}` forgets what the function had", path = path.display())]
+    Damaged {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// Another process binds or unbinds, and does not end.
+    #[error(
+        "{} binds or unbinds functions and has held {} for {} s: let it end, and try again; it waits for whoever uses \
+         its function, whom `sudo dmaring doctor` names",
+        holder(*.pid),
+        path.display(),
+        waited.as_secs()
+    )]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+        /// Which process, where it says so.
+        pid: Option<u32>,
+        /// How long it was waited for.
+        waited: Duration,
     },
     /// It failed when something had been changed already.
     #[error("{address}: {cause}; {undone}")]
@@ -182,6 +204,21 @@ impl fmt::Display for Listed<'_> {
         }
         Ok(())
     }
+}
+
+/// What ends each use, each once.
+struct Remedies<'a>(&'a [Holder]);
+
+impl fmt::Display for Remedies<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut remedies: Vec<_> = self.0.iter().map(Holder::remedy).collect();
+        remedies.dedup();
+        f.write_str(&remedies.join(", "))
+    }
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| String::from("another process"), |pid| format!("pid {pid}"))
 }
 
 fn driver_or_none(driver: Option<&str>) -> String {

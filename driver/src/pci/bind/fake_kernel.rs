@@ -18,6 +18,8 @@ struct State {
     sysfs: PathBuf,
     writes: Vec<String>,
     failing: Vec<usize>,
+    /// The process is killed before the write of this number.
+    killed_at: Option<usize>,
     denied: bool,
     /// A driver that takes no function, without an error.
     reluctant: Option<String>,
@@ -35,6 +37,13 @@ impl FakeKernel {
         let mut state = self.state();
         state.writes.clear();
         state.failing = numbers.to_vec();
+    }
+
+    /// Whatever writes is killed before its write of this number, from 0, if it comes to that.
+    pub(super) fn kill_at(&self, number: Option<usize>) {
+        let mut state = self.state();
+        state.writes.clear();
+        state.killed_at = number;
     }
 
     pub(super) fn deny(&self) {
@@ -63,6 +72,11 @@ impl Attributes for FakeKernel {
     fn write(&self, path: &Path, text: &str) -> io::Result<()> {
         let mut state = self.state();
         let number = state.writes.len();
+        if state.killed_at == Some(number) {
+            drop(state);
+            // Nothing runs any more but what the kernel does itself: files are closed.
+            std::panic::resume_unwind(Box::new("killed"));
+        }
         let name = path.file_name().unwrap().to_str().unwrap();
         state.writes.push(format!("{name}={}", text.trim_end()));
         if state.failing.contains(&number) {

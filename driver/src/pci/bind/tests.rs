@@ -1,4 +1,6 @@
-use std::{fs, os::unix::fs::symlink, path::Path};
+mod interrupted;
+
+use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
 use super::{BindError, Binder, Cause, Undone, fake_kernel::FakeKernel, record::Records};
 use crate::pci::{Address, Holder, fake::Tree};
@@ -44,24 +46,34 @@ fn record_exists(tree: &Tree) -> bool {
     tree.beside("run").join(ADDRESS).exists()
 }
 
+/// What a function may have before: driver and override.
+const BEFORE: [(Option<&str>, Option<&str>); 6] = [
+    (Some("ioatdma"), None),
+    (None, None),
+    (None, Some("none")),
+    (None, Some("vfio-pci")),
+    (Some("ioatdma"), Some("ioatdma")),
+    (Some("ioatdma"), Some("vfio-pci")),
+];
+
+/// The machine with a function that has these.
+fn machine_with(driver: Option<&str>, name: Option<&str>) -> (Tree, FakeKernel) {
+    let tree = Tree::new();
+    tree.write("class/iommu/dmar0/version", "");
+    tree.vfio_pci();
+    let function = tree.function(ADDRESS, 0x2021);
+    function.group(7);
+    driver.map(|driver| function.driver(driver));
+    name.map(|name| function.driver_override(name));
+    let kernel = FakeKernel::of(tree.root());
+    (tree, kernel)
+}
+
 #[test]
 fn what_was_there_is_restored_by_another_process() {
-    for (driver, name) in [
-        (Some("ioatdma"), None),
-        (None, None),
-        (None, Some("none")),
-        (Some("ioatdma"), Some("ioatdma")),
-        (Some("ioatdma"), Some("vfio-pci")),
-    ] {
-        let tree = Tree::new();
-        tree.write("class/iommu/dmar0/version", "");
-        tree.vfio_pci();
-        let function = tree.function(ADDRESS, 0x2021);
-        function.group(7);
-        driver.map(|driver| function.driver(driver));
-        name.map(|name| function.driver_override(name));
+    for (driver, name) in BEFORE {
+        let (tree, kernel) = machine_with(driver, name);
         let before = state(&tree);
-        let kernel = FakeKernel::of(tree.root());
 
         let bound = binder(&tree, &kernel).bind(address()).unwrap();
         assert!(bound.changed && bound.held_back_by.is_empty());
@@ -228,6 +240,21 @@ fn what_cannot_be_put_back_is_said_and_remembered() {
     assert!(error.to_string().contains("it had the driver ioatdma and could not be"), "{error}");
     assert!(record_exists(&tree));
     assert_eq!(state(&tree), (None, None));
+    // Unbinding gives it back, and so it does after binding it once more.
+    for binds in [false, true] {
+        let (tree, kernel) = machine();
+        let binder = self::binder(&tree, &kernel);
+        kernel.fail(&[2, 4]);
+        binder.bind(address()).unwrap_err();
+        kernel.fail(&[]);
+        if binds {
+            let bound = binder.bind(address()).unwrap();
+            assert!(bound.changed && bound.previous.as_deref() == Some("ioatdma"));
+        }
+        assert!(binder.unbind(address()).unwrap().changed);
+        assert_eq!(state(&tree), with("ioatdma"));
+        assert!(!record_exists(&tree));
+    }
 }
 
 #[test]
@@ -266,12 +293,20 @@ fn unbinding_to_a_driver_that_has_gone_is_refused() {
 }
 
 #[test]
-fn the_lock_is_held_by_one_process_at_a_time() {
+fn the_lock_is_held_by_one_process_at_a_time_and_a_second_is_told_by_which() {
     let (tree, kernel) = machine();
-    let binder = binder(&tree, &kernel);
+    let mut binder = binder(&tree, &kernel);
     let lock = binder.records.lock().unwrap();
     let other = fs::File::open(Path::new(&tree.beside("run")).join("lock")).unwrap();
     assert!(other.try_lock().is_err());
+    binder.records.patience = Duration::ZERO;
+    let error = binder.bind(address()).unwrap_err();
+    let pid = format!("pid {} binds", std::process::id());
+    assert!(matches!(error, BindError::Locked { .. }) && !error.is_midway(), "{error}");
+    assert!(error.to_string().contains(&pid), "{error}");
+    assert!(kernel.writes().is_empty() && !record_exists(&tree));
+    binder.records.patience = Duration::from_secs(60);
+    let waiting = std::thread::spawn(move || binder.bind(address()).unwrap().changed);
     drop(lock);
-    other.try_lock().unwrap();
+    assert!(waiting.join().unwrap());
 }

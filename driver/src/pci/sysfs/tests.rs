@@ -100,6 +100,44 @@ fn what_no_kernel_writes_is_an_error_that_names_the_file() {
 }
 
 #[test]
+fn what_goes_meanwhile_is_not_listed_and_of_others_the_ids_alone_are_read() {
+    let tree = Tree::new();
+    tree.function("0000:00:04.0", 0x2021).group(7).channel("dma0chan0", 1);
+    tree.function("0000:00:1f.0", 0xa1c1).attribute("numa_node", "odd").attribute("class", "odd");
+    for link in ["bus/pci/devices/0000:00:05.0", "kernel/iommu_groups/7/devices/0000:00:05.0"] {
+        let path = tree.root().join(link);
+        std::os::unix::fs::symlink("../../../../devices/gone", path).unwrap();
+    }
+    // A channel of which only the link is left.
+    tree.function("0000:00:04.1", 0x2021).channel("dma1chan0", 0);
+    tree.remove("class/dma/dma1chan0/in_use");
+    let sysfs = tree.sysfs();
+    let functions = sysfs.ioat_functions().unwrap();
+    let addresses: Vec<_> = functions.iter().map(|one| one.address.to_string()).collect();
+    assert_eq!(addresses, ["0000:00:04.0", "0000:00:04.1"]);
+    assert_eq!(sysfs.group_members(7).unwrap(), functions[..1]);
+    assert_eq!(sysfs.dma_channels(functions[0].address).unwrap().len(), 1);
+    assert_eq!(sysfs.dma_channels(functions[1].address).unwrap(), []);
+}
+
+#[test]
+fn drivers_that_leave_dma_to_vfio_hold_no_group_back() {
+    let tree = Tree::new();
+    let held = |address: &str, driver: &str| {
+        tree.function(address, 0x2021).driver(driver);
+        tree.sysfs().function(address.parse().unwrap()).unwrap().holds_group_back()
+    };
+    for (number, driver) in
+        ["vfio-pci", "mlx5_vfio_pci", "pci-stub", "pcieport"].into_iter().enumerate()
+    {
+        assert!(!held(&format!("0000:00:0{number}.0"), driver), "{driver}");
+    }
+    for (number, driver) in ["ioatdma", "shpchp"].into_iter().enumerate() {
+        assert!(held(&format!("0000:01:0{number}.0"), driver), "{driver}");
+    }
+}
+
+#[test]
 fn an_empty_tree_has_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let sysfs = Sysfs::at(directory.path());
