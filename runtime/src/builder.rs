@@ -4,6 +4,7 @@ use std::{
     io,
     sync::{Arc, OnceLock},
     thread,
+    time::Duration,
 };
 
 use dmaring_engine::{DmaMap, Engine};
@@ -16,12 +17,14 @@ use crate::{
     housekeeper::{self, Housekeeper},
     lifecycle::Lifecycle,
     memory::RingMemory,
+    op::{OnError, Policy},
     placement::{self, CoreError},
-    poller::{Idle, Lanes, Poller},
+    poller::{Idle, LaneSettings, Lanes, Poller, Retirement},
     region::table::RegionTable,
+    restore::Restores,
     runtime::Runtime,
     shared::{Domain, Shared},
-    staging::{BlockSettings, Staging},
+    staging::{self, BlockSettings, Staging},
     stats::Counters,
 };
 
@@ -39,6 +42,8 @@ pub struct Builder {
     idle: Idle,
     blocks: BlockSettings,
     clock: Arc<dyn Clock>,
+    on_error: Option<OnError>,
+    retirement: Retirement,
 }
 
 /// What is known of an engine before its lane is built; the engine itself is inside `add`.
@@ -47,11 +52,11 @@ struct Adder {
     domain: Arc<dyn DmaMap>,
     max_transfer: u64,
     depth: usize,
-    /// Given the lanes, the domain's index and how many operations there may be.
+    host_memory: bool,
     add: Add,
 }
 
-type Add = Box<dyn FnOnce(&mut Lanes, usize, usize) + Send>;
+type Add = Box<dyn FnOnce(&mut Lanes, LaneSettings) + Send>;
 
 /// Why a runtime could not be built. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +104,19 @@ pub enum BuildError {
         /// The most that will do.
         most: u32,
     },
+    /// What an engine fails to do is to be done by the CPU, and no engine is that.
+    #[error(
+        "on_error: nothing can be retried on the CPU, since no engine is the host's CPU: add one with `engine`, for example dmaring_cpu::CpuEngine, or ask for OnError::Fail"
+    )]
+    NoCpu,
+    /// More failures are to be counted than can be.
+    #[error("retire_after: {failures} failures are more than the {most} that are remembered")]
+    RetireAfter {
+        /// How many were asked for.
+        failures: u32,
+        /// How many can be.
+        most: u32,
+    },
     /// The rings' shared memory could not be had.
     #[error("cannot create the rings' shared memory: {0}")]
     Memory(#[source] io::Error),
@@ -116,6 +134,8 @@ impl Default for Builder {
             idle: Idle::default(),
             blocks: BlockSettings::default(),
             clock: Arc::new(MonotonicClock::default()),
+            on_error: None,
+            retirement: Retirement::default(),
         }
     }
 }
@@ -129,7 +149,8 @@ impl Builder {
             domain: engine.domain(),
             max_transfer: capabilities.max_transfer,
             depth: capabilities.depth,
-            add: Box::new(move |lanes, domain, operations| lanes.add(engine, domain, operations)),
+            host_memory: capabilities.host_memory,
+            add: Box::new(move |lanes, settings| lanes.add(engine, settings)),
         });
         self
     }
@@ -169,15 +190,38 @@ impl Builder {
         self
     }
 
+    /// What is done about parts that an engine fails to copy, where an operation does not say. Unless told,
+    /// [`RetryOnCpu`](OnError::RetryOnCpu) if one of the engines is the host's CPU, else [`Fail`](OnError::Fail).
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = Some(on_error);
+        self
+    }
+
+    /// Retires an engine that fails so many times within `window`: 8 times in 10 s unless told, never if `failures` is 0.
+    ///
+    /// A failure is one however many operations it hits. What a retired engine had to do goes to the others; if there are
+    /// none that can do it, operations resolve to [`EngineLost`](crate::ErrorKind::EngineLost).
+    /// [`Runtime::restore_engine`] brings it back. At most 1024 failures are counted.
+    pub fn retire_after(mut self, failures: u32, window: Duration) -> Self {
+        self.retirement = Retirement { failures, window };
+        self
+    }
+
     /// Checks the settings, creates the rings and starts the poller.
     ///
     /// # Errors
     ///
     /// See [`BuildError`]; each names the value, the limit and the remedy.
     pub fn build(self) -> Result<Runtime, BuildError> {
-        let Self { engines, poller_core, ring_entries, idle, blocks, clock } = self;
+        let Self { engines, poller_core, ring_entries, idle, blocks, clock, on_error, retirement } =
+            self;
         check_engines(&engines)?;
         check_blocks(blocks)?;
+        let policy = policy(&engines, on_error)?;
+        let most = Retirement::MAX_FAILURES;
+        if retirement.failures > most {
+            return Err(BuildError::RetireAfter { failures: retirement.failures, most });
+        }
         let layout = Layout::new(ring_entries).map_err(BuildError::RingEntries)?;
         if let Some(core) = poller_core {
             placement::check_core(core)?;
@@ -192,7 +236,9 @@ impl Builder {
                 domains.push(Domain { map: domain, engine: name });
                 domains.len() - 1
             });
-            add(&mut lanes, index, ring_entries as usize);
+            // As many as the poller may have, the staging thread's own included.
+            let operations = ring_entries as usize + staging::ENTRIES as usize;
+            add(&mut lanes, LaneSettings { domain: index, operations, retirement });
         }
         let shared = Arc::new(Shared {
             client: Client::new(pair, ring_entries),
@@ -202,7 +248,10 @@ impl Builder {
             lifecycle: Lifecycle::new(),
             housekeeper: Housekeeper::new(),
             staging: Staging::new(blocks),
+            restores: Restores::default(),
+            policy,
             event: OnceLock::new(),
+            start: clock.now(),
             clock,
             origin: Origin::here(),
         });
@@ -241,6 +290,18 @@ fn check_engines(engines: &[Adder]) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// What becomes of failures where an operation does not say.
+fn policy(engines: &[Adder], on_error: Option<OnError>) -> Result<Policy, BuildError> {
+    let has_cpu = engines.iter().any(|engine| engine.host_memory);
+    let on_error = match on_error {
+        Some(OnError::RetryOnCpu) if !has_cpu => return Err(BuildError::NoCpu),
+        Some(on_error) => on_error,
+        None if has_cpu => OnError::RetryOnCpu,
+        None => OnError::Fail,
+    };
+    Ok(Policy { on_error, has_cpu })
+}
+
 fn check_blocks(blocks: BlockSettings) -> Result<(), BuildError> {
     let within = |what, value, (least, most), fits| {
         if (least..=most).contains(&value) && fits {
@@ -268,6 +329,8 @@ impl std::fmt::Debug for Builder {
             .field("idle", &self.idle)
             .field("blocks", &self.blocks)
             .field("clock", &self.clock)
+            .field("on_error", &self.on_error)
+            .field("retirement", &self.retirement)
             .finish()
     }
 }

@@ -8,7 +8,7 @@ use dmaring_ring::{CompletionSlot, Header, SubmissionSlot, completion};
 use crate::{
     inflight::{Inflight, Role},
     permit::Permits,
-    sync::Mutex,
+    sync::{AtomicU64, Mutex},
 };
 
 /// Where a ring pair lives, and how its poller is woken.
@@ -28,7 +28,13 @@ pub(crate) struct Client<C, P> {
     pub(crate) inflight: Inflight<C>,
     pub(crate) permits: Permits,
     pub(crate) reaper: Mutex<Reaper>,
+    /// The earliest deadline among the operations that wait for a permit, or [`NO_DEADLINE`]; never later than it is. Written
+    /// under the waiters' lock.
+    pub(crate) waiters_deadline: AtomicU64,
 }
+
+/// No operation that waits has a deadline.
+pub(crate) const NO_DEADLINE: u64 = u64::MAX;
 
 /// The reap role: who holds its lock is the completion ring's one consumer.
 #[derive(Debug)]
@@ -44,6 +50,7 @@ impl<C, P: RingPair> Client<C, P> {
             pair,
             inflight: Inflight::new(entries),
             permits: Permits::new(entries),
+            waiters_deadline: AtomicU64::new(NO_DEADLINE),
             reaper: Mutex::new(Reaper { consumer: completion::Consumer::new(), role: Role::new() }),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{error, fmt, io};
 
-use dmaring_engine::{MapError, Status};
+use dmaring_engine::{MapError, Status, StatusKind};
 
 /// The error of an operation, of opening a region, or of shutting down.
 ///
@@ -32,7 +32,7 @@ pub enum ErrorKind {
     Unsupported,
     /// The engine reported a failure of this operation. Its destination range holds anything.
     Device(DeviceError),
-    /// The time allowed ran out.
+    /// The time allowed ran out: for the operation, whose destination an engine may still write, or for the shutdown.
     TimedOut,
     /// The operation was given up before it began: nothing was written.
     Aborted,
@@ -50,15 +50,18 @@ pub enum ErrorKind {
     Permission,
     /// Reading or writing a file failed, or it is shorter than it was when it was opened.
     Io,
-    /// The engine, or the thread that drives it, is gone.
+    /// The engines that could do it, or the thread that drives them, are gone.
     EngineLost,
 }
 
 /// Where and how an engine failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeviceError {
     /// What the engine reported.
     pub status: Status,
+    /// What the CPU reported that then tried again; `None` where none did.
+    pub retry: Option<StatusKind>,
     /// The source offset of the failing part, in bytes within its region; `None` for a fill.
     pub source_offset: Option<u64>,
     /// The destination offset of the failing part, in bytes within its region.

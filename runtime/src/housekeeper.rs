@@ -73,17 +73,19 @@ impl Housekeeper {
             }
         };
         if let Err(job) = sent {
-            job();
+            carry_out(job);
         }
     }
 }
 
 fn run(work: &Receiver<Job>) {
     enter_service_thread();
-    for job in work {
-        // A job drops memory that users registered: foreign code.
-        if foreign::call(job).is_none() {
-            tracing::error!("dropping a region's memory panicked");
-        }
+    work.iter().for_each(carry_out);
+}
+
+/// A job drops memory that users registered: foreign code.
+fn carry_out(job: Job) {
+    if foreign::call(job).is_none() {
+        tracing::error!("dropping a region's memory panicked");
     }
 }

@@ -71,6 +71,8 @@ mod poller;
 #[cfg(not(loom))]
 mod region;
 #[cfg(not(loom))]
+mod restore;
+#[cfg(not(loom))]
 mod runtime;
 #[cfg(not(loom))]
 mod shared;
@@ -84,11 +86,11 @@ pub use self::{
     builder::{BuildError, Builder},
     clock::{Clock, ManualClock, MonotonicClock},
     error::{DeviceError, Error, ErrorKind},
-    op::{Batch, Copy, Fill, Operation, Rejected, Submitted, Then},
+    op::{Batch, Copy, Fill, OnError, Operation, Rejected, Submitted, Then},
     poller::Idle,
     region::{PinnedBuffer, Region},
     runtime::Runtime,
-    stats::{EngineStats, Stats},
+    stats::{EngineState, EngineStats, Stats},
 };
 #[cfg(not(loom))]
 pub use dmaring_engine::{Status, StatusKind};

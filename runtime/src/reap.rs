@@ -40,6 +40,10 @@ impl<C> Leftovers<C> {
         self.count < BATCH
     }
 
+    pub(crate) fn len(&self) -> u64 {
+        self.count as u64
+    }
+
     pub(crate) fn put(&mut self, finished: Finished<C>) {
         if let Some(place) = self.finished.get_mut(self.count) {
             *place = Some(finished);
@@ -133,6 +137,11 @@ impl<C, P: RingPair> Client<C, P> {
             let Some(slot) = self.inflight.slot(entry.key) else { continue };
             if entry.code() == CompletionCode::DETAIL {
                 slot.note_detail(&mut reaper.role, entry.key, entry.offset());
+            } else if entry.code() == CompletionCode::EARLY {
+                let result = entry.result_word();
+                if let Some(finished) = slot.resolve_early(&mut reaper.role, entry.key, result) {
+                    leftovers.put(finished);
+                }
             } else if let Some(finished) =
                 slot.complete(&mut reaper.role, entry.key, entry.result_word())
             {

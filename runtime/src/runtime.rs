@@ -18,6 +18,7 @@ use crate::{
     lifecycle::Outcome,
     op::Batch,
     region::{self, PinnedBuffer, Region},
+    restore::Restored,
     shared::Shared,
     stats::Stats,
 };
@@ -131,6 +132,40 @@ impl Runtime {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.counters.snapshot(self.shared.client.permits.out())
+    }
+
+    /// Brings back the engine of this name that was retired because it failed too often, or was lost: resets it, and gives
+    /// it operations again. At once where it works already; of several engines of one name, the first that does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) if no engine has the name; [`EngineLost`](ErrorKind::EngineLost) if the engine
+    /// does not come back; [`Closed`](ErrorKind::Closed) if the runtime ends first, or in a child after fork.
+    ///
+    /// # Cancellation
+    ///
+    /// The engine is reset all the same once the future was polled.
+    pub async fn restore_engine(&self, name: &str) -> Result<(), Error> {
+        self.shared.check_process()?;
+        let stats = self.stats().engines;
+        let named = || stats.iter().enumerate().filter(|(_, engine)| engine.name == name);
+        let broken = named().find(|(_, engine)| engine.lost || engine.retired);
+        let Some((lane, _)) = broken.or_else(|| named().next()) else {
+            let names = self.shared.counters.names.join(", ");
+            let message = format!("no engine is named {name}: there are {names}");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        };
+        let wish = self.shared.restores.order(lane);
+        self.shared.nudge_poller();
+        match poll_fn(|context| wish.poll(context)).await {
+            Restored::Works => Ok(()),
+            Restored::Failed(status) => {
+                let why = status.map_or("it failed again".to_owned(), |status| status.to_string());
+                let message = format!("engine {name} did not come back: {why}");
+                Err(Error::new(ErrorKind::EngineLost, message))
+            }
+            Restored::Ended => Err(Error::closed()),
+        }
     }
 
     /// A descriptor for `epoll` loops that have no executor: it becomes readable when operations have ended.

@@ -3,10 +3,11 @@
 use std::{
     fmt, io,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use dmaring_engine::DmaMap;
-use dmaring_ring::handshake;
+use dmaring_ring::{SubmissionEntry, handshake};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
@@ -17,7 +18,9 @@ use crate::{
     housekeeper::Housekeeper,
     lifecycle::Lifecycle,
     memory::RingMemory,
+    op::Policy,
     region::{Cargo, table::RegionTable},
+    restore::Restores,
     staging::Staging,
     stats::Counters,
 };
@@ -33,7 +36,12 @@ pub(crate) struct Shared {
     pub(crate) staging: Staging,
     /// Written after each batch of completions, once somebody has asked for it.
     pub(crate) event: OnceLock<EventFd>,
+    pub(crate) restores: Restores,
+    /// What is done about failures where an operation does not say.
+    pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
+    /// When the runtime was built, by the clock: deadlines in the rings count from here.
+    pub(crate) start: Duration,
     pub(crate) origin: Origin,
 }
 
@@ -66,6 +74,23 @@ impl Shared {
             // It fails only when the counter is full, and then the descriptor is readable.
             let _ = event.write(1);
         }
+    }
+
+    /// Microseconds since the runtime was built.
+    pub(crate) fn micros(&self) -> u64 {
+        let since = self.clock.now().saturating_sub(self.start);
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The deadline of an operation that is submitted now and may take this long, as a ring entry has it. Never early; 0, which
+    /// is none, where it is further away than an entry can say.
+    pub(crate) fn deadline(&self, timeout: Duration) -> u64 {
+        let since = self.clock.now().saturating_sub(self.start).saturating_add(timeout);
+        let micros = since.as_nanos().div_ceil(1000).max(1);
+        u64::try_from(micros)
+            .ok()
+            .filter(|&micros| micros <= SubmissionEntry::MAX_DEADLINE)
+            .unwrap_or(0)
     }
 
     /// Wakes the poller if it is parked, so that it looks at the lifecycle.

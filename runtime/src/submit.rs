@@ -7,11 +7,11 @@
 use dmaring_ring::{CompletionCode, CompletionEntry, Key, SubmissionEntry, handshake, submission};
 
 use crate::{
-    client::{Client, RingPair},
+    client::{Client, NO_DEADLINE, RingPair},
     inflight::Finished,
     permit::{Closed, Queue},
     reap::Leftovers,
-    sync::MutexGuard,
+    sync::{MutexGuard, Ordering},
 };
 
 /// Why an operation was not taken.
@@ -112,6 +112,68 @@ impl<C, P: RingPair> Client<C, P> {
         }
     }
 
+    /// The earliest deadline of those who wait, if one has any. It may be of one that waits no more.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        let earliest = self.waiters_deadline.load(Ordering::Relaxed);
+        (earliest != NO_DEADLINE).then_some(earliest)
+    }
+
+    /// Resolves the waiters whose deadline is not after `now` as late: they were not begun. `count` hears how many, in
+    /// portions, before their futures do.
+    pub(crate) fn expire_waiters(&self, now: u64, mut count: impl FnMut(u64)) {
+        loop {
+            let mut leftovers = Leftovers::new();
+            let queue = self.permits.queue();
+            let done = self.expire_some(now, queue, &mut leftovers);
+            count(leftovers.len());
+            leftovers.deliver();
+            if done {
+                return;
+            }
+        }
+    }
+
+    /// Takes late waiters off the queue while there is room for what they leave. `true`: that were all.
+    fn expire_some(
+        &self,
+        now: u64,
+        mut queue: MutexGuard<'_, Queue>,
+        leftovers: &mut Leftovers<C>,
+    ) -> bool {
+        let mut earliest = NO_DEADLINE;
+        let mut next = queue.front(&self.inflight);
+        while let Some(key) = next {
+            if !leftovers.has_room() {
+                return false;
+            }
+            let (_, behind) = self.inflight.links(key.index);
+            next = self.inflight.current_key(behind);
+            let Some(slot) = self.inflight.slot(key) else { continue };
+            // SAFETY: we hold the waiters' lock and found the slot in the queue.
+            let deadline = unsafe { slot.waiting_deadline() };
+            if deadline == 0 {
+                continue;
+            }
+            if deadline > now {
+                earliest = earliest.min(deadline);
+                continue;
+            }
+            queue.remove(&self.inflight, key);
+            if let Some(finished) = self.refuse(key, CompletionCode::EARLY) {
+                leftovers.put(finished);
+            }
+            self.permits.served(1);
+        }
+        self.waiters_deadline.store(earliest, Ordering::Relaxed);
+        true
+    }
+
+    /// Notes a deadline of one that waits, under the waiters' lock.
+    fn note_deadline(&self, deadline: u64, _queue: &Queue) {
+        let known = self.waiters_deadline.load(Ordering::Relaxed);
+        self.waiters_deadline.store(known.min(deadline), Ordering::Relaxed);
+    }
+
     /// The future of `key` is dropped. A waiter leaves the queue; an operation in flight goes on and its
     /// slot is recycled when it ends. Gives the cargo of a waiter, to be dropped by the caller.
     ///
@@ -204,7 +266,15 @@ impl<C, P: RingPair> Client<C, P> {
             }
             queue.push_back(&self.inflight, entry.key);
         }
+        let earliest = entries.iter().map(|entry| entry.deadline).filter(|&at| at != 0).min();
+        if let Some(earliest) = earliest {
+            self.note_deadline(earliest, &queue);
+        }
         self.serve(queue);
+        if earliest.is_some() {
+            // A poller that is about to sleep looks at the deadlines after it said so.
+            self.ring_doorbell();
+        }
         // Permits come home when completions are reaped: by the poller, if nobody polls.
         self.request_notify();
         Ok(())

@@ -5,8 +5,9 @@ mod staged;
 
 use std::{fs, time::Duration};
 
-use dmaring::{ErrorKind, Runtime, Status, StatusKind};
+use dmaring::{ErrorKind, ManualClock, Runtime, Status, StatusKind};
 use dmaring_cpu::CpuEngine;
+use dmaring_manual::{ManualEngine, Recovery};
 use futures::{FutureExt, executor::block_on};
 
 use staged::{BLOCK, Place, contents, cpu, directory, manual, truncate};
@@ -74,6 +75,60 @@ fn a_file_truncated_during_the_copy_is_an_error_and_other_operations_go_on() {
     assert_eq!(control.violations(), []);
     let written = fs::read(path).unwrap();
     assert!(written[..BLOCK as usize] == source.model[..BLOCK as usize], "whole blocks before it");
+}
+
+#[test]
+fn a_late_copy_of_a_file_is_told_in_time_and_begins_no_further_piece() {
+    let Some(directory) = directory() else { return };
+    let clock = ManualClock::new();
+    let (engine, control) = ManualEngine::new();
+    let builder = Runtime::builder().engine(engine).clock(clock.clone());
+    // The clock stands still, so the poller never sleeps.
+    let runtime = builder.file_blocks(4, BLOCK as u32).build().unwrap();
+    let source = Place::file(&runtime, &directory, 1, 200_000);
+    let destination = Place::memory(&runtime, 2, 200_000);
+    let limit = Duration::from_millis(3);
+    let late = source.region.copy_to(0, &destination.region, 0, 200_000).timeout(limit).submit();
+    // Four blocks are in the engine, of thirteen.
+    control.wait_for_submitted(4);
+    clock.advance(limit);
+    assert_eq!(block_on(late).unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(runtime.stats().in_flight, 1, "the engine is still at it");
+    let fenced = source.region.copy_to(0, &destination.region, 100_000, 50).fence().submit();
+    control.release();
+    assert_eq!(block_on(fenced).unwrap(), 50);
+    let written = contents(&destination.region);
+    let begun = 4 * BLOCK as usize;
+    assert!(written[..begun] == source.model[..begun]);
+    assert!(written[begun..100_000] == destination.model[begun..100_000], "not begun");
+    assert_eq!((runtime.stats().in_flight, control.violations()), (0, vec![]));
+}
+
+#[test]
+fn an_engine_that_is_lost_with_a_piece_tells_the_operation_and_keeps_the_block() {
+    let Some(directory) = directory() else { return };
+    let (runtime, control) = manual(4);
+    let source = Place::file(&runtime, &directory, 1, 200_000);
+    let destination = Place::memory(&runtime, 2, 200_000);
+    let copy = source.region.copy_to(0, &destination.region, 0, 200_000).submit();
+    control.wait_for_submitted(4);
+    let status = Status { kind: StatusKind::Hang, bits: 0 };
+    control.set_recovery(Recovery::Fails { steps: 0, status });
+    control.fail_and_hold(0, status);
+    let error = block_on(copy).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EngineLost);
+    assert!(error.to_string().contains("stay mapped"), "{error}");
+    assert_eq!(runtime.stats().in_flight, 1);
+    // It lets go after all, piece by piece, and is brought back.
+    assert_eq!(control.complete_all(), 3);
+    control.set_recovery(Recovery::Succeeds { steps: 0 });
+    block_on(runtime.restore_engine("manual")).unwrap();
+    control.release();
+    let again = source.region.copy_to(0, &destination.region, 0, 200_000).fence();
+    assert_eq!(block_on(again).unwrap(), 200_000);
+    assert!(contents(&destination.region) == source.model);
+    assert_eq!((runtime.stats().in_flight, runtime.stats().violations), (0, 0));
+    assert_eq!(control.violations(), []);
 }
 
 #[test]

@@ -68,8 +68,17 @@ pub unsafe trait Engine: Send {
     ///
     /// # Errors
     ///
-    /// `Ready(Err)`: the engine is lost for good and `room` stays 0.
+    /// `Ready(Err)`: the engine is lost and `room` stays 0. A call after that begins another attempt, for whoever
+    /// believes that the cause has gone; where it cannot have gone, the answer is the same.
     fn recover(&mut self) -> Poll<Result<(), Status>>;
+
+    /// Says that the engine has failed, does not stop, and may keep what it has for ever: why, and `None` in health.
+    ///
+    /// Its transfers stay outstanding, since their memory may still be touched; whoever waits for them is told that the
+    /// engine is lost. Should it stop after all, it reports them as usual.
+    fn stuck(&self) -> Option<Status> {
+        None
+    }
 
     /// Stops the engine, waiting up to `deadline`. Transfers not yet reported may be abandoned.
     ///

@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dmaring_engine::Status;
+use dmaring_engine::{Completion, Status};
 
-use crate::{ManualDomain, Order, Recovery, Ticket, Violation, state::State};
+use crate::{Call, ManualDomain, Order, Recovery, Ticket, Violation, state::State};
 
 /// How long a wait lasts before it panics: far beyond any healthy test.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -176,6 +176,29 @@ impl Control {
     }
 }
 
+/// Breaking the contract of engines.
+impl Control {
+    /// Fails the channel at one outstanding transfer and keeps the others, as an engine does that is lost and cannot
+    /// be stopped. The test may still end them.
+    ///
+    /// # Panics
+    ///
+    /// When it is not outstanding.
+    pub fn fail_and_hold(&self, serial: u64, status: Status) -> Ticket {
+        self.named(serial, |state, place| state.fail_and_hold(place, status))
+    }
+
+    /// Reports a completion of the test's own making: a late or repeated one, say.
+    pub fn forge(&self, completion: Completion) {
+        self.change(|state| state.forge(completion));
+    }
+
+    /// Makes the engine panic in such calls, from now on.
+    pub fn panic_in(&self, call: Call) {
+        self.change(|state| state.panics.push(call));
+    }
+}
+
 /// Changing how the engine behaves.
 impl Control {
     /// In automatic mode `poll` ends what is running, by the order set; otherwise nothing ends by
@@ -199,9 +222,15 @@ impl Control {
         self.change(|state| state.set_order(order));
     }
 
-    /// What becomes of `recover`; success at once at first. It counts for a recovery under way too.
+    /// What becomes of `recover`; success at once at first. It counts for a recovery under way too, and an engine that is
+    /// lost comes back when it is asked again after success was set.
     pub fn set_recovery(&self, recovery: Recovery) {
         self.change(|state| state.recovery = recovery);
+    }
+
+    /// What the engine says when it is asked whether it is stuck; `None` at first.
+    pub fn set_stuck(&self, stuck: Option<Status>) {
+        self.change(|state| state.stuck = stuck);
     }
 
     /// Makes `halt` fail. The engine then goes on as before, and the test may still end transfers.
@@ -234,6 +263,12 @@ impl Control {
             self.shared.changed.notify_all();
         }
         answer
+    }
+
+    /// Panics if the test wants that of this call, with no lock held.
+    pub(crate) fn enter(&self, call: Call) {
+        let panics = self.state().panics.contains(&call);
+        assert!(!panics, "told to panic in {call:?}");
     }
 
     fn named(&self, serial: u64, end: impl FnOnce(&mut State, usize) -> Option<Ticket>) -> Ticket {

@@ -7,7 +7,7 @@ use dmaring_engine::{
     Capabilities, Completion, DmaMap, Engine, EnqueueError, HaltError, Status, Token, Transfer,
 };
 
-use crate::{Control, ManualBuilder, ManualDomain};
+use crate::{Call, Control, ManualBuilder, ManualDomain};
 
 /// An engine whose transfers end when the test says so. Made together with its [`Control`].
 #[derive(Debug)]
@@ -58,26 +58,36 @@ unsafe impl Engine for ManualEngine {
     }
 
     fn room(&self) -> usize {
+        self.control.enter(Call::Room);
         self.control.state().room()
     }
 
     unsafe fn enqueue(&mut self, token: Token, transfer: &Transfer) -> Result<(), EnqueueError> {
+        self.control.enter(Call::Enqueue);
         self.control.change(|state| state.enqueue(token, *transfer))
     }
 
     fn submit(&mut self) {
+        self.control.enter(Call::Submit);
         self.control.change(|state| state.submit());
     }
 
     fn poll(&mut self, completions: &mut [Completion]) -> usize {
+        self.control.enter(Call::Poll);
         self.control.change(|state| state.poll(completions))
     }
 
     fn recover(&mut self) -> Poll<Result<(), Status>> {
+        self.control.enter(Call::Recover);
         self.control.change(|state| state.recover())
     }
 
+    fn stuck(&self) -> Option<Status> {
+        self.control.state().stuck
+    }
+
     fn halt(&mut self, _deadline: Duration) -> Result<(), HaltError> {
+        self.control.enter(Call::Halt);
         self.control.change(|state| match state.refuse_halt {
             Some(status) => Err(HaltError { status }),
             None => {
@@ -95,5 +105,6 @@ impl Drop for ManualEngine {
             state.stop();
             state.dropped = true;
         });
+        self.control.enter(Call::Drop);
     }
 }

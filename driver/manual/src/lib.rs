@@ -23,5 +23,5 @@ pub use builder::ManualBuilder;
 pub use control::Control;
 pub use domain::ManualDomain;
 pub use engine::ManualEngine;
-pub use state::{Order, Recovery, Ticket};
+pub use state::{Call, Order, Recovery, Ticket};
 pub use violation::Violation;

@@ -40,6 +40,25 @@ pub enum Order {
     },
 }
 
+/// A call of the runtime's in which an engine can be made to panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `room`.
+    Room,
+    /// `enqueue`.
+    Enqueue,
+    /// `submit`.
+    Submit,
+    /// `poll`.
+    Poll,
+    /// `recover`.
+    Recover,
+    /// `halt`.
+    Halt,
+    /// The destructor.
+    Drop,
+}
+
 /// What becomes of `recover` after the channel failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recovery {
@@ -79,6 +98,9 @@ pub(crate) struct State {
     order: Order,
     random: u64,
     pub(crate) refuse_halt: Option<Status>,
+    /// The calls that panic.
+    pub(crate) panics: Vec<Call>,
+    pub(crate) stuck: Option<Status>,
     pub(crate) halted: bool,
     pub(crate) dropped: bool,
     pub(crate) doorbells: u64,
@@ -103,6 +125,8 @@ impl State {
             order: Order::Fifo,
             random: 0,
             refuse_halt: None,
+            panics: Vec::new(),
+            stuck: None,
             halted: false,
             dropped: false,
             doorbells: 0,
@@ -181,6 +205,11 @@ impl State {
                 self.phase = status.map_or(Phase::Working, |status| Phase::Lost { status });
                 Poll::Ready(status.map_or(Ok(()), Err))
             }
+            // Asked again, after the test has changed its mind.
+            Phase::Lost { .. } if matches!(self.recovery, Recovery::Succeeds { .. }) => {
+                self.phase = Phase::Failed { steps: 0 };
+                self.recover()
+            }
             Phase::Lost { status } => Poll::Ready(Err(status)),
             Phase::Stopped => Poll::Ready(Err(Status { kind: StatusKind::Gone, bits: 0 })),
         }
@@ -223,6 +252,18 @@ impl State {
         }
         self.phase = Phase::Failed { steps: 0 };
         Some(failed)
+    }
+
+    /// Stops the channel at the running transfer at `place`, which fails, while the others stay where they are.
+    pub(crate) fn fail_and_hold(&mut self, place: usize, status: Status) -> Option<Ticket> {
+        let failed = self.fail(place, status)?;
+        self.phase = Phase::Failed { steps: 0 };
+        Some(failed)
+    }
+
+    /// Reports an end that is none.
+    pub(crate) fn forge(&mut self, completion: Completion) {
+        self.ended.push_back(completion);
     }
 
     fn end(&mut self, ticket: &Ticket, outcome: Outcome) {

@@ -5,9 +5,18 @@
 //! | line | what |
 //! | --- | --- |
 //! | 0 | nothing, so that no address given to the device is 0, which means none to it |
-//! | 1 | the completion word, alone in its line |
+//! | 1 to 63 | completion words, each alone in its line, of which one is in use |
 //! | 64 on | the descriptor ring |
 //! | from the next page on | the pattern areas, where fills need them |
+//!
+//! # Completion words
+//!
+//! Each time the channel is armed it is given the next completion word, set to 0, and only that one is read from then
+//! on. A reset begins a new *epoch* in this way: what the device still writes at the address of an earlier one, be
+//! it late in a bridge or by a fault of its own, lands in a word that nobody looks at. It cannot be taken for a
+//! completion, although it would be the address of a descriptor that the new epoch has, too. The words come
+//! round after 63 resets. By then a late write would have been overtaken by as many register reads and more, whose answers
+//! push writes ahead of them on PCI Express.
 //!
 //! The device may read and write all of it at any time while it is *lent*, so the CPU reaches it by atomics
 //! alone, and no reference to its bytes exists. It is lent from the moment that a register holds one of its
@@ -36,7 +45,7 @@ use super::StartError;
 
 const PAGE_BYTES: usize = 4096;
 const LINE_BYTES: usize = 64;
-const COMPLETION_LINE: usize = 1;
+const FIRST_COMPLETION_LINE: usize = 1;
 const RING_LINE: usize = PAGE_BYTES / LINE_BYTES;
 
 /// What a descriptor and a completion word lie in.
@@ -56,6 +65,8 @@ pub(super) struct DmaMemory {
     ring: NonNull<[Line]>,
     domain: Arc<dyn DmaMap>,
     iova: Iova,
+    /// The line of the completion word in use.
+    completion_line: usize,
     /// The first line of the pattern areas.
     pattern_line: usize,
     lent: bool,
@@ -103,6 +114,7 @@ impl DmaMemory {
             ring: NonNull::slice_from_raw_parts(ring.cast(), descriptors),
             domain,
             iova,
+            completion_line: RING_LINE - 1,
             pattern_line: pattern_start / LINE_BYTES,
             lent: false,
         };
@@ -118,9 +130,9 @@ impl DmaMemory {
         self.address(RING_LINE + index)
     }
 
-    /// The address of the completion word, for the device.
+    /// The address of the completion word in use, for the device.
     pub(super) fn completion_address(&self) -> u64 {
-        self.address(COMPLETION_LINE)
+        self.address(self.completion_line)
     }
 
     /// The address of the first pattern area, for the device.
@@ -151,7 +163,7 @@ impl DmaMemory {
     /// The completion word. What it guards is read after this.
     #[inline]
     pub(super) fn read_completion(&self) -> u64 {
-        let word = match self.lines().get(COMPLETION_LINE) {
+        let word = match self.lines().get(self.completion_line) {
             Some(Line(words)) => words[0].load(Relaxed),
             None => 0,
         };
@@ -159,9 +171,11 @@ impl DmaMemory {
         word
     }
 
-    /// Sets the completion word, while the channel writes none.
-    pub(super) fn reset_completion(&self) {
-        if let Some(Line(words)) = self.lines().get(COMPLETION_LINE) {
+    /// Begins an epoch: the next completion word is in use, and 0. The channel has stopped.
+    pub(super) fn next_completion(&mut self) {
+        let next = self.completion_line + 1;
+        self.completion_line = if next < RING_LINE { next } else { FIRST_COMPLETION_LINE };
+        if let Some(Line(words)) = self.lines().get(self.completion_line) {
             words[0].store(0, Relaxed);
         }
     }

@@ -56,6 +56,10 @@ unsafe impl<R: RegisterIo> Engine for IoatChannel<R> {
         self.step_recovery()
     }
 
+    fn stuck(&self) -> Option<Status> {
+        self.resists()
+    }
+
     fn halt(&mut self, deadline: Duration) -> Result<(), HaltError> {
         self.stop(deadline)
     }

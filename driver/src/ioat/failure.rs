@@ -4,9 +4,11 @@
 //!          halted, or gone, with transfers          every token told, recover
 //! Running ─────────────────────────────────► Stopped ──────────────► Recovering ──► Running
 //!  │ │                                        ▲  ▲                         │
-//!  │ └─halted with none─► HaltedIdle ──submit─┘  │                         └─fails─► Lost
-//!  └───no progress─► Quieting ──reset────────────┘
+//!  │ └─halted with none─► HaltedIdle ──submit─┘  │                      ▲  └─fails─► Lost
+//!  └───no progress─► Quieting ──reset────────────┘                      └──recover──┘
 //! ```
+//!
+//! A halt by the caller leads from each of them to Ended, for good.
 //!
 //! A halt shows in the completion word or, where nothing was written, in CHANSTS, which is read after so
 //! many polls without news; nothing is classified before CHANSTS has said *halted*. Then each outstanding
@@ -16,7 +18,7 @@
 //! it had has failed.
 //!
 //! A channel that hangs may still touch memory. Its tokens are told only when a reset has stopped it; until
-//! then it is reset again and again.
+//! then it is reset again and again, and after the first attempt that failed it says of itself that it is stuck.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -54,11 +56,18 @@ pub(super) enum Life {
     /// The channel halted with nothing to do: what is submitted next is not run.
     HaltedIdle(Status),
     /// The channel hangs and is being reset.
-    Quieting(Reset),
+    Quieting {
+        reset: Reset,
+        /// An earlier reset did not stop it.
+        resists: bool,
+    },
     /// The channel has stopped, and this is being told.
     Stopped(Verdict),
     Recovering(Reset),
-    Lost(Status),
+    /// The channel did not come back. It is tried again when `recover` is called again.
+    Lost,
+    /// The channel was given up.
+    Ended(Status),
 }
 
 impl<R: RegisterIo> IoatChannel<R> {
@@ -104,7 +113,7 @@ impl<R: RegisterIo> IoatChannel<R> {
         match &mut self.life {
             Life::Stopped(verdict) => self.ring.reap_stopped(verdict, completions),
             Life::Running | Life::HaltedIdle(_) => self.ring.reap(completions),
-            Life::Quieting(reset) => {
+            Life::Quieting { reset, .. } => {
                 let ended = reset.step(&mut self.hardware);
                 let reset = *reset;
                 let count = self.ring.reap(completions);
@@ -113,7 +122,7 @@ impl<R: RegisterIo> IoatChannel<R> {
                 }
                 count
             }
-            Life::Recovering(_) | Life::Lost(_) => 0,
+            Life::Recovering(_) | Life::Lost | Life::Ended(_) => 0,
         }
     }
 
@@ -126,9 +135,10 @@ impl<R: RegisterIo> IoatChannel<R> {
                 self.ring.close();
                 self.life = Life::Recovering(Reset::new(Goal::Run));
             }
-            Life::Quieting(_) => return Poll::Pending,
+            Life::Quieting { .. } => return Poll::Pending,
             Life::Recovering(_) => {}
-            Life::Lost(status) => return Poll::Ready(Err(status)),
+            Life::Lost => self.life = Life::Recovering(Reset::new(Goal::Run)),
+            Life::Ended(status) => return Poll::Ready(Err(status)),
         }
         let Life::Recovering(reset) = &mut self.life else { return Poll::Pending };
         match reset.step(&mut self.hardware) {
@@ -140,11 +150,15 @@ impl<R: RegisterIo> IoatChannel<R> {
             }
             Poll::Ready(Err(error)) => {
                 tracing::error!(name = self.name, %error, "the channel did not come back");
-                let status = error.status();
-                self.life = Life::Lost(status);
-                Poll::Ready(Err(status))
+                self.life = Life::Lost;
+                Poll::Ready(Err(error.status()))
             }
         }
+    }
+
+    /// Whether the channel hangs and was not stopped by a reset.
+    pub(super) fn resists(&self) -> Option<Status> {
+        matches!(self.life, Life::Quieting { resists: true, .. }).then_some(HANG)
     }
 
     /// Stops the channel and gives it up.
@@ -157,7 +171,7 @@ impl<R: RegisterIo> IoatChannel<R> {
             Ok(())
         };
         let status = result.err().map(ResetError::status);
-        self.life = Life::Lost(status.unwrap_or(GONE));
+        self.life = Life::Ended(status.unwrap_or(GONE));
         match status {
             None => Ok(()),
             // Whoever answers no read makes no request either: nothing is there, or its link is down.
@@ -240,7 +254,7 @@ impl<R: RegisterIo> IoatChannel<R> {
                 if now.saturating_sub(since) >= limit {
                     tracing::error!(name = self.name, ?limit, "no progress: the channel is reset");
                     self.ring.close();
-                    self.life = Life::Quieting(Reset::new(Goal::Quiet));
+                    self.life = Life::Quieting { reset: Reset::new(Goal::Quiet), resists: false };
                 }
             }
             _ => self.stalled = Some((at, now)),
@@ -259,7 +273,7 @@ impl<R: RegisterIo> IoatChannel<R> {
             Err(_) if self.hardware.is_gone() => self.gone(),
             Err(error) => {
                 tracing::error!(name = self.name, %error, "the channel does not stop: it is reset again");
-                self.life = Life::Quieting(Reset::new(Goal::Quiet));
+                self.life = Life::Quieting { reset: Reset::new(Goal::Quiet), resists: true };
             }
         }
     }

@@ -25,7 +25,7 @@ pub struct Options {
     /// default 1024.
     pub status_interval: u32,
     /// After how long without any progress, with work outstanding, the channel is taken for hung and
-    /// stopped; by default 5 s. `None`: never.
+    /// reset; by default 2 s. `None`: never.
     pub hang_after: Option<Duration>,
     /// What the channel measures time by, and what it does while waiting in calls that block.
     pub clock: Box<dyn Clock>,
@@ -38,7 +38,7 @@ impl Default for Options {
             channel: 0,
             ring_entries: 1024,
             status_interval: 1024,
-            hang_after: Some(Duration::from_secs(5)),
+            hang_after: Some(Duration::from_secs(2)),
             clock: Box::new(MonotonicClock::new()),
         }
     }

@@ -203,7 +203,7 @@ fn arm<R: RegisterIo>(hardware: &mut Hardware<R>) -> Step {
     hardware.claimed = true;
     let null = Descriptor::null().with_flags(ControlFlags::COMPLETION_WRITE);
     hardware.memory.write_descriptor(0, &null);
-    hardware.memory.reset_completion();
+    hardware.memory.next_completion();
     hardware.memory.lend();
     fence(Release);
     registers.write_chancmp(hardware.memory.completion_address());

@@ -230,15 +230,18 @@ fn a_channel_that_hangs_is_stopped_before_anything_is_told() {
     bench.time.advance(Duration::from_secs(1));
     assert_eq!(poll_long(&mut channel), []);
     assert_eq!((channel.room(), channel.recover()), (0, Poll::Pending));
+    assert_eq!(channel.stuck(), None, "it has not yet been tried");
     // The channel resists for a while: nothing is told, since it may still write.
     for _ in 0..1000 {
         bench.time.advance(Duration::from_millis(1));
         assert_eq!(poll(&mut channel), []);
     }
+    assert_eq!(channel.stuck(), Some(Status { kind: StatusKind::Hang, bits: 0 }));
     bench.registers.refuse(Refusals::default());
     bench.registers.set(CHANCMD, 1, 0);
     bench.status(2, HALTED);
     let told: Vec<_> = (0..10).flat_map(|_| poll(&mut channel)).collect();
+    assert_eq!(channel.stuck(), None);
     assert_eq!(told, [(1, Done), (2, failed(StatusKind::Hang, 0)), (3, NotRun)]);
 }
 

@@ -34,7 +34,7 @@ pub(crate) const SUSPENDED: u64 = 2;
 pub(crate) const HALTED: u64 = 3;
 pub(crate) const ARMED: u64 = 4;
 
-/// Where the completion word and the descriptors are.
+/// Where the first completion word and the descriptors are.
 pub(crate) const WORD: u64 = IOVA + 64;
 pub(crate) const RING: u64 = IOVA + 4096;
 
@@ -116,7 +116,7 @@ impl State {
             (DMACOUNT, 1) if status & 7 == ARMED && !refusals.null => {
                 self.set(CHANSTS, 8, RING | IDLE);
                 if !refusals.word {
-                    self.memory.write(WORD, RING | IDLE);
+                    self.memory.write(self.read(CHANCMP, 8), RING | IDLE);
                 }
             }
             _ => {}
@@ -286,9 +286,14 @@ impl Bench {
         channel
     }
 
+    /// Where the completion word is now: CHANCMP.
+    pub(crate) fn word(&self) -> u64 {
+        self.registers.read(CHANCMP, 8)
+    }
+
     /// Writes the completion word: the descriptor at this index, and a state.
     pub(crate) fn complete(&self, index: u64, state: u64) {
-        self.memory.write(WORD, (RING + 64 * index) | state);
+        self.memory.write(self.word(), (RING + 64 * index) | state);
     }
 
     /// Sets CHANSTS likewise.

@@ -101,7 +101,7 @@ proptest! {
                 Action::Recover => {
                     let _ = channel.recover();
                 }
-                Action::Word(word) => bench.memory.write(WORD, word),
+                Action::Word(word) => bench.memory.write(bench.word(), word),
                 Action::Status(status) => bench.registers.set(CHANSTS, 8, status),
                 Action::Errors(errors) => bench.registers.set(CHANERR, 4, errors.into()),
                 Action::Command(command) => bench.registers.set(CHANCMD, 1, command.into()),

@@ -21,6 +21,10 @@
 //! The reaper resolves first, then takes the waker, then releases: before `released` nobody recycles, so
 //! the waker cell it takes from is still this operation's. A future that sees `resolved` never writes the
 //! waker cell again unless it had taken it back before.
+//!
+//! Mostly the two facts come together. An operation whose deadline passes is resolved *early*: its future has its
+//! outcome and may be gone long before the hardware lets go, and the slot, its cargo and its permit stay as they are until the
+//! release. Whoever releases such a slot leaves outcome and waker alone: they were given out.
 #![allow(unsafe_code, reason = "island: the slot's cells, owned as the table above says")]
 
 use std::{fmt, task::Waker};
@@ -164,6 +168,16 @@ impl<C> Slot<C> {
         entry
     }
 
+    /// The deadline of an operation that waits, by its entry; 0 for none.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the waiters' lock and found the slot among the waiters.
+    pub(crate) unsafe fn waiting_deadline(&self) -> u64 {
+        // SAFETY: while `WAITING` the cell belongs to the holder of the waiters' lock.
+        self.entry.with_mut(|cell| unsafe { (*cell).deadline })
+    }
+
     /// Whether this life waits for a permit. Certain only under the waiters' lock.
     pub(crate) fn is_waiting(&self, key: Key) -> bool {
         self.holds(key, LIVE | WAITING | RESOLVED, LIVE | WAITING)
@@ -183,6 +197,21 @@ impl<C> Slot<C> {
         valid
     }
 
+    /// Resolves an operation that the hardware may still be at. `None` for a key that is not in flight, and for one that
+    /// was resolved before.
+    pub(crate) fn resolve_early(
+        &self,
+        role: &mut Role,
+        key: Key,
+        result: u64,
+    ) -> Option<Finished<C>> {
+        if !self.is_in_flight(key) || self.outcome().is_some() {
+            return None;
+        }
+        let (waker, wanted) = self.resolve(role, result);
+        Some(Finished { waker, wanted, cargo: None, recycle: false })
+    }
+
     /// Resolves and releases the operation. `None` for a key that is not in flight: a stale or made-up one.
     pub(crate) fn complete(&self, role: &mut Role, key: Key, result: u64) -> Option<Finished<C>> {
         self.is_in_flight(key).then(|| self.finish(role, result))
@@ -199,7 +228,19 @@ impl<C> Slot<C> {
         self.finish(&mut Role(()), result)
     }
 
-    fn finish(&self, _role: &mut Role, result: u64) -> Finished<C> {
+    fn finish(&self, role: &mut Role, result: u64) -> Finished<C> {
+        // Only the role resolves, and the caller has it: what is so now stays so.
+        let resolved_early = self.state.load(Ordering::Acquire) & RESOLVED != 0;
+        let (waker, _) = if resolved_early { (None, false) } else { self.resolve(role, result) };
+        // SAFETY: in flight and not released, the cell belongs to the role, which the caller holds.
+        let cargo = self.cargo.with_mut(|cell| unsafe { (*cell).take() });
+        let before = self.state.fetch_or(RELEASED, Ordering::AcqRel);
+        let detached = before & DETACHED != 0;
+        Finished { waker, wanted: !detached, cargo, recycle: detached }
+    }
+
+    /// Makes the outcome known, once in a life. Gives the waker, and whether the future still wants to know.
+    fn resolve(&self, _role: &mut Role, result: u64) -> (Option<Waker>, bool) {
         self.result.store(result, Ordering::Relaxed);
         let before = self.state.fetch_or(RESOLVED, Ordering::AcqRel);
         let waker = if before & WAKER != 0 {
@@ -209,11 +250,7 @@ impl<C> Slot<C> {
         } else {
             None
         };
-        // SAFETY: in flight and not released, the cell belongs to the role, which the caller holds.
-        let cargo = self.cargo.with_mut(|cell| unsafe { (*cell).take() });
-        let before = self.state.fetch_or(RELEASED, Ordering::AcqRel);
-        let detached = before & DETACHED != 0;
-        Finished { waker, wanted: !detached, cargo, recycle: detached }
+        (waker, before & DETACHED == 0)
     }
 
     /// The outcome, if it is known. Does not detach.

@@ -64,7 +64,7 @@ fn loom_close_against_a_waiter() {
 }
 
 /// What the poller does when it gives up: no completion is posted any more.
-fn give_up(client: &super::TestClient) {
+pub(super) fn give_up(client: &super::TestClient) {
     client.permits.close();
     loop {
         client.refuse_waiters(CompletionCode::SHUTDOWN);

@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod closing;
+mod late;
 
 struct Pair {
     header: Header,

@@ -6,9 +6,10 @@ use std::{
     mem,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use super::{pending::Pending, request::Request};
+use super::{OnError, pending::Pending, request::Request};
 use crate::error::{Error, ErrorKind};
 
 /// Where an operation stands, as its future sees it.
@@ -24,9 +25,9 @@ pub(super) enum Op {
 }
 
 impl Op {
-    fn fence(&mut self) {
+    fn set(&mut self, set: impl FnOnce(&mut Request)) {
         if let Self::Idle(request) = self {
-            request.fenced = true;
+            set(request);
         }
     }
 
@@ -139,7 +140,30 @@ macro_rules! operation {
             ///
             /// No effect on an operation that was submitted already, nor on one of 0 bytes, which is done at once.
             pub fn fence(mut self) -> Self {
-                self.0.fence();
+                self.0.set(|request| request.fenced = true);
+                self
+            }
+
+            /// What is done about parts that an engine fails to copy, instead of what the
+            /// [builder](crate::Builder::on_error) says.
+            ///
+            /// Without an engine that is the host's CPU, [`RetryOnCpu`](OnError::RetryOnCpu) resolves to
+            /// [`Unsupported`](crate::ErrorKind::Unsupported). Where the engines give an operation to the CPU in
+            /// the first place, a failure there is not tried again. No effect on an operation that was submitted already.
+            pub fn on_error(mut self, on_error: OnError) -> Self {
+                self.0.set(|request| request.on_error = Some(on_error));
+                self
+            }
+
+            /// How long it may take, counted from its submission by the runtime's clock.
+            ///
+            /// When the time is over it resolves to [`TimedOut`](crate::ErrorKind::TimedOut). What is not begun by then,
+            /// because a fence or other operations hold it back, is not begun. What is goes on: its destination is
+            /// unspecified, and its regions and its place in the ring stay in use, until the engine has let go. The clock
+            /// is looked at now and then, so it may resolve some microseconds late, never early. No effect on
+            /// an operation that was submitted already.
+            pub fn timeout(mut self, timeout: Duration) -> Self {
+                self.0.set(|request| request.timeout = Some(timeout));
                 self
             }
 

@@ -4,15 +4,18 @@ mod batch;
 mod future;
 mod outcome;
 mod pending;
+mod policy;
 mod request;
 mod then;
 
 pub use self::{
     batch::{Batch, Operation, Submitted},
     future::{Copy, Fill, Rejected},
+    policy::OnError,
     then::Then,
 };
 pub(crate) use self::{
-    outcome::Refused,
+    outcome::{Early, Lost, Refused},
+    policy::Policy,
     request::{Request, Work},
 };

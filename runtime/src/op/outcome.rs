@@ -1,8 +1,11 @@
 //! From a completion's words to what the application reads.
 
+use std::time::Duration;
+
 use dmaring_engine::{Status, StatusKind};
 use dmaring_ring::{CompletionCode, CompletionEntry, Key};
 
+use super::request::NO_CPU;
 use crate::{
     error::{DeviceError, Error, ErrorKind},
     inflight::Ticket,
@@ -19,6 +22,29 @@ pub(crate) enum Refused {
     Unsupported = 4,
     TooLong = 5,
     Malformed = 6,
+    NoCpu = 7,
+}
+
+/// Why a future is resolved while an engine may still be at its operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Early {
+    /// Its deadline passed.
+    Deadline = 0,
+    /// Its engine was lost and does not let go of it.
+    Engine = 1,
+}
+
+/// Who was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Lost {
+    /// The thread that drives the engines.
+    Poller = 0,
+    /// Every engine that could do it, for now.
+    Engines = 1,
+    /// The engine's senses: it refuses what it says it takes.
+    Refused = 2,
 }
 
 /// Where an operation works, for its errors.
@@ -27,6 +53,7 @@ pub(crate) struct Place {
     pub(crate) source_offset: Option<u64>,
     pub(crate) destination_offset: u64,
     pub(crate) length: u64,
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// The outcome of an operation at `place`.
@@ -35,27 +62,55 @@ pub(crate) fn decode(place: Place, ticket: Ticket) -> Result<u64, Error> {
     let at = ticket.detail;
     Err(match entry.code() {
         CompletionCode::DONE => return Ok(place.length),
-        CompletionCode::DEVICE => device(place, at, entry.kind(), entry.bits()),
+        CompletionCode::DEVICE => device(place, at, entry),
         CompletionCode::REFUSED => refused(place, entry.kind()),
         CompletionCode::ABORTED => {
             Error::new(ErrorKind::Aborted, "given up before it began: nothing was written")
         }
         CompletionCode::SHUTDOWN => Error::shutdown(),
         CompletionCode::IO => file(place, at, entry.kind(), entry.bits()),
+        CompletionCode::EARLY => early(place, entry.kind()),
+        CompletionCode::ENGINE_LOST => lost(entry.kind()),
         _ => Error::engine_lost(),
     })
 }
 
-fn device(place: Place, at: u64, kind: u8, bits: u32) -> Error {
-    let status = Status { kind: StatusKind::from_number(kind), bits };
+fn early(place: Place, why: u8) -> Error {
+    if why == Early::Engine as u8 {
+        return Error::new(
+            ErrorKind::EngineLost,
+            "the engine was lost with this operation in it and may still write: its regions stay mapped until it is shown to have stopped",
+        );
+    }
+    let limit = place.timeout.map_or(String::new(), |timeout| format!(" within {timeout:?}"));
+    let (length, offset) = (place.length, place.destination_offset);
+    let message = format!(
+        "{length} bytes to offset {offset} were not written{limit}: the destination is unspecified, and in use until the engine lets go of it"
+    );
+    Error::new(ErrorKind::TimedOut, message)
+}
+
+fn lost(who: u8) -> Error {
+    let message = if who == Lost::Engines as u8 {
+        "every engine that could do it is lost or retired: bring one back with Runtime::restore_engine, or add dmaring_cpu::CpuEngine to the builder"
+    } else if who == Lost::Refused as u8 {
+        "the engine refused a transfer within its own limits: it is broken"
+    } else {
+        return Error::engine_lost();
+    };
+    Error::new(ErrorKind::EngineLost, message)
+}
+
+fn device(place: Place, at: u64, entry: CompletionEntry) -> Error {
+    let status = Status { kind: StatusKind::from_number(entry.kind()), bits: entry.bits() };
+    let retry = entry.retry().map(StatusKind::from_number);
     let source_offset = place.source_offset.map(|offset| offset.saturating_add(at));
     let destination_offset = place.destination_offset.saturating_add(at);
     let from = source_offset.map_or(String::new(), |offset| format!("source offset {offset}, "));
-    let message = format!("{status} at {from}destination offset {destination_offset}");
-    Error::new(
-        ErrorKind::Device(DeviceError { status, source_offset, destination_offset }),
-        message,
-    )
+    let again = retry.map_or(String::new(), |kind| format!("; the CPU tried again: {kind}"));
+    let message = format!("{status} at {from}destination offset {destination_offset}{again}");
+    let error = DeviceError { status, retry, source_offset, destination_offset };
+    Error::new(ErrorKind::Device(error), message)
 }
 
 /// `kind` says which file: 0 the source, 1 the destination. `errno` 0 is an end of file that came early.
@@ -82,6 +137,7 @@ fn refused(place: Place, reason: u8) -> Error {
         2 => (ErrorKind::Unmapped, "a region is not mapped any more"),
         3 => (ErrorKind::Permission, "the destination is not writable"),
         4 => (ErrorKind::Unsupported, "no engine has this operation"),
+        7 => (ErrorKind::Unsupported, NO_CPU),
         5 => (ErrorKind::LimitExceeded, "longer than one operation can be: split it"),
         _ => (ErrorKind::Unsupported, "the entry is malformed"),
     };
@@ -93,7 +149,12 @@ fn refused(place: Place, reason: u8) -> Error {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { source_offset: Some(100), destination_offset: 2000, length: 64 };
+    const PLACE: Place = Place {
+        source_offset: Some(100),
+        destination_offset: 2000,
+        length: 64,
+        timeout: Some(Duration::from_millis(3)),
+    };
 
     fn ticket(code: CompletionCode, kind: u8, bits: u32, detail: u64) -> Ticket {
         let result = CompletionEntry::new(Key::default(), code, kind, bits).result_word();
@@ -115,6 +176,34 @@ mod tests {
             error.to_string(),
             "destination address refused (error bits 0x2) at source offset 116, destination offset 2016"
         );
+    }
+
+    #[test]
+    fn a_failure_of_the_second_attempt_tells_both() {
+        let entry = CompletionEntry::new(Key::default(), CompletionCode::DEVICE, 3, 0x100);
+        let twice = Ticket { result: entry.with_retry(4).result_word(), detail: 0 };
+        let error = decode(PLACE, twice).unwrap_err();
+        let ErrorKind::Device(device) = error.kind() else { panic!("{error:?}") };
+        assert_eq!((device.status.kind, device.retry), (StatusKind::Read, Some(StatusKind::Write)));
+        assert!(error.to_string().ends_with("the CPU tried again: writing the destination failed"));
+    }
+
+    #[test]
+    fn what_ends_early_says_why_and_what_to_do() {
+        let kind = |code, kind| {
+            let error = decode(PLACE, ticket(code, kind, 0, 0)).unwrap_err();
+            (error.kind(), error.to_string())
+        };
+        let (late, message) = kind(CompletionCode::EARLY, Early::Deadline as u8);
+        assert_eq!(late, ErrorKind::TimedOut);
+        assert!(
+            message.contains("64 bytes to offset 2000 were not written within 3ms"),
+            "{message}"
+        );
+        let (held, message) = kind(CompletionCode::EARLY, Early::Engine as u8);
+        assert!(held == ErrorKind::EngineLost && message.contains("stay mapped"), "{message}");
+        let (lost, message) = kind(CompletionCode::ENGINE_LOST, Lost::Engines as u8);
+        assert!(lost == ErrorKind::EngineLost && message.contains("restore_engine"), "{message}");
     }
 
     #[test]

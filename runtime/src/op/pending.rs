@@ -46,15 +46,15 @@ impl Pending {
             return Err((error, request));
         }
         let (place, entry) = (request.place(), request.entry());
-        let Request { cargo, work, destination_offset, length, fenced } = request;
+        let Request { cargo, work, destination_offset, length, fenced, on_error, timeout } =
+            request;
         let submitted =
             shared.client.try_submit(cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry });
-        match submitted {
-            Ok(key) => Ok(Self { shared, key, place }),
-            Err((why, cargo)) => {
-                Err((refusal(why), Request { cargo, work, destination_offset, length, fenced }))
-            }
-        }
+        submitted.map(|key| Self { shared, key, place }).map_err(|(why, cargo)| {
+            let request =
+                Request { cargo, work, destination_offset, length, fenced, on_error, timeout };
+            (refusal(why), request)
+        })
     }
 
     /// The future of an operation that a batch prepared, and will submit whatever happens.
@@ -92,6 +92,7 @@ impl Request {
             source_offset: self.source_offset(),
             destination_offset: self.destination_offset,
             length: self.length,
+            timeout: self.timeout,
         }
     }
 }

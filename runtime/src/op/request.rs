@@ -1,11 +1,17 @@
 //! An operation before it is submitted: checked once, turned into a ring entry.
 
+use std::time::Duration;
+
 use dmaring_ring::{EntryFlags, Key, Opcode, SubmissionEntry};
 
+use super::OnError;
 use crate::{
     error::{Error, ErrorKind},
     region::Cargo,
 };
+
+/// Why a retry on the CPU is refused.
+pub(crate) const NO_CPU: &str = "no engine of the runtime is the host's CPU, so nothing can be retried there: add one to the builder, for example dmaring_cpu::CpuEngine";
 
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -14,6 +20,10 @@ pub(crate) struct Request {
     pub(crate) destination_offset: u64,
     pub(crate) length: u64,
     pub(crate) fenced: bool,
+    /// `None`: the runtime's.
+    pub(crate) on_error: Option<OnError>,
+    /// From submission.
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// What is written to the destination.
@@ -24,10 +34,26 @@ pub(crate) enum Work {
 }
 
 impl Request {
+    /// An operation without options.
+    pub(crate) fn new(cargo: Cargo, work: Work, destination_offset: u64, length: u64) -> Self {
+        Self {
+            cargo,
+            work,
+            destination_offset,
+            length,
+            fenced: false,
+            on_error: None,
+            timeout: None,
+        }
+    }
+
     /// Refuses what could never succeed.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let Cargo { source, destination } = &self.cargo;
         let (to, length) = (self.destination_offset, self.length);
+        if self.on_error == Some(OnError::RetryOnCpu) && !destination.0.shared.policy.has_cpu {
+            return Err(Error::new(ErrorKind::Unsupported, NO_CPU));
+        }
         destination.check_range("destination", to, length)?;
         destination.check_writable()?;
         let (Some(source), Work::Copy { source_offset: from }) = (source, self.work) else {
@@ -49,22 +75,28 @@ impl Request {
         Ok(())
     }
 
-    /// The ring entry, but for its key.
+    /// The ring entry, but for its key. A time limit begins now.
     pub(crate) fn entry(&self) -> SubmissionEntry {
         let (opcode, source_offset) = match self.work {
             Work::Copy { source_offset } => (Opcode::COPY, source_offset),
             Work::Fill { pattern } => (Opcode::FILL, pattern),
         };
+        let mut flags = EntryFlags::empty();
+        flags.set(EntryFlags::FENCE, self.fenced);
+        flags.set(EntryFlags::FAIL_ON_ERROR, self.on_error == Some(OnError::Fail));
+        flags.set(EntryFlags::RETRY_ON_CPU, self.on_error == Some(OnError::RetryOnCpu));
+        let shared = &self.cargo.destination.0.shared;
         let source = self.cargo.source.as_ref().map_or(Key::default(), |source| source.0.key);
         SubmissionEntry {
             opcode,
-            flags: if self.fenced { EntryFlags::FENCE } else { EntryFlags::empty() },
+            flags,
+            deadline: self.timeout.map_or(0, |timeout| shared.deadline(timeout)),
             source,
             destination: self.cargo.destination.0.key,
             source_offset,
             destination_offset: self.destination_offset,
             length: self.length,
-            ..SubmissionEntry::default()
+            key: Key::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use dmaring_ring::{CompletionCode, EntryFlags, Key, Opcode, SubmissionEntry};
 
 use super::ops::{Failure, Plan, Source};
 use crate::{
-    op::Refused,
+    op::{OnError, Policy, Refused},
     region::table::{RegionFacts, RegionTable},
 };
 
@@ -20,15 +20,31 @@ pub(super) struct Admitted {
     pub(super) staged: bool,
 }
 
+/// What an entry may ask of this poller, besides an operation.
+const KNOWN: EntryFlags =
+    EntryFlags::FENCE.union(EntryFlags::FAIL_ON_ERROR).union(EntryFlags::RETRY_ON_CPU);
+const POLICIES: EntryFlags = EntryFlags::FAIL_ON_ERROR.union(EntryFlags::RETRY_ON_CPU);
+
 /// Checks an entry from `port`.
 pub(super) fn admit(
     regions: &RegionTable,
+    policy: Policy,
     port: usize,
     entry: &SubmissionEntry,
 ) -> Result<Admitted, Failure> {
-    if entry.reserved != 0 || !EntryFlags::FENCE.contains(entry.flags) || entry.length == 0 {
+    if !KNOWN.contains(entry.flags) || entry.flags.contains(POLICIES) || entry.length == 0 {
         return Err(refuse(Refused::Malformed));
     }
+    let retries = if entry.flags.contains(EntryFlags::FAIL_ON_ERROR) {
+        false
+    } else if entry.flags.contains(EntryFlags::RETRY_ON_CPU) {
+        if !policy.has_cpu {
+            return Err(refuse(Refused::NoCpu));
+        }
+        true
+    } else {
+        policy.on_error == OnError::RetryOnCpu
+    };
     let destination = range(regions, entry.destination, entry.destination_offset, entry.length)?;
     if !destination.writable {
         return Err(refuse(Refused::Permission));
@@ -48,6 +64,8 @@ pub(super) fn admit(
             source,
             destination: (entry.destination, entry.destination_offset),
             length: entry.length,
+            deadline: entry.deadline,
+            retries,
         },
         fenced: entry.flags.contains(EntryFlags::FENCE),
         staged: source_staged || destination.staged,
@@ -99,14 +117,18 @@ mod tests {
         }
     }
 
+    fn policy(has_cpu: bool) -> Policy {
+        Policy { on_error: OnError::Fail, has_cpu }
+    }
+
     fn reason(regions: &RegionTable, entry: &SubmissionEntry) -> Option<u8> {
-        admit(regions, 0, entry).err().map(|failure| failure.kind)
+        admit(regions, policy(false), 0, entry).err().map(|failure| failure.kind)
     }
 
     #[test]
     fn what_lies_within_its_regions_passes() {
         let (table, writable, readable) = table();
-        let admitted = admit(&table, 0, &copy(readable, writable)).unwrap();
+        let admitted = admit(&table, policy(false), 0, &copy(readable, writable)).unwrap();
         assert_eq!(admitted.plan.source, Source::Region(readable, 50));
         assert!(!admitted.fenced && !admitted.staged);
     }
@@ -128,7 +150,9 @@ mod tests {
             (SubmissionEntry { destination: readable, ..good }, Refused::Permission),
             (SubmissionEntry { opcode: Opcode(200), ..good }, Refused::Unsupported),
             (SubmissionEntry { length: 0, ..good }, Refused::Malformed),
-            (SubmissionEntry { reserved: 1, ..good }, Refused::Malformed),
+            (SubmissionEntry { flags: EntryFlags::LINK, ..good }, Refused::Malformed),
+            (SubmissionEntry { flags: POLICIES, ..good }, Refused::Malformed),
+            (SubmissionEntry { flags: EntryFlags::RETRY_ON_CPU, ..good }, Refused::NoCpu),
             (
                 SubmissionEntry { flags: EntryFlags::from_bits_retain(0x80), ..good },
                 Refused::Malformed,
@@ -136,6 +160,23 @@ mod tests {
         ];
         for (entry, expected) in cases {
             assert_eq!(reason(&table, &entry), Some(expected as u8), "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_has_its_own_policy_or_the_runtimes() {
+        let (table, writable, readable) = table();
+        let retries = |on_error, flags| {
+            let entry = SubmissionEntry { flags, deadline: 7, ..copy(readable, writable) };
+            let admitted = admit(&table, Policy { on_error, has_cpu: true }, 0, &entry).unwrap();
+            assert_eq!(admitted.plan.deadline, 7);
+            admitted.plan.retries
+        };
+        for on_error in [OnError::Fail, OnError::RetryOnCpu] {
+            assert!(!retries(on_error, EntryFlags::FAIL_ON_ERROR));
+            assert!(retries(on_error, EntryFlags::RETRY_ON_CPU));
+            let own = on_error == OnError::RetryOnCpu;
+            assert_eq!(retries(on_error, EntryFlags::FENCE), own);
         }
     }
 }

@@ -58,6 +58,17 @@ impl Fences {
         }
     }
 
+    /// A held operation ends without having begun; `leave` follows.
+    pub(super) fn withdraw(&mut self, op: usize, group: Group) {
+        let Some(group) = group.0 else { return };
+        let position = usize::try_from(group.wrapping_sub(self.first)).unwrap_or(usize::MAX);
+        if let Some(members) = self.groups.get_mut(position)
+            && members.held == Some(op)
+        {
+            members.held = None;
+        }
+    }
+
     /// A held operation that may begin now.
     pub(super) fn next_released(&mut self) -> Option<usize> {
         while self.groups.len() > 1 && self.groups.front().is_some_and(|front| front.open == 0) {
@@ -92,6 +103,21 @@ mod tests {
         assert_eq!(fences.next_released(), None, "one before the fence is still open");
         fences.leave(first);
         assert_eq!(fences.next_released(), Some(3));
+        assert_eq!(fences.next_released(), None);
+    }
+
+    #[test]
+    fn one_that_is_withdrawn_does_not_begin_and_holds_nobody() {
+        let mut fences = Fences::new(8);
+        let (first, _) = fences.enter(1, false);
+        let (second, _) = fences.enter(2, true);
+        let (third, _) = fences.enter(3, true);
+        fences.withdraw(2, second);
+        fences.leave(second);
+        assert_eq!(fences.next_released(), None, "the first is still open");
+        fences.leave(first);
+        assert_eq!(fences.next_released(), Some(3));
+        fences.leave(third);
         assert_eq!(fences.next_released(), None);
     }
 

@@ -5,13 +5,17 @@
 //! monomorphic; the one indirect call is per batch.
 #![allow(unsafe_code, reason = "island: the one place that hands memory to an engine")]
 
-use std::{collections::VecDeque, task::Poll, time::Duration};
+use std::{task::Poll, time::Duration};
 
-use dmaring_engine::{Capabilities, Completion, Engine, EnqueueError, HaltError, Outcome, Token};
+use dmaring_engine::{Completion, Engine, EnqueueError, HaltError, Outcome, Status, Token};
 use dmaring_ring::CompletionCode;
 
-use super::ops::{Failure, Ops};
-use crate::stats::EngineCounters;
+use super::{
+    line::{Line, Turn},
+    ops::Failure,
+    recovery::{Retirement, State},
+};
+use crate::{foreign, op::Lost};
 
 /// How many completions are taken from an engine at a time.
 const BATCH: usize = 64;
@@ -21,45 +25,14 @@ const BATCHES: usize = 4;
 #[derive(Debug)]
 pub(super) struct Lane {
     driver: Box<dyn Drive>,
-    pub(super) state: LaneState,
-}
-
-/// What a lane knows besides its engine.
-#[derive(Debug)]
-pub(super) struct LaneState {
-    pub(super) capabilities: Capabilities,
-    /// The index of the engine's address space.
-    pub(super) domain: usize,
-    /// Operations with parts to feed.
-    queue: VecDeque<usize>,
-    /// Bytes routed here and not yet ended: what routing balances.
-    pub(super) load: u64,
-    health: Health,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Health {
-    Working,
-    Recovering,
-    Lost,
-}
-
-/// What a lane's turn brought.
-#[derive(Debug)]
-pub(super) struct Turn<'a> {
-    pub(super) ops: &'a mut Ops,
-    /// Operations that have ended.
-    pub(super) ended: &'a mut Vec<usize>,
-    pub(super) counters: &'a EngineCounters,
-    /// Completions that named nothing outstanding.
-    pub(super) violations: u64,
-    pub(super) progress: bool,
+    pub(super) line: Line,
 }
 
 /// An engine, driven a batch at a time.
 trait Drive: Send + std::fmt::Debug {
-    fn feed(&mut self, lane: &mut LaneState, turn: &mut Turn<'_>);
-    fn collect(&mut self, lane: &mut LaneState, turn: &mut Turn<'_>);
+    fn feed(&mut self, line: &mut Line, turn: &mut Turn<'_>);
+    fn collect(&mut self, line: &mut Line, turn: &mut Turn<'_>);
+    fn stuck(&self) -> Option<Status>;
     fn halt(&mut self, deadline: Duration) -> Result<(), HaltError>;
 }
 
@@ -67,70 +40,81 @@ struct Driver<E>(E);
 
 impl<E: Engine> std::fmt::Debug for Driver<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Driver").field(&self.0.name()).finish()
+        f.debug_tuple("Driver").finish_non_exhaustive()
     }
 }
 
+/// What a lane is made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LaneSettings {
+    /// The index of the engine's address space.
+    pub(crate) domain: usize,
+    /// How many operations there may be.
+    pub(crate) operations: usize,
+    pub(crate) retirement: Retirement,
+}
+
 impl Lane {
-    pub(super) fn new<E: Engine + 'static>(engine: E, domain: usize, operations: usize) -> Self {
-        let state = LaneState {
-            capabilities: engine.capabilities(),
-            domain,
-            queue: VecDeque::with_capacity(operations),
-            load: 0,
-            health: Health::Working,
-        };
-        Self { driver: Box::new(Driver(engine)), state }
+    pub(super) fn new<E: Engine + 'static>(
+        engine: E,
+        number: usize,
+        settings: LaneSettings,
+    ) -> Self {
+        let line = Line::new(engine.name().to_owned(), engine.capabilities(), number, settings);
+        Self { driver: Box::new(Driver(engine)), line }
     }
 
     /// Feeds the engine, rings its doorbell, takes its completions.
     pub(super) fn turn(&mut self, turn: &mut Turn<'_>) {
-        self.driver.feed(&mut self.state, turn);
-        self.driver.collect(&mut self.state, turn);
+        self.driver.feed(&mut self.line, turn);
+        self.driver.collect(&mut self.line, turn);
     }
 
-    /// Queues an operation that was routed here.
-    pub(super) fn push(&mut self, op: usize, length: u64) {
-        self.state.queue.push_back(op);
-        self.state.load += length;
+    /// Why the engine keeps what it has, where it does and still counts as working.
+    pub(super) fn stuck(&self) -> Option<Status> {
+        let asked = self.line.has_outstanding() && self.line.recovery.takes_work();
+        if asked { self.driver.stuck() } else { None }
     }
 
-    pub(super) fn is_lost(&self) -> bool {
-        self.state.health == Health::Lost
-    }
-
-    pub(super) fn halt(&mut self, deadline: Duration) -> Result<(), HaltError> {
-        self.driver.halt(deadline)
+    /// Halts the engine. `Err` also where it panicked: it was not shown to have stopped.
+    pub(super) fn halt(&mut self, deadline: Duration) -> Result<(), Option<HaltError>> {
+        match foreign::call(|| self.driver.halt(deadline)) {
+            Some(outcome) => outcome.map_err(Some),
+            None => Err(None),
+        }
     }
 }
 
 impl<E: Engine> Drive for Driver<E> {
-    fn feed(&mut self, lane: &mut LaneState, turn: &mut Turn<'_>) {
-        if lane.health == Health::Lost {
-            lane.fail_queue(turn);
-        }
-        if lane.health != Health::Working || lane.queue.is_empty() {
+    fn feed(&mut self, line: &mut Line, turn: &mut Turn<'_>) {
+        if line.is_idle() {
             return;
         }
-        let share = u32::try_from(lane.capabilities.depth / 2).unwrap_or(u32::MAX).max(1);
+        if !line.recovery.is_fed() {
+            if !line.recovery.takes_work() {
+                line.evacuate(turn);
+            }
+            return;
+        }
+        let share = u32::try_from(line.capabilities.depth / 2).unwrap_or(u32::MAX).max(1);
         let mut room = self.0.room();
         let mut skipped = 0;
         let mut fed = false;
-        while room > 0 && skipped < lane.queue.len() {
-            let Some(index) = lane.queue.pop_front() else { break };
-            match self.feed_part(index, share, turn) {
+        while room > 0 && skipped < line.queue.len() {
+            let Some(index) = line.queue.pop_front() else { break };
+            match self.feed_part(index, share, line, turn) {
                 Fed::Part { more } => {
                     (fed, skipped, room) = (true, 0, room - 1);
                     if more {
-                        lane.queue.push_back(index);
+                        line.queue.push_back(index);
                     }
                 }
                 Fed::Share => {
                     skipped += 1;
-                    lane.queue.push_back(index);
+                    line.queue.push_back(index);
                 }
                 Fed::Full => {
-                    lane.queue.push_front(index);
+                    line.queue.push_front(index);
                     break;
                 }
                 Fed::Nothing => {}
@@ -142,35 +126,26 @@ impl<E: Engine> Drive for Driver<E> {
         }
     }
 
-    fn collect(&mut self, lane: &mut LaneState, turn: &mut Turn<'_>) {
+    fn collect(&mut self, line: &mut Line, turn: &mut Turn<'_>) {
         let empty = Completion { token: Token::new(0), outcome: Outcome::Done };
         let mut completions = [empty; BATCH];
         for _ in 0..BATCHES {
             let count = self.0.poll(&mut completions).min(BATCH);
             turn.progress |= count > 0;
             for completion in completions.iter().take(count) {
-                lane.account(completion, turn);
+                line.account(completion, turn);
             }
             if count < BATCH {
                 break;
             }
         }
-        if lane.health == Health::Recovering {
-            match self.0.recover() {
-                Poll::Pending => turn.progress = true,
-                Poll::Ready(Ok(())) => {
-                    turn.counters.recoveries.add(1);
-                    lane.health = Health::Working;
-                    // What was not run goes again under tokens of its own.
-                    lane.queue.iter().for_each(|&index| turn.ops.renew(index));
-                }
-                Poll::Ready(Err(status)) => {
-                    tracing::error!(engine = self.0.name(), %status, "the engine is lost");
-                    turn.counters.lost.add(1);
-                    lane.health = Health::Lost;
-                }
-            }
+        if line.recovery.state() == State::Resetting {
+            self.step_recovery(line, turn);
         }
+    }
+
+    fn stuck(&self) -> Option<Status> {
+        self.0.stuck()
     }
 
     fn halt(&mut self, deadline: Duration) -> Result<(), HaltError> {
@@ -192,13 +167,14 @@ enum Fed {
 }
 
 impl<E: Engine> Driver<E> {
-    fn feed_part(&mut self, index: usize, share: u32, turn: &mut Turn<'_>) -> Fed {
+    fn feed_part(&mut self, index: usize, share: u32, line: &mut Line, turn: &mut Turn<'_>) -> Fed {
         let Some(op) = turn.ops.get_mut(index) else { return Fed::Nothing };
         if op.is_larger_than(share) && op.outstanding() >= share {
             return Fed::Share;
         }
         let Some(part) = op.next_part() else { return Fed::Nothing };
-        let Some(token) = turn.ops.token(index, part.number) else { return Fed::Nothing };
+        let epoch = line.recovery.epoch();
+        let Some(token) = turn.ops.token(index, part.number, epoch) else { return Fed::Nothing };
         let Some(op) = turn.ops.get_mut(index) else { return Fed::Nothing };
         // SAFETY: (1) the ranges were checked against their regions when the operation was admitted, and the
         // part lies within them; (2) the addresses are those of the regions' mappings in this engine's domain,
@@ -206,68 +182,38 @@ impl<E: Engine> Driver<E> {
         // slot lets go of them, which follows the completion of its last part.
         match unsafe { self.0.enqueue(token, &part.transfer) } {
             Ok(()) => {
-                op.part_taken(&part);
-                Fed::Part { more: op.has_parts() }
+                let again = op.part_taken(&part);
+                let more = op.has_parts();
+                line.taken(index, again, turn);
+                Fed::Part { more }
             }
             Err(EnqueueError::Full) => Fed::Full,
             Err(refusal) => {
                 tracing::error!(engine = self.0.name(), %refusal, "the engine refused a transfer within its own limits");
-                op.fail(Failure::of(CompletionCode::ENGINE_LOST));
+                op.fail(Failure {
+                    kind: Lost::Refused as u8,
+                    ..Failure::of(CompletionCode::ENGINE_LOST)
+                });
                 if op.ended().is_some() {
+                    line.forget(index, turn.ops);
                     turn.ended.push(index);
                 }
                 Fed::Nothing
             }
         }
     }
-}
 
-impl LaneState {
-    /// Books one completion.
-    fn account(&mut self, completion: &Completion, turn: &mut Turn<'_>) {
-        let Some((index, op, number)) = turn.ops.find(completion.token) else {
-            turn.violations += 1;
-            return;
-        };
-        let Some(length) = op.part_back(number) else {
-            turn.violations += 1;
-            return;
-        };
-        match completion.outcome {
-            Outcome::Done => {
-                turn.counters.transfers.add(1);
-                turn.counters.bytes.add(length);
+    #[cold]
+    fn step_recovery(&mut self, line: &mut Line, turn: &mut Turn<'_>) {
+        match self.0.recover() {
+            Poll::Pending => turn.progress = true,
+            Poll::Ready(Ok(())) => {
+                tracing::info!(engine = self.0.name(), "the engine works again");
+                line.begin_replay(turn);
             }
-            Outcome::Failed(status) => {
-                turn.counters.errors.add(1);
-                op.fail_part(number, status);
-                self.health = Health::Recovering;
-            }
-            Outcome::NotRun => {
-                let queued = op.has_parts();
-                op.run_again(number);
-                if !queued && op.has_parts() {
-                    self.queue.push_back(index);
-                }
-                self.health = Health::Recovering;
-            }
-        }
-        if let Some(outcome) = op.ended() {
-            if outcome.is_err() {
-                // It may still be queued with parts to feed, and its place goes to another operation.
-                self.queue.retain(|&queued| queued != index);
-            }
-            turn.ended.push(index);
-        }
-    }
-
-    /// Ends what waits for an engine that is lost.
-    fn fail_queue(&mut self, turn: &mut Turn<'_>) {
-        while let Some(index) = self.queue.pop_front() {
-            let Some(op) = turn.ops.get_mut(index) else { continue };
-            op.fail(Failure::of(CompletionCode::ENGINE_LOST));
-            if op.ended().is_some() {
-                turn.ended.push(index);
+            Poll::Ready(Err(status)) => {
+                tracing::error!(engine = self.0.name(), %status, "the engine is lost");
+                line.lose(status, turn);
             }
         }
     }

@@ -5,42 +5,51 @@
 //! rings' words and the region table's atomics, and nothing else.
 
 mod admit;
+mod deadlines;
+mod end;
 mod fence;
 mod idle;
 mod lane;
+mod line;
 mod ops;
 mod port;
+mod recovery;
+mod route;
+mod table;
+mod watch;
 
-use std::{sync::Arc, thread, time::Duration};
+use std::sync::Arc;
 
 use dmaring_engine::Engine;
 use dmaring_ring::{CompletionCode, SubmissionEntry, handshake};
 
 pub use self::idle::Idle;
 use self::{
-    admit::{Admitted, admit, refuse},
+    admit::{Admitted, admit},
+    deadlines::Deadlines,
     fence::Fences,
     idle::{Advice, Idler},
-    lane::{Lane, Turn},
-    ops::{Addresses, Failure, Ops, Route, Source},
+    lane::Lane,
+    line::Turn,
+    ops::{Failure, Route},
     port::Port,
+    table::Ops,
 };
+pub(crate) use self::{lane::LaneSettings, recovery::Retirement};
 use crate::{
     client::RingPair,
     foreign,
     lifecycle::Outcome,
-    op::Refused,
     park,
+    restore::Order,
     shared::Shared,
-    staging::{self, StagedRequest, StagingPort},
+    staging::{self, StagingPort},
 };
 
 /// The application's port; the staging thread's is the other.
 const APPLICATION: usize = 0;
 /// How many entries are taken from a port in one turn.
 const ENTRIES_PER_TURN: usize = 64;
-/// How long an engine is given to stop.
-const HALT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Poller {
@@ -49,10 +58,15 @@ pub(crate) struct Poller {
     next_lane: usize,
     ops: Ops,
     fences: Fences,
+    deadlines: Deadlines,
     ports: Vec<Port>,
     staging: Option<Arc<StagingPort>>,
     idler: Idler,
+    turns: u32,
     ended: Vec<usize>,
+    moved: Vec<usize>,
+    /// Who waits for an engine to be brought back.
+    restoring: Vec<Order>,
     closing: bool,
 }
 
@@ -61,9 +75,8 @@ pub(crate) struct Poller {
 pub(crate) struct Lanes(Vec<Lane>);
 
 impl Lanes {
-    /// Adds an engine that works in the address space with index `domain`.
-    pub(crate) fn add<E: Engine + 'static>(&mut self, engine: E, domain: usize, operations: usize) {
-        self.0.push(Lane::new(engine, domain, operations));
+    pub(crate) fn add<E: Engine + 'static>(&mut self, engine: E, settings: LaneSettings) {
+        self.0.push(Lane::new(engine, self.0.len(), settings));
     }
 }
 
@@ -83,9 +96,13 @@ impl Poller {
             next_lane: 0,
             ops: Ops::new(operations),
             fences: Fences::new(operations),
+            deadlines: Deadlines::new(operations),
             staging: None,
             idler: Idler::new(idler.0, idler.1),
+            turns: 0,
             ended: Vec::with_capacity(operations),
+            moved: Vec::with_capacity(operations),
+            restoring: Vec::new(),
             closing: false,
         }
     }
@@ -101,12 +118,16 @@ impl Poller {
             staging.stop();
         }
         self.shared.client.pair.orphan();
-        let Self { shared, lanes, .. } = self;
-        // The engines go before anybody may learn that the runtime has ended.
-        if foreign::call(|| drop(lanes)).is_none() {
-            tracing::error!("dropping an engine panicked: memory stays mapped for good");
-            shared.lifecycle.leak();
+        let Self { shared, lanes, restoring, .. } = self;
+        for lane in lanes {
+            // The engines go before anybody may learn that the runtime has ended.
+            if foreign::call(|| drop(lane)).is_none() {
+                tracing::error!("dropping an engine panicked: memory stays mapped for good");
+                shared.lifecycle.leak();
+            }
         }
+        drop(restoring);
+        shared.restores.close();
         shared.ring_event();
         shared.lifecycle.end(outcome);
     }
@@ -128,7 +149,7 @@ impl Poller {
                 self.idler.reset();
                 continue;
             }
-            let busy = self.ops.len() > 0 || self.closing;
+            let busy = self.ops.len() > 0 || self.closing || self.is_watching();
             let shared = &self.shared;
             if self.idler.pass(busy, || shared.clock.now()) == Advice::Park {
                 self.park();
@@ -138,23 +159,35 @@ impl Poller {
 
     /// One turn. `true`: something was done.
     fn turn(&mut self) -> bool {
+        self.watch();
         let mut progress = false;
         for port in 0..self.ports.len() {
             progress |= self.take_entries(port);
         }
+        let mut lost = false;
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             let Some(counters) = self.shared.counters.engines.get(number) else { continue };
             let mut turn = Turn {
                 ops: &mut self.ops,
                 ended: &mut self.ended,
+                moved: &mut self.moved,
                 counters,
+                clock: &*self.shared.clock,
                 violations: 0,
                 progress: false,
+                lost: false,
             };
             lane.turn(&mut turn);
             progress |= turn.progress;
+            lost |= turn.lost;
             let violations = turn.violations;
             self.shared.counters.runtime.violations.add(violations);
+        }
+        if lost {
+            self.tell_of_lost();
+        }
+        while let Some(op) = self.moved.pop() {
+            self.go_elsewhere(op);
         }
         progress |= !self.ended.is_empty();
         while let Some(op) = self.ended.pop() {
@@ -173,6 +206,8 @@ impl Poller {
             };
             if port != APPLICATION && entry.opcode == staging::DONE {
                 self.finish_staged(&entry);
+            } else if port != APPLICATION && entry.opcode == staging::HELD {
+                self.hold_staged(&entry);
             } else {
                 self.begin(port, &entry);
             }
@@ -186,7 +221,7 @@ impl Poller {
         if port == APPLICATION {
             counters.submitted.add(1);
         }
-        let admitted = match admit(&self.shared.regions, port, entry) {
+        let admitted = match admit(&self.shared.regions, self.shared.policy, port, entry) {
             Ok(admitted) => admitted,
             Err(failure) => {
                 counters.failed.add(1);
@@ -197,7 +232,14 @@ impl Poller {
             }
         };
         let Admitted { plan, fenced, staged } = admitted;
+        let deadline = plan.deadline;
+        if deadline != 0 && deadline <= self.shared.micros() {
+            return self.refuse_late(port, entry.key);
+        }
         let index = self.ops.insert(plan);
+        if deadline != 0 {
+            self.deadlines.enter(index, deadline);
+        }
         if let Some(port) = self.ports.get_mut(port) {
             port.active += 1;
         }
@@ -209,6 +251,7 @@ impl Poller {
             // The staging thread's own copies are part of operations that have their place already.
             if port == APPLICATION {
                 (op.group, begins) = self.fences.enter(index, fenced);
+                op.is_held = !begins;
             }
         }
         if begins {
@@ -218,10 +261,11 @@ impl Poller {
 
     /// Sends an operation that nothing holds back to where it is carried out.
     fn start(&mut self, index: usize) {
-        let sent = match self.ops.get_mut(index).map(|op| op.route) {
-            Some(Route::Staging) => self.send_to_staging(index),
-            Some(_) => self.send_to_lane(index),
-            None => return,
+        let Some(op) = self.ops.get_mut(index) else { return };
+        op.is_held = false;
+        let sent = match op.route {
+            Route::Staging => self.send_to_staging(index),
+            _ => self.send_to_lane(index, false),
         };
         if let Err(failure) = sent {
             if let Some(op) = self.ops.get_mut(index) {
@@ -231,91 +275,12 @@ impl Poller {
         }
     }
 
-    /// Routes to the working engine with the least to do that has the operation.
-    fn send_to_lane(&mut self, index: usize) -> Result<(), Failure> {
-        let Some(op) = self.ops.get_mut(index) else { return Ok(()) };
-        let is_fill = matches!(op.source, Source::Pattern(_));
-        let count = self.lanes.len();
-        // Of lanes with equal loads the next in turn.
-        let best = (0..count)
-            .map(|step| (self.next_lane + step) % count)
-            .filter_map(|number| self.lanes.get(number).map(|lane| (number, lane)))
-            .filter(|(_, lane)| !lane.is_lost() && (!is_fill || lane.state.capabilities.fill))
-            .min_by_key(|(_, lane)| lane.state.load)
-            .map(|(number, _)| number);
-        let Some((number, lane)) = best.and_then(|best| Some((best, self.lanes.get_mut(best)?)))
-        else {
-            let lost = self.lanes.iter().all(Lane::is_lost);
-            return Err(if lost {
-                Failure::of(CompletionCode::ENGINE_LOST)
-            } else {
-                refuse(Refused::Unsupported)
-            });
-        };
-        self.next_lane = (number + 1) % count;
-        let regions = &self.shared.regions;
-        let address = |region, offset| {
-            regions.base(region, lane.state.domain).and_then(|base| base.checked_add(offset))
-        };
-        let destination = address(op.destination.0, op.destination.1);
-        let source = match op.source {
-            Source::Region(region, offset) => address(region, offset),
-            Source::Pattern(_) => destination,
-        };
-        let (Some(source), Some(destination)) = (source, destination) else {
-            return Err(refuse(Refused::Unmapped));
-        };
-        let part = lane.state.capabilities.max_transfer;
-        if !op.route_to(number, part, Addresses { source, destination }) {
-            return Err(refuse(Refused::TooLong));
-        }
-        lane.push(index, op.length);
-        Ok(())
-    }
-
-    fn send_to_staging(&mut self, index: usize) -> Result<(), Failure> {
-        let lost = Failure::of(CompletionCode::ENGINE_LOST);
-        if self.staging.is_none() {
-            let port =
-                self.shared.staging.get().map(|staging| staging.port().clone()).ok_or(lost)?;
-            self.ports.push(Port::staging(port.clone()));
-            self.staging = Some(port);
-        }
-        let name = self.ops.name(index).ok_or(lost)?;
-        let Some(op) = self.ops.get_mut(index) else { return Ok(()) };
-        let request = StagedRequest {
-            name,
-            source: match op.source {
-                Source::Region(region, offset) => staging::Source::Region(region, offset),
-                Source::Pattern(pattern) => staging::Source::Pattern(pattern),
-            },
-            destination: op.destination,
-            length: op.length,
-        };
-        let sent = self.staging.as_ref().is_some_and(|staging| staging.send(request));
-        if sent { Ok(()) } else { Err(lost) }
-    }
-
-    /// The staging thread says that an operation has ended.
-    fn finish_staged(&mut self, entry: &SubmissionEntry) {
-        let Some(index) = self.ops.find_named(entry.key) else {
-            self.shared.counters.runtime.violations.add(1);
-            return;
-        };
-        let outcome = staging::outcome(entry);
-        let Some(op) = self.ops.get_mut(index).filter(|op| op.route == Route::Staging) else {
-            self.shared.counters.runtime.violations.add(1);
-            return;
-        };
-        if let Err((code, kind, bits, offset)) = outcome {
-            op.fail(Failure { code, kind, bits, offset });
-        }
-        self.ended.push(index);
-    }
-
     /// Answers an operation that has ended, and begins what waited for it.
     fn finish(&mut self, index: usize) {
         let Some(op) = self.ops.remove(index) else { return };
+        if op.deadline != 0 {
+            self.deadlines.leave(index);
+        }
         let outcome = match op.route {
             Route::Staging => op.failure().map_or(Ok(()), Err),
             _ => op.ended().unwrap_or(Err(Failure::of(CompletionCode::ENGINE_LOST))),
@@ -323,21 +288,28 @@ impl Poller {
         if let Route::Lane(lane) = op.route
             && let Some(lane) = self.lanes.get_mut(lane)
         {
-            lane.state.load = lane.state.load.saturating_sub(op.length);
+            lane.line.load = lane.line.load.saturating_sub(op.length);
         }
-        if op.port == APPLICATION {
+        if op.port == APPLICATION && !op.told_early {
             let counters = &self.shared.counters.runtime;
             match outcome {
                 Ok(()) => {
                     counters.completed.add(1);
                     counters.bytes.add(op.length);
+                    if op.is_retrying() {
+                        counters.retried.add(1);
+                    }
                 }
                 Err(_) => counters.failed.add(1),
             }
         }
         if let Some(port) = self.ports.get_mut(op.port) {
             port.active = port.active.saturating_sub(1);
-            port.post(op.key, outcome);
+            if op.told_early {
+                port.post_release(op.key);
+            } else {
+                port.post(op.key, outcome);
+            }
         }
         self.fences.leave(op.group);
         while let Some(released) = self.fences.next_released() {
@@ -345,7 +317,8 @@ impl Poller {
         }
     }
 
-    /// Sleeps until somebody pushes or asks for the end. Nothing is in flight.
+    /// Sleeps until somebody pushes, waits for a place until a deadline, or asks for the end or for an engine to be
+    /// brought back. Nothing is in flight.
     fn park(&mut self) {
         self.shared.client.reap();
         if let Some(port) = self.ports.get(APPLICATION) {
@@ -353,7 +326,7 @@ impl Poller {
         }
         let header = self.shared.client.pair.header();
         handshake::prepare_park(header);
-        let idle = self.ports.iter().all(Port::is_empty);
+        let idle = self.ports.iter().all(Port::is_empty) && !self.is_watching();
         let shared = &self.shared;
         if idle && shared.lifecycle.deadline().is_none() && !shared.client.pair.is_corrupt() {
             self.shared.counters.runtime.parks.add(1);
@@ -361,74 +334,5 @@ impl Poller {
         }
         handshake::cancel_park(header);
         self.idler.reset();
-    }
-
-    /// Takes a step towards the end; `Some` when it is reached.
-    fn try_end(&mut self, deadline: Duration) -> Option<Outcome> {
-        let client = &self.shared.client;
-        if !self.closing {
-            self.closing = true;
-            client.permits.close();
-        }
-        if client.refuse_waiters(CompletionCode::SHUTDOWN) {
-            self.shared.ring_event();
-        }
-        client.reap();
-        if client.permits.is_drained() && self.ops.len() == 0 {
-            return Some(self.halt(Outcome::Drained, 0));
-        }
-        if self.shared.clock.now() < deadline {
-            return None;
-        }
-        let given_up = client.permits.out();
-        tracing::error!(
-            operations = given_up,
-            "shutdown: the deadline passed, operations are given up"
-        );
-        Some(self.abandon_after_halt(CompletionCode::SHUTDOWN, given_up))
-    }
-
-    fn abandon_after_halt(&mut self, code: CompletionCode, given_up: u64) -> Outcome {
-        let outcome = self.halt(Outcome::GivenUp(given_up), given_up);
-        self.resolve_rest(code);
-        outcome
-    }
-
-    /// Gives up: stops what can be stopped, resolves what is left.
-    fn abandon(&mut self, code: CompletionCode) {
-        if foreign::call(|| self.halt(Outcome::Lost, 0)).is_none() {
-            tracing::error!("halting an engine panicked: memory stays mapped for good");
-            self.shared.lifecycle.leak();
-        }
-        self.shared.client.permits.close();
-        self.resolve_rest(code);
-    }
-
-    /// Halts every engine. One that does not stop may still touch memory, all of which is leaked.
-    fn halt(&mut self, otherwise: Outcome, given_up: u64) -> Outcome {
-        let mut outcome = otherwise;
-        for lane in &mut self.lanes {
-            if let Err(error) = lane.halt(HALT) {
-                tracing::error!(%error, "memory that the engine may touch stays mapped for good");
-                self.shared.lifecycle.leak();
-                outcome = Outcome::Leaked(given_up);
-            }
-        }
-        outcome
-    }
-
-    /// Resolves everything in flight, until every permit is at home: threads between taking a permit and
-    /// pushing are waited for.
-    fn resolve_rest(&mut self, code: CompletionCode) {
-        let client = &self.shared.client;
-        loop {
-            client.refuse_waiters(code);
-            client.reap();
-            client.resolve_all(code);
-            if client.permits.is_drained() {
-                return;
-            }
-            thread::yield_now();
-        }
     }
 }

@@ -1,16 +1,25 @@
 //! The operations the poller is working on, and the parts they are cut into.
+//!
+//! Parts have a power of two of bytes, so that an operation that moves to an engine with shorter transfers is cut
+//! again without a byte of it being done twice. A part is in one place at a time: still to be enqueued (from `next`
+//! on), in an engine (`outstanding`), done, to be enqueued *again* because it was not run, or *failed* and waiting for a
+//! CPU to do it once more. Only when an operation has nothing in an engine does it change engines.
 
-use dmaring_engine::{Iova, Operation, Status, Token, Transfer};
-use dmaring_ring::{CompletionCode, Key};
-use slab::Slab;
+use std::collections::VecDeque;
+
+use dmaring_engine::{Iova, Operation, Status, Transfer};
+use dmaring_ring::{CompletionCode, CompletionEntry, Key};
 
 use super::fence::Group;
+
+/// How many parts of an operation can be told apart.
+pub(super) const MAX_PARTS: u64 = 1 << 28;
 
 /// Where an operation is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// Held back by a fence.
-    Held,
+    /// Not yet, or no longer, by anybody.
+    Nowhere,
     /// By the engine of this lane.
     Lane(usize),
     /// By the staging thread.
@@ -27,21 +36,41 @@ pub(super) struct ActiveOp {
     pub(super) source: Source,
     pub(super) destination: (Key, u64),
     pub(super) length: u64,
+    /// By when it is to have ended, in microseconds since the runtime was built; 0: whenever.
+    pub(super) deadline: u64,
     pub(super) group: Group,
     pub(super) route: Route,
     /// Addresses in the lane's domain; valid once routed to a lane.
     pub(super) addresses: Addresses,
-    /// The longest part, in bytes.
+    /// The longest part, in bytes: a power of two.
     part: u64,
     /// Where the first part begins that was not yet enqueued.
     next: u64,
-    /// Parts that the engine reported as not run, to be enqueued again.
-    again: Vec<u32>,
     /// Parts in the engine.
     outstanding: u32,
     failure: Option<Failure>,
+    /// What only an operation has that met with a failure: its own or that of another before it.
+    trouble: Option<Box<Trouble>>,
+    /// Whether parts that fail are done again by a CPU.
+    pub(super) retries: bool,
+    /// Whether a fence holds it back.
+    pub(super) is_held: bool,
+    /// Whether its future was told ahead of its end.
+    pub(super) told_early: bool,
+    /// Whether it stands among those to be replayed.
+    pub(super) replaying: bool,
     /// Tells this operation from an earlier one at the same place.
-    tag: u16,
+    pub(super) tag: u16,
+}
+
+#[derive(Debug, Default)]
+struct Trouble {
+    /// Parts that the engine reported as not run, to be enqueued again in this order.
+    again: VecDeque<u32>,
+    /// Parts that failed, and how, to be done by a CPU once all others are through.
+    failed: Vec<(u32, Status)>,
+    /// The failed parts are with a CPU.
+    retrying: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +90,22 @@ pub(super) struct Addresses {
 pub(super) struct Failure {
     pub(super) code: CompletionCode,
     pub(super) kind: u8,
+    /// The kind of failure of the second attempt.
+    pub(super) retry: Option<u8>,
     pub(super) bits: u32,
     /// In bytes from the operation's first.
     pub(super) offset: u64,
+}
+
+/// What remains of an operation that has nothing in an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Parts wait to be enqueued.
+    Parts,
+    /// Nothing but parts that failed and are to be done by a CPU.
+    Retry,
+    /// It has ended.
+    Nothing,
 }
 
 /// A part to be enqueued.
@@ -74,28 +116,93 @@ pub(super) struct Part {
     pub(super) transfer: Transfer,
 }
 
+/// What an operation is made from.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) port: usize,
+    pub(super) key: Key,
+    pub(super) source: Source,
+    pub(super) destination: (Key, u64),
+    pub(super) length: u64,
+    pub(super) deadline: u64,
+    pub(super) retries: bool,
+}
+
 impl Failure {
-    pub(super) fn of(code: CompletionCode) -> Self {
-        Self { code, kind: 0, bits: 0, offset: 0 }
+    pub(super) const fn of(code: CompletionCode) -> Self {
+        Self { code, kind: 0, retry: None, bits: 0, offset: 0 }
     }
 
     pub(super) fn device(status: Status, offset: u64) -> Self {
         let kind = status.kind as u8;
-        Self { code: CompletionCode::DEVICE, kind, bits: status.bits, offset }
+        Self { kind, bits: status.bits, offset, ..Self::of(CompletionCode::DEVICE) }
+    }
+
+    /// The end that tells it.
+    pub(super) fn entry(&self, key: Key) -> CompletionEntry {
+        let entry = CompletionEntry::new(key, self.code, self.kind, self.bits);
+        self.retry.map_or(entry, |kind| entry.with_retry(kind))
     }
 }
 
 impl ActiveOp {
-    /// Sends the operation to a lane, in parts of at most `part` bytes. `false`: more parts than can be told apart.
-    pub(super) fn route_to(&mut self, lane: usize, part: u64, addresses: Addresses) -> bool {
-        let part = part.max(1);
-        if self.length.div_ceil(part) > u64::from(u32::MAX) {
+    pub(super) fn new(plan: Plan, tag: u16) -> Self {
+        let Plan { port, key, source, destination, length, deadline, retries } = plan;
+        let nowhere = Iova::new(0);
+        Self {
+            port,
+            key,
+            source,
+            destination,
+            length,
+            deadline,
+            group: Group::default(),
+            route: Route::Nowhere,
+            addresses: Addresses { source: nowhere, destination: nowhere },
+            part: u64::MAX / 2 + 1,
+            next: 0,
+            outstanding: 0,
+            failure: None,
+            trouble: None,
+            retries,
+            is_held: false,
+            told_early: false,
+            replaying: false,
+            tag,
+        }
+    }
+
+    /// Sends an operation with nothing in an engine to a lane, in parts of at most `limit` bytes. `false`: more parts
+    /// than can be told apart.
+    pub(super) fn route_to(&mut self, lane: usize, limit: u64, addresses: Addresses) -> bool {
+        let part = (1 << limit.max(1).ilog2()).min(self.part);
+        if self.length.div_ceil(part) > MAX_PARTS {
             return false;
         }
+        self.cut_again(part);
         self.route = Route::Lane(lane);
-        self.part = part;
         self.addresses = addresses;
         true
+    }
+
+    /// Cuts the parts that were enqueued before into shorter ones.
+    fn cut_again(&mut self, part: u64) {
+        let (old, length) = (self.part, self.length);
+        self.part = part;
+        let Some(trouble) = &mut self.trouble else { return };
+        let pieces = |number: u32| {
+            let first = u64::from(number) * (old / part);
+            let end = (first + old / part).min(length.div_ceil(part));
+            // As many parts as fit into 28 bits.
+            (first..end).filter_map(|piece| u32::try_from(piece).ok())
+        };
+        if part < old {
+            trouble.again = trouble.again.iter().flat_map(|&number| pieces(number)).collect();
+            let failed = trouble.failed.iter();
+            trouble.failed = failed
+                .flat_map(|&(number, status)| pieces(number).map(move |piece| (piece, status)))
+                .collect();
+        }
     }
 
     /// The next part to enqueue, if there is one.
@@ -103,7 +210,8 @@ impl ActiveOp {
         if self.failure.is_some() {
             return None;
         }
-        let number = match self.again.last() {
+        let again = self.trouble.as_ref().and_then(|trouble| trouble.again.front());
+        let number = match again {
             Some(&number) => number,
             None if self.next < self.length => u32::try_from(self.next / self.part).ok()?,
             None => return None,
@@ -123,19 +231,27 @@ impl ActiveOp {
         Some(Part { number, length, transfer: Transfer { operation, destination, length } })
     }
 
-    /// The part that `next_part` gave is in the engine.
-    pub(super) fn part_taken(&mut self, part: &Part) {
+    /// The part that `next_part` gave is in the engine. `true`: it had been there before.
+    pub(super) fn part_taken(&mut self, part: &Part) -> bool {
         self.outstanding += 1;
-        if self.again.last() == Some(&part.number) {
-            self.again.pop();
-        } else {
-            self.next += part.length;
+        if let Some(trouble) = &mut self.trouble
+            && trouble.again.front() == Some(&part.number)
+        {
+            trouble.again.pop_front();
+            return true;
         }
+        self.next += part.length;
+        false
     }
 
     /// Whether parts wait to be enqueued.
     pub(super) fn has_parts(&self) -> bool {
-        self.failure.is_none() && (self.next < self.length || !self.again.is_empty())
+        self.failure.is_none() && (self.next < self.length || self.has_again())
+    }
+
+    /// Whether parts wait to be enqueued that have been in an engine.
+    pub(super) fn has_again(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| !trouble.again.is_empty())
     }
 
     /// A part came back. Its length, or `None` if no such part is out.
@@ -150,7 +266,7 @@ impl ActiveOp {
 
     /// A part was not run and is to be enqueued again.
     pub(super) fn run_again(&mut self, number: u32) {
-        self.again.push(number);
+        self.trouble.get_or_insert_default().again.push_back(number);
     }
 
     /// The operation fails; of several failures the one at the lowest offset is told.
@@ -161,8 +277,46 @@ impl ActiveOp {
         }
     }
 
-    pub(super) fn fail_part(&mut self, number: u32, status: Status) {
-        self.fail(Failure::device(status, u64::from(number) * self.part));
+    /// A part failed, on the host's CPU or elsewhere.
+    pub(super) fn fail_part(&mut self, number: u32, status: Status, on_host: bool) {
+        let offset = u64::from(number) * self.part;
+        if let Some(trouble) = self.trouble.as_ref().filter(|trouble| trouble.retrying) {
+            let first = trouble.failed.iter().find(|(failed, _)| *failed == number);
+            let failure = match first {
+                Some(&(_, first)) => {
+                    let retry = Some(status.kind as u8);
+                    Failure { retry, ..Failure::device(first, offset) }
+                }
+                None => Failure::device(status, offset),
+            };
+            self.fail(failure);
+        } else if self.retries && !on_host && self.failure.is_none() {
+            self.trouble.get_or_insert_default().failed.push((number, status));
+        } else {
+            self.fail(Failure::device(status, offset));
+        }
+    }
+
+    /// The failed parts are about to be sent to a CPU.
+    pub(super) fn begin_retry(&mut self) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.retrying = true;
+            trouble.again.extend(trouble.failed.iter().map(|(number, _)| *number));
+        }
+    }
+
+    /// There is no CPU to do the failed parts: the operation fails with the first of them.
+    pub(super) fn give_up_retry(&mut self) {
+        let Some(trouble) = self.trouble.take() else { return };
+        for (number, status) in &trouble.failed {
+            if trouble.again.contains(number) {
+                self.fail(Failure::device(*status, u64::from(*number) * self.part));
+            }
+        }
+    }
+
+    pub(super) fn is_retrying(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.retrying)
     }
 
     pub(super) fn failure(&self) -> Option<Failure> {
@@ -178,217 +332,27 @@ impl ActiveOp {
         self.length > self.part.saturating_mul(u64::from(share))
     }
 
-    /// The outcome, once no part is out and none is to come.
-    pub(super) fn ended(&self) -> Option<Result<(), Failure>> {
-        let ended = self.outstanding == 0 && !self.has_parts();
-        ended.then(|| self.failure.map_or(Ok(()), Err))
-    }
-}
-
-/// The poller's table of operations. Allocates nothing while it holds no more than it was made for.
-#[derive(Debug)]
-pub(super) struct Ops {
-    slots: Slab<ActiveOp>,
-    next_tag: u16,
-}
-
-/// What an operation is made from.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) port: usize,
-    pub(super) key: Key,
-    pub(super) source: Source,
-    pub(super) destination: (Key, u64),
-    pub(super) length: u64,
-}
-
-impl Ops {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { slots: Slab::with_capacity(capacity), next_tag: 0 }
-    }
-
-    pub(super) fn insert(&mut self, plan: Plan) -> usize {
-        self.next_tag = self.next_tag.wrapping_add(1) & TAG_MASK;
-        let nowhere = Iova::new(0);
-        let Plan { port, key, source, destination, length } = plan;
-        self.slots.insert(ActiveOp {
-            port,
-            key,
-            source,
-            destination,
-            length,
-            group: Group::default(),
-            route: Route::Held,
-            addresses: Addresses { source: nowhere, destination: nowhere },
-            part: 1,
-            next: 0,
-            again: Vec::new(),
-            outstanding: 0,
-            failure: None,
-            tag: self.next_tag,
+    /// What remains, once no part is out.
+    pub(super) fn rest(&self) -> Option<Rest> {
+        if self.outstanding > 0 {
+            return None;
+        }
+        Some(if self.has_parts() {
+            Rest::Parts
+        } else if self.failure.is_none()
+            && self.trouble.as_ref().is_some_and(|t| !t.retrying && !t.failed.is_empty())
+        {
+            Rest::Retry
+        } else {
+            Rest::Nothing
         })
     }
 
-    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut ActiveOp> {
-        self.slots.get_mut(index)
-    }
-
-    pub(super) fn remove(&mut self, index: usize) -> Option<ActiveOp> {
-        self.slots.try_remove(index)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// A token for a part: 20 bits of place, 12 bits of tag, 32 bits of part number.
-    pub(super) fn token(&self, index: usize, part: u32) -> Option<Token> {
-        let op = self.slots.get(index)?;
-        let place = u64::try_from(index).ok().filter(|&place| place <= PLACE_MASK)?;
-        Some(Token::new(place | u64::from(op.tag) << 20 | u64::from(part) << 32))
-    }
-
-    /// Gives an operation with nothing in the engine a new tag: its tokens of before name nothing any more.
-    pub(super) fn renew(&mut self, index: usize) {
-        self.next_tag = self.next_tag.wrapping_add(1) & TAG_MASK;
-        if let Some(op) = self.slots.get_mut(index).filter(|op| op.outstanding == 0) {
-            op.tag = self.next_tag;
-        }
-    }
-
-    /// A name for an operation, by which the staging thread answers.
-    pub(super) fn name(&self, index: usize) -> Option<Key> {
-        let op = self.slots.get(index)?;
-        Some(Key { index: u32::try_from(index).ok()?, generation: op.tag.into() })
-    }
-
-    /// The operation that a name names; `None` for one that names none any more.
-    pub(super) fn find_named(&mut self, name: Key) -> Option<usize> {
-        let index = name.index as usize;
-        let op = self.slots.get(index)?;
-        (u32::from(op.tag) == name.generation).then_some(index)
-    }
-
-    /// The operation and part that a token names; `None` for a token that names nothing.
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "each field is masked or shifted to its width"
-    )]
-    pub(super) fn find(&mut self, token: Token) -> Option<(usize, &mut ActiveOp, u32)> {
-        let word = token.get();
-        let (index, tag, part) =
-            ((word & PLACE_MASK) as usize, (word >> 20) as u16 & TAG_MASK, (word >> 32) as u32);
-        let op = self.slots.get_mut(index).filter(|op| op.tag == tag)?;
-        Some((index, op, part))
+    /// The outcome, once nothing remains.
+    pub(super) fn ended(&self) -> Option<Result<(), Failure>> {
+        (self.rest() == Some(Rest::Nothing)).then(|| self.failure.map_or(Ok(()), Err))
     }
 }
-
-const PLACE_MASK: u64 = (1 << 20) - 1;
-const TAG_MASK: u16 = (1 << 12) - 1;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn op(ops: &mut Ops, length: u64, part: u64) -> usize {
-        let source = Source::Pattern(0x8877_6655_4433_2211);
-        let index = ops.insert(Plan {
-            port: 0,
-            key: Key::default(),
-            source,
-            destination: (Key::default(), 0),
-            length,
-        });
-        let addresses = Addresses { source: Iova::new(0), destination: Iova::new(0x1000) };
-        assert!(ops.get_mut(index).unwrap().route_to(0, part, addresses));
-        index
-    }
-
-    #[test]
-    fn an_operation_is_cut_into_parts_and_ends_when_all_are_back() {
-        let mut ops = Ops::new(4);
-        let index = op(&mut ops, 25, 10);
-        let op = ops.get_mut(index).unwrap();
-        let mut seen = Vec::new();
-        while let Some(part) = op.next_part() {
-            seen.push((part.number, part.length, part.transfer.destination.get()));
-            op.part_taken(&part);
-        }
-        assert_eq!(seen, [(0, 10, 0x1000), (1, 10, 0x100a), (2, 5, 0x1014)]);
-        for (number, length) in [(2, 5), (0, 10), (1, 10)] {
-            assert_eq!(op.ended(), None);
-            assert_eq!(op.part_back(number), Some(length));
-        }
-        assert_eq!(op.ended(), Some(Ok(())));
-        assert_eq!(op.part_back(1), None, "reported twice");
-    }
-
-    #[test]
-    fn a_fill_keeps_its_phase_from_part_to_part() {
-        let mut ops = Ops::new(4);
-        let index = op(&mut ops, 25, 10);
-        let op = ops.get_mut(index).unwrap();
-        let mut bytes: Vec<u8> = Vec::new();
-        while let Some(part) = op.next_part() {
-            let Operation::Fill { pattern } = part.transfer.operation else { panic!() };
-            bytes.extend(pattern.to_le_bytes().iter().cycle().take(part.length as usize));
-            op.part_taken(&part);
-        }
-        let expected: Vec<u8> =
-            0x8877_6655_4433_2211u64.to_le_bytes().into_iter().cycle().take(25).collect();
-        assert_eq!(bytes, expected);
-    }
-
-    #[test]
-    fn a_failure_stops_the_parts_to_come_and_the_lowest_offset_is_told() {
-        let mut ops = Ops::new(4);
-        let index = op(&mut ops, 40, 10);
-        let op = ops.get_mut(index).unwrap();
-        for _ in 0..3 {
-            let part = op.next_part().unwrap();
-            op.part_taken(&part);
-        }
-        let status = Status { kind: dmaring_engine::StatusKind::Read, bits: 0x100 };
-        for number in [2, 1] {
-            op.part_back(number).unwrap();
-            op.fail_part(number, status);
-        }
-        assert!(op.next_part().is_none());
-        assert_eq!(op.ended(), None, "one part is still out");
-        op.part_back(0).unwrap();
-        assert_eq!(op.ended(), Some(Err(Failure::device(status, 10))));
-    }
-
-    #[test]
-    fn a_part_that_was_not_run_goes_again() {
-        let mut ops = Ops::new(4);
-        let index = op(&mut ops, 20, 10);
-        let op = ops.get_mut(index).unwrap();
-        for _ in 0..2 {
-            let part = op.next_part().unwrap();
-            op.part_taken(&part);
-        }
-        op.part_back(0).unwrap();
-        op.run_again(0);
-        let part = op.next_part().unwrap();
-        assert_eq!((part.number, part.length), (0, 10));
-        op.part_taken(&part);
-        op.part_back(1).unwrap();
-        op.part_back(0).unwrap();
-        assert_eq!(op.ended(), Some(Ok(())));
-    }
-
-    #[test]
-    fn a_token_of_an_earlier_operation_names_nothing() {
-        let mut ops = Ops::new(4);
-        let first = op(&mut ops, 10, 10);
-        let token = ops.token(first, 0).unwrap();
-        assert!(ops.find(token).is_some());
-        ops.remove(first);
-        assert!(ops.find(token).is_none());
-        let second = op(&mut ops, 10, 10);
-        assert_eq!(first, second);
-        assert!(ops.find(token).is_none());
-        assert!(ops.find(Token::new(u64::MAX)).is_none());
-    }
-}
+mod tests;

@@ -7,9 +7,11 @@ use dmaring_ring::{
 };
 
 use super::ops::Failure;
-use crate::{client::RingPair, memory::RingMemory, shared::Shared, staging::StagingPort};
+use crate::{
+    client::RingPair, memory::RingMemory, op::Early, shared::Shared, staging::StagingPort,
+};
 
-/// An operation posts two entries at most: where it failed, and that it did.
+/// An operation posts two entries at most: where it failed and that it did, or that it is late and that it ended.
 const ENTRIES_PER_OPERATION: usize = 2;
 
 #[derive(Debug)]
@@ -79,13 +81,23 @@ impl Port {
     pub(super) fn post(&mut self, key: Key, outcome: Result<(), Failure>) {
         match outcome {
             Ok(()) => self.put(CompletionEntry::new(key, CompletionCode::DONE, 0, 0)),
-            Err(Failure { code, kind, bits, offset }) => {
-                if offset != 0 {
-                    self.put(CompletionEntry::detail(key, offset));
+            Err(failure) => {
+                if failure.offset != 0 {
+                    self.put(CompletionEntry::detail(key, failure.offset));
                 }
-                self.put(CompletionEntry::new(key, code, kind, bits));
+                self.put(failure.entry(key));
             }
         }
+    }
+
+    /// Posts that an operation's future is resolved ahead of its end; `post_release` is to follow.
+    pub(super) fn post_early(&mut self, key: Key, why: Early) {
+        self.put(CompletionEntry::new(key, CompletionCode::EARLY, why as u8, 0));
+    }
+
+    /// Posts the end of an operation whose future was resolved before.
+    pub(super) fn post_release(&mut self, key: Key) {
+        self.put(CompletionEntry::new(key, CompletionCode::ABORTED, 0, 0));
     }
 
     fn put(&mut self, entry: CompletionEntry) {

@@ -26,13 +26,9 @@ impl Region {
         destination_offset: u64,
         length: u64,
     ) -> Copy {
-        Copy::new(Request {
-            cargo: Cargo { source: Some(self.clone()), destination: destination.clone() },
-            work: Work::Copy { source_offset },
-            destination_offset,
-            length,
-            fenced: false,
-        })
+        let cargo = Cargo { source: Some(self.clone()), destination: destination.clone() };
+        let work = Work::Copy { source_offset };
+        Copy::new(Request::new(cargo, work, destination_offset, length))
     }
 
     /// Copies within this region; otherwise as [`copy_to`](Region::copy_to).
@@ -45,12 +41,7 @@ impl Region {
     ///
     /// Resolves to the number of bytes written. Errors and cancellation as with [`copy_to`](Region::copy_to).
     pub fn fill(&self, offset: u64, length: u64, pattern: u64) -> Fill {
-        Fill::new(Request {
-            cargo: Cargo { source: None, destination: self.clone() },
-            work: Work::Fill { pattern },
-            destination_offset: offset,
-            length,
-            fenced: false,
-        })
+        let cargo = Cargo { source: None, destination: self.clone() };
+        Fill::new(Request::new(cargo, Work::Fill { pattern }, offset, length))
     }
 }

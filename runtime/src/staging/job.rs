@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use dmaring_ring::Key;
+use dmaring_ring::{CompletionCode, Key};
 
 use super::{
     file::StagedFile,
@@ -25,6 +25,8 @@ pub(super) struct Job {
     /// Pieces that have begun and not ended.
     under_way: u32,
     failure: Option<StagedFailure>,
+    deadline: u64,
+    pub(super) retries: bool,
 }
 
 /// Where the bytes come from; offsets are of the operation's first byte.
@@ -83,6 +85,15 @@ impl Job {
             next: 0,
             under_way: 0,
             failure: None,
+            deadline: request.deadline,
+            retries: request.retries,
+        }
+    }
+
+    /// Begins no further piece of an operation whose deadline is not after what `now` gives: its future knows.
+    pub(super) fn check_deadline(&mut self, now: impl FnOnce() -> u64) {
+        if self.deadline != 0 && self.failure.is_none() && self.deadline <= now() {
+            self.fail((CompletionCode::ABORTED, 0, 0, 0));
         }
     }
 
@@ -194,6 +205,8 @@ mod tests {
         };
         let (source, offset) = region(input);
         let request = StagedRequest {
+            deadline: 0,
+            retries: false,
             name: Key::default(),
             source: Source::Region(source, offset),
             destination: region(output),

@@ -38,7 +38,7 @@ use dmaring_ring::Key;
 pub(crate) use self::{
     blocks::BlockSettings,
     file::StagedFile,
-    port::{DONE, ENTRIES, Source, StagedRequest, StagingPort, outcome},
+    port::{DONE, ENTRIES, HELD, Source, StagedRequest, StagingPort, outcome},
 };
 use self::{blocks::Blocks, pipeline::Pipeline};
 use crate::{

@@ -10,8 +10,8 @@
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use dmaring_ring::{
-    CompletionCode, CompletionEntry, Key, Opcode, SubmissionEntry, completion, handshake,
-    submission,
+    CompletionCode, CompletionEntry, EntryFlags, Key, Opcode, SubmissionEntry, completion,
+    handshake, submission,
 };
 use slab::Slab;
 
@@ -21,7 +21,7 @@ use super::{
     job::{Input, Job, Output},
     judge::{Next, check_length, judge},
     kernel::{Transfer, Uring, WATCH},
-    port::{ENTRIES, StagedFailure, StagingPort, done},
+    port::{ENTRIES, StagedFailure, StagingPort, done, held},
     step::{Phase, Span, Step},
     steps::Steps,
 };
@@ -142,6 +142,13 @@ impl Pipeline {
         };
         match entry.code() {
             CompletionCode::DETAIL => step.detail = entry.offset(),
+            // The engine may still be at the piece's blocks: they stay its own until the end comes.
+            CompletionCode::EARLY => {
+                if let Some(job) = self.jobs.get_mut(step.job) {
+                    job.fail((CompletionCode::ENGINE_LOST, 0, 0, step.cut.offset));
+                    self.outbox.push_back(held(job.name));
+                }
+            }
             CompletionCode::DONE if step.output.is_some() => {
                 (step.phase, step.done) = (Phase::Write, 0);
                 self.go_on(key)?;
@@ -198,6 +205,14 @@ impl Pipeline {
                 self.order.pop_front();
                 continue;
             };
+            job.check_deadline(|| self.shared.micros());
+            if let Some(outcome) = job.outcome() {
+                self.order.pop_front();
+                self.outbox.push_back(done(job.name, outcome));
+                self.jobs.remove(index);
+                progress = true;
+                continue;
+            }
             // Who waits for two blocks keeps its turn, so that others' single ones do not starve it.
             if job.has_more() && job.blocks_needed() > available {
                 break;
@@ -339,8 +354,10 @@ fn copy_entry(key: Key, step: &Step, job: &Job, blocks: &Blocks) -> SubmissionEn
             (Opcode::FILL, (Key::default(), turned))
         }
     };
+    let policy = if job.retries { EntryFlags::RETRY_ON_CPU } else { EntryFlags::FAIL_ON_ERROR };
     SubmissionEntry {
         opcode,
+        flags: policy,
         key,
         source,
         source_offset,

@@ -18,6 +18,10 @@ pub(crate) const ENTRIES: u32 = 64;
 /// The staging thread's word that an operation has ended. Taken from its own ring pair only.
 pub(crate) const DONE: Opcode = Opcode(0xf0);
 
+/// The staging thread's word that an engine was lost with a piece of an operation, and holds on to it: the end comes
+/// later, or never. Taken from its own ring pair only.
+pub(crate) const HELD: Opcode = Opcode(0xf1);
+
 /// An operation for the staging thread. Its ranges were checked against the regions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StagedRequest {
@@ -28,6 +32,10 @@ pub(crate) struct StagedRequest {
     pub(crate) destination: (Key, u64),
     /// In bytes.
     pub(crate) length: u64,
+    /// By when it is to have ended, in microseconds since the runtime was built; 0: whenever.
+    pub(crate) deadline: u64,
+    /// Whether what an engine fails to copy is done by the CPU.
+    pub(crate) retries: bool,
 }
 
 /// What a staged operation writes.
@@ -125,6 +133,11 @@ pub(crate) fn done(name: Key, outcome: Result<(), StagedFailure>) -> SubmissionE
         destination_offset: offset,
         ..SubmissionEntry::default()
     }
+}
+
+/// The entry that tells that an engine holds on to a part of the operation named `name`.
+pub(crate) fn held(name: Key) -> SubmissionEntry {
+    SubmissionEntry { opcode: HELD, key: name, ..SubmissionEntry::default() }
 }
 
 /// The outcome that a `done` entry tells.

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod rescue;
 mod rig;
 
 use std::time::Duration;

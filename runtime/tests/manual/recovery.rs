@@ -91,7 +91,8 @@ fn a_lost_engine_leaves_the_others_alone() {
     eventually("the loss", || runtime.stats().engines[0].lost);
     good_control.release();
     let outcomes: Vec<_> = copies.into_iter().map(|copy| block_on(copy).is_ok()).collect();
-    assert_eq!(outcomes, [false, true, false, true]);
+    // What the lost one had not begun went to the other.
+    assert_eq!(outcomes, [false, true, true, true]);
     for n in 5..30 {
         assert_eq!(block_on(region.copy(0, n * 64, 64)).unwrap(), 64);
     }

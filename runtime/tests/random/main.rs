@@ -9,6 +9,7 @@ mod chain;
 mod common;
 mod conflicting;
 mod exact;
+mod faults;
 mod random;
 #[path = "../emulated/rig.rs"]
 mod rig;
@@ -82,6 +83,16 @@ fn with_conflicts_the_manual_engine_writes_what_somebody_asked_for() {
 #[test]
 fn with_conflicts_several_engines_write_what_somebody_asked_for() {
     for_every_seed(|random| conflicting::run(random, Kind::Both));
+}
+
+#[test]
+fn whatever_the_engines_do_a_cpu_saves_every_operation_that_has_the_time() {
+    for_every_seed(|random| faults::run(random, true));
+}
+
+#[test]
+fn whatever_the_engines_do_every_operation_ends_and_says_the_truth() {
+    for_every_seed(|random| faults::run(random, false));
 }
 
 fn for_every_seed(run: impl FnMut(&mut Random)) {

@@ -8,7 +8,7 @@ use std::{
 
 use dmaring::{Copy, Region};
 
-use crate::common::poll_once;
+use crate::common::{LONG, poll_once};
 
 /// How many operations are in flight.
 pub(crate) const IN_FLIGHT: usize = 32;
@@ -37,7 +37,9 @@ impl Steady {
                 let copy = place.get_or_insert_with(|| {
                     self.started += 1;
                     let (at, length) = (self.started % 8 * 4096, 64 << (self.started % 7));
-                    self.source.copy_to(at, &self.destination, at + 1, length)
+                    let copy = self.source.copy_to(at, &self.destination, at + 1, length);
+                    // Every second has a time limit, which it keeps.
+                    if self.started.is_multiple_of(2) { copy.timeout(LONG) } else { copy }
                 });
                 if let Poll::Ready(outcome) = poll_once(copy) {
                     assert!(outcome.is_ok());

@@ -22,20 +22,24 @@ impl CompletionCode {
     pub const ENGINE_LOST: Self = Self(5);
     /// The kernel refused a read or write of a file: the bits are its error number.
     pub const IO: Self = Self(6);
+    /// Not an end: the operation's deadline passed, or its engine does not let go of it. Whoever waits is told so now, and
+    /// the end follows once no engine touches the operation's memory any more; what it says then is of no interest. The kind
+    /// says which: 0 the deadline, 1 the engine.
+    pub const EARLY: Self = Self(7);
     /// Not an end: the offset at which the operation failed, posted before the end itself.
     pub const DETAIL: Self = Self(0xff);
 }
 
-/// How an operation ended, in one word: the code in bits 7:0, the kind in bits 15:8 and the bits in
-/// 63:32; or, where the code is [`CompletionCode::DETAIL`], an offset in bits 63:8.
+/// How an operation ended, in one word: the code in bits 7:0, the kind in bits 15:8, the retry in bits 23:16 and the
+/// bits in 63:32; or, where the code is [`CompletionCode::DETAIL`], an offset in bits 63:8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct ResultWord(pub u64);
 
 /// The poller's answer to one entry, 16 bytes in the ring.
 ///
-/// An operation posts at most two: an optional detail ([`CompletionEntry::detail`]), then its end
-/// ([`CompletionEntry::new`]). This is why the completion ring has twice the slots of the submission
+/// An operation posts at most two: an optional detail ([`CompletionEntry::detail`]) or
+/// [early word](CompletionCode::EARLY), then its end ([`CompletionEntry::new`]). This is why the completion ring has twice the slots of the submission
 /// ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CompletionEntry {
@@ -54,6 +58,13 @@ impl CompletionEntry {
     pub const fn new(key: Key, code: CompletionCode, kind: u8, bits: u32) -> Self {
         let result = code.0 as u64 | (kind as u64) << 8 | (bits as u64) << 32;
         Self { key, result: ResultWord(result) }
+    }
+
+    /// The same, for a failed part that was tried again, elsewhere, and failed there too, with this kind of failure.
+    #[must_use]
+    pub const fn with_retry(self, kind: u8) -> Self {
+        let retry = (kind as u64 + 1) & 0xff;
+        Self { result: ResultWord(self.result.0 & !(0xff << 16) | retry << 16), ..self }
     }
 
     /// Where an operation failed: the offset, in bytes, of the part that did. Offsets above
@@ -82,6 +93,13 @@ impl CompletionEntry {
     pub const fn kind(&self) -> u8 {
         let [_, kind, ..] = self.result.0.to_le_bytes();
         kind
+    }
+
+    /// The kind of failure of the second attempt, if there was one that failed, too. Without meaning in a detail.
+    #[must_use]
+    pub const fn retry(&self) -> Option<u8> {
+        let [_, _, retry, ..] = self.result.0.to_le_bytes();
+        retry.checked_sub(1)
     }
 
     /// The device's error bits, or the kernel's error number. Without meaning in a detail.
@@ -127,6 +145,7 @@ mod tests {
             (CompletionCode::SHUTDOWN, 0, 0, 0x0000_0000_0000_0004),
             (CompletionCode::ENGINE_LOST, 0, 0, 0x0000_0000_0000_0005),
             (CompletionCode::IO, 0, 5, 0x0000_0005_0000_0006),
+            (CompletionCode::EARLY, 1, 0, 0x0000_0000_0000_0107),
             (CompletionCode(0x7e), 0xff, u32::MAX, 0xffff_ffff_0000_ff7e),
         ];
         for (code, kind, bits, word) in cases {
@@ -135,6 +154,16 @@ mod tests {
             let read = CompletionEntry::from_words([0x0000_0022_0000_0011, word]);
             assert_eq!((read.key, read.code(), read.kind(), read.bits()), (KEY, code, kind, bits));
         }
+    }
+
+    #[test]
+    fn a_second_failure_is_its_golden_word() {
+        let once = CompletionEntry::new(KEY, CompletionCode::DEVICE, 0x03, 0x100);
+        assert_eq!(once.retry(), None);
+        let twice = once.with_retry(4);
+        assert_eq!(twice.result_word(), 0x0000_0100_0005_0301);
+        assert_eq!((twice.retry(), twice.kind(), twice.bits()), (Some(4), 0x03, 0x100));
+        assert_eq!(once.with_retry(0).retry(), Some(0));
     }
 
     #[test]

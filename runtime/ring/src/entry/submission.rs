@@ -20,8 +20,8 @@ impl Opcode {
 }
 
 bitflags! {
-    /// How an entry stands to its neighbours. Unknown bits are kept, so that the reader can refuse
-    /// them.
+    /// How an entry stands to its neighbours and to failures. Unknown bits are kept, so that the
+    /// reader can refuse them.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
     pub struct EntryFlags: u8 {
         /// Starts only after every operation submitted before it has ended, failed or not.
@@ -29,6 +29,12 @@ bitflags! {
         /// The next entry of the ring starts only if this one succeeded. Entries that are linked are
         /// pushed together, since only then are they neighbours.
         const LINK = 2;
+        /// What an engine fails to do is told as a failure. Not together with `RETRY_ON_CPU`; with
+        /// neither of them the reader's own policy holds.
+        const FAIL_ON_ERROR = 4;
+        /// What an engine fails to do is done again by the CPU. A reader without such an engine refuses
+        /// the entry.
+        const RETRY_ON_CPU = 8;
     }
 }
 
@@ -37,11 +43,11 @@ bitflags! {
 pub struct SubmissionEntry {
     /// What to do.
     pub opcode: Opcode,
-    /// How the operation stands to its neighbours.
+    /// How the operation stands to its neighbours and to failures.
     pub flags: EntryFlags,
-    /// Bits 63:16 of the first word, moved down to bits 47:0; bits above these are dropped. A writer
-    /// leaves them 0, a reader refuses anything else.
-    pub reserved: u64,
+    /// By when the operation is to have ended, in microseconds since the runtime was built; 0: it may take
+    /// as long as it takes. At most [`MAX_DEADLINE`](Self::MAX_DEADLINE); bits above its 48 are dropped.
+    pub deadline: u64,
     /// Names the operation; its completion carries the same key.
     pub key: Key,
     /// The region copied from; all zero for an operation without a source.
@@ -57,11 +63,14 @@ pub struct SubmissionEntry {
 }
 
 impl SubmissionEntry {
+    /// The latest deadline that an entry can carry, in microseconds: close to nine years.
+    pub const MAX_DEADLINE: u64 = u64::MAX >> 16;
+
     /// The entry as words 0 to 6 of a slot.
     #[must_use]
     pub const fn to_words(self) -> [u64; 7] {
         [
-            self.opcode.0 as u64 | (self.flags.bits() as u64) << 8 | self.reserved << 16,
+            self.opcode.0 as u64 | (self.flags.bits() as u64) << 8 | self.deadline << 16,
             self.key.to_word(),
             self.source.to_word(),
             self.destination.to_word(),
@@ -80,7 +89,7 @@ impl SubmissionEntry {
         Self {
             opcode: Opcode(opcode),
             flags: EntryFlags::from_bits_retain(flags),
-            reserved: first >> 16,
+            deadline: first >> 16,
             key: Key::from_word(key),
             source: Key::from_word(source),
             destination: Key::from_word(destination),
@@ -90,11 +99,11 @@ impl SubmissionEntry {
         }
     }
 
-    /// Whether a flag is set that this version does not know, or a reserved bit. Such an entry asks
-    /// for something that its reader cannot do, and is refused.
+    /// Whether a flag is set that this version does not know. Such an entry asks for something that its
+    /// reader cannot do, and is refused.
     #[must_use]
     pub const fn has_unknown_bits(&self) -> bool {
-        self.reserved != 0 || self.flags.bits() & !EntryFlags::all().bits() != 0
+        self.flags.bits() & !EntryFlags::all().bits() != 0
     }
 }
 
@@ -105,7 +114,7 @@ mod tests {
     const COPY: SubmissionEntry = SubmissionEntry {
         opcode: Opcode::COPY,
         flags: EntryFlags::LINK,
-        reserved: 0,
+        deadline: 0,
         key: Key { index: 5, generation: 6 },
         source: Key { index: 7, generation: 8 },
         destination: Key { index: 9, generation: 10 },
@@ -148,6 +157,19 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_and_a_deadline_are_their_golden_words() {
+        let words = |flags, deadline| SubmissionEntry { flags, deadline, ..COPY }.to_words()[0];
+        assert_eq!(words(EntryFlags::FAIL_ON_ERROR, 0), 0x0401);
+        assert_eq!(words(EntryFlags::RETRY_ON_CPU | EntryFlags::FENCE, 1), 0x0001_0901);
+        let (deadline, last) = (0x1234_5678_9abc, SubmissionEntry::MAX_DEADLINE);
+        assert_eq!(words(EntryFlags::empty(), deadline), 0x1234_5678_9abc_0001);
+        assert_eq!(words(EntryFlags::empty(), last), 0xffff_ffff_ffff_0001);
+        let entry = SubmissionEntry { deadline, flags: EntryFlags::RETRY_ON_CPU, ..COPY };
+        assert_eq!(SubmissionEntry::from_words(entry.to_words()), entry);
+        assert!(!entry.has_unknown_bits());
+    }
+
+    #[test]
     fn a_zero_slot_is_a_nop() {
         let nop = SubmissionEntry::from_words([0; 7]);
         assert_eq!(nop, SubmissionEntry::default());
@@ -161,15 +183,16 @@ mod tests {
         assert_eq!(entry.to_words(), words);
         assert_eq!(entry.opcode, Opcode(0xff));
         assert_eq!(entry.flags.bits(), 0xff);
-        assert_eq!(entry.reserved, 0x0000_ffff_ffff_ffff);
+        assert_eq!(entry.deadline, SubmissionEntry::MAX_DEADLINE);
 
         for bit in 0..64 {
             let mut words = COPY_WORDS;
             words[0] = 1 << bit;
             let entry = SubmissionEntry::from_words(words);
             assert_eq!(entry.to_words(), words, "bit {bit}");
-            // The opcode's eight bits and the two flags are known; the opcode is judged by its number.
-            assert_eq!(entry.has_unknown_bits(), bit >= 10, "bit {bit}");
+            // The opcode's eight bits, the four flags and the deadline are known; the opcode is judged by its
+            // number.
+            assert_eq!(entry.has_unknown_bits(), (12..16).contains(&bit), "bit {bit}");
         }
     }
 }
