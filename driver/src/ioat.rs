@@ -4,9 +4,10 @@
 //! enqueue → descriptor in the ring → submit: DMACOUNT → the channel → completion word → poll
 //! ```
 //!
-//! [`IoatChannel::open`] opens a function through VFIO. [`IoatChannel::start`], which it ends with, checks the device, claims the channel, resets it and proves with a null
-//! descriptor that it runs. What a device says is checked before it is used: no value of a register or of
-//! the completion word panics, and none completes a transfer that was not submitted.
+//! [`IoatChannel::open`] opens a function through VFIO. [`IoatChannel::start`], which it ends with, checks the device,
+//! claims the channel, resets it and proves with a null descriptor that it runs. What a device says is checked before it
+//! is used: no value of a register or of the completion word panics, and none completes a transfer that was not
+//! submitted.
 
 mod chanerr;
 mod channel;

@@ -6,6 +6,7 @@
 //! does not know who asks for copies. [`pci`] finds functions and binds them to vfio-pci, [`vfio`] opens them and maps
 //! memory for them; [`IoatChannel::open`] joins these.
 
+mod fork;
 pub mod ioat;
 pub mod pci;
 pub mod vfio;

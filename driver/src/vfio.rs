@@ -21,6 +21,7 @@
 //! behind the kernel closes in the same way.
 
 mod bar;
+mod book;
 mod calls;
 mod container;
 mod device;

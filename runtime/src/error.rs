@@ -103,6 +103,7 @@ impl Error {
             | MapError::Addresses { .. }
             | MapError::Mappings { .. } => ErrorKind::LimitExceeded,
             MapError::Unsupported => ErrorKind::Unsupported,
+            MapError::OtherProcess => ErrorKind::Closed,
             _ => ErrorKind::Unmapped,
         };
         let message = format!("cannot map {length} bytes for engine {engine}: {error}");

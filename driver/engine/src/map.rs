@@ -85,6 +85,8 @@ pub enum MapError {
     },
     /// Memory of this kind cannot be mapped for a device.
     Unsupported,
+    /// The domain belongs to the process that forked this one.
+    OtherProcess,
     /// The kernel's error number.
     Os(i32),
 }
@@ -102,10 +104,63 @@ impl fmt::Display for MapError {
             Self::Mappings { limit } => {
                 write!(f, "the limit of {limit} mappings is reached: close regions")
             }
-            Self::Unsupported => f.write_str("memory of this kind cannot be mapped for a device"),
-            Self::Os(errno) => write!(f, "the kernel refused the mapping with error {errno}"),
+            Self::Unsupported => f.write_str(
+                "memory of this kind cannot be mapped for a device: anonymous memory, memfd, tmpfs, hugetlbfs and devdax that this process may write can be",
+            ),
+            Self::OtherProcess => f.write_str(
+                "the mappings belong to the process that forked this one: open the engine in this process",
+            ),
+            Self::Os(errno) => match describe(*errno) {
+                Some((name, meaning)) => {
+                    write!(f, "the kernel refused with {name} ({errno}): {meaning}")
+                }
+                None => write!(f, "the kernel refused with error {errno}: `errno {errno}` names it"),
+            },
         }
     }
 }
 
 impl core::error::Error for MapError {}
+
+/// The name of one of Linux's error numbers that mapping may give, and what it means there. Source: `errno.h`, and
+/// `vfio_iommu_type1.c`.
+const fn describe(errno: i32) -> Option<(&'static str, &'static str)> {
+    Some(match errno {
+        1 => ("EPERM", "this process may not map memory for the device"),
+        5 => ("EIO", "the mapping is not as it was made"),
+        11 => ("EAGAIN", "try again"),
+        12 => ("ENOMEM", "the kernel has no memory left: free some"),
+        13 => ("EACCES", "this process may not map memory for the device"),
+        14 => ("EFAULT", "not all of the range is mapped in this process"),
+        16 => ("EBUSY", "the address space is in use: try again"),
+        17 => ("EEXIST", "something is mapped at the device's addresses already"),
+        19 => ("ENODEV", "no function is open in the container: open one first"),
+        22 => (
+            "EINVAL",
+            "address and length must be multiples of the granule, and unmapped as they were mapped",
+        ),
+        28 => ("ENOSPC", "the container takes no more mappings: close regions"),
+        95 => ("EOPNOTSUPP", "memory or rights of this kind cannot be mapped"),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::string::ToString;
+
+    use super::MapError;
+
+    #[test]
+    fn error_numbers_are_named() {
+        let of = |errno| MapError::Os(errno).to_string();
+        assert_eq!(
+            of(12),
+            "the kernel refused with ENOMEM (12): the kernel has no memory left: free some"
+        );
+        assert!(of(19).contains("ENODEV (19)") && of(19).contains("open one first"));
+        assert!(of(71).contains("`errno 71`"));
+    }
+}

@@ -68,6 +68,8 @@ pub struct IoatChannel<R: RegisterIo> {
     pub(super) domain: Arc<dyn DmaMap>,
     version: Version,
     dma_capability: DmaCapability,
+    channels: u8,
+    transfer_cap: u64,
 }
 
 impl<R: RegisterIo> IoatChannel<R> {
@@ -106,7 +108,7 @@ impl<R: RegisterIo> IoatChannel<R> {
         let pattern_bytes = if fills { 0 } else { pattern::POOL_BYTES };
         let memory = DmaMemory::new(Arc::clone(&domain), entries as usize, pattern_bytes)?;
         // The claim is the last thing that can refuse: whatever fails from here on gives it up.
-        let control = registers.claim();
+        let control = claim(&registers, options.exclusive);
         if control.contains(ChannelControl::IN_USE) {
             let (channel, control) = (options.channel, control.bits());
             return Err(StartError::InUse { channel, control });
@@ -132,6 +134,8 @@ impl<R: RegisterIo> IoatChannel<R> {
             domain,
             version,
             dma_capability,
+            channels,
+            transfer_cap,
             hardware: Hardware { registers, config, memory, clock: options.clock, claimed: true },
         };
         channel.drive(Goal::Run, START_TIMEOUT)?;
@@ -150,6 +154,19 @@ impl<R: RegisterIo> IoatChannel<R> {
     #[must_use]
     pub fn dma_capability(&self) -> DmaCapability {
         self.dma_capability
+    }
+
+    /// How many channels the function has: CHANCNT.
+    #[must_use]
+    pub fn channel_count(&self) -> u8 {
+        self.channels
+    }
+
+    /// The longest transfer of one descriptor, in bytes: XFERCAP. Where fills are copies of a pattern and the ring is
+    /// small, the engine's `max_transfer` is less.
+    #[must_use]
+    pub fn transfer_cap(&self) -> u64 {
+        self.transfer_cap
     }
 
     /// How often the device has said something that cannot be: a completion address outside the ring or
@@ -327,6 +344,20 @@ impl<R: RegisterIo> fmt::Debug for IoatChannel<R> {
             .field("violations", &self.violations)
             .finish_non_exhaustive()
     }
+}
+
+/// Reads CHANCTRL, which claims the channel where nobody has. A claim that stands for nobody is released before.
+fn claim<R: RegisterIo>(registers: &Registers<R>, exclusive: bool) -> ChannelControl {
+    let control = registers.claim();
+    if !exclusive || !control.contains(ChannelControl::IN_USE) {
+        return control;
+    }
+    tracing::warn!(
+        control = control.bits(),
+        "the channel is claimed by nobody: an earlier owner was killed, and its claim is released"
+    );
+    registers.write_chanctrl(ChannelControl::empty());
+    registers.claim()
 }
 
 fn check_version<R: RegisterIo>(registers: &Registers<R>) -> Result<Version, StartError> {

@@ -42,6 +42,7 @@ use dmaring_ioat_spec::descriptor::Descriptor;
 use memmap2::{MmapMut, MmapRaw};
 
 use super::StartError;
+use crate::fork::Origin;
 
 const PAGE_BYTES: usize = 4096;
 const LINE_BYTES: usize = 64;
@@ -70,6 +71,7 @@ pub(super) struct DmaMemory {
     /// The first line of the pattern areas.
     pattern_line: usize,
     lent: bool,
+    origin: Origin,
 }
 
 // SAFETY: the memory that `lines` and `ring` point to belongs to this value, is reached through it alone on
@@ -117,6 +119,7 @@ impl DmaMemory {
             completion_line: RING_LINE - 1,
             pattern_line: pattern_start / LINE_BYTES,
             lent: false,
+            origin: Origin::here(),
         };
         for index in 0..descriptors {
             let next = memory.descriptor_address((index + 1) % descriptors);
@@ -206,6 +209,11 @@ impl DmaMemory {
         self.lent
     }
 
+    /// Whether this process is a child of the one whose memory this is, and does not have it.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.origin.is_elsewhere()
+    }
+
     fn address(&self, line: usize) -> u64 {
         self.iova.get().wrapping_add((line * LINE_BYTES) as u64)
     }
@@ -233,6 +241,11 @@ impl DmaMemory {
 
 impl Drop for DmaMemory {
     fn drop(&mut self) {
+        if self.is_elsewhere() {
+            // Whatever is at these addresses in a child is not this memory.
+            mem::forget(self.mapping.take());
+            return;
+        }
         let bytes = self.lines.len() * LINE_BYTES;
         if self.lent {
             mem::forget(self.mapping.take());

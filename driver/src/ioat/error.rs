@@ -1,6 +1,6 @@
 //! Why a channel does not start or come back.
 
-use std::io;
+use std::{fmt, io};
 
 use dmaring_engine::{MapError, Status, StatusKind};
 use dmaring_ioat_spec::{
@@ -45,7 +45,10 @@ pub enum StartError {
         bytes: u64,
     },
     /// Somebody else drives the channel.
-    #[error("channel {channel} is in use: bit 8 of CHANCTRL ({control:#06x}) is set")]
+    #[error(
+        "channel {channel} is in use: bit 8 of CHANCTRL ({control:#06x}) is set; stop whoever drives it, or, if that \
+         process is gone, reset the function: `echo 1 | sudo tee /sys/bus/pci/devices/BDF/reset`"
+    )]
     InUse {
         /// The channel asked for.
         channel: u8,
@@ -93,20 +96,36 @@ pub enum ResetError {
     #[error("errors stand after the reset: {}", Causes(*.0))]
     ErrorsStand(ChannelError),
     /// Writing CHAINADDR did not arm the channel.
-    #[error("the channel is {0:?} and not armed after CHAINADDR was written")]
+    #[error("the channel is {} and not armed after CHAINADDR was written", Named(*.0))]
     NotArmed(ChannelState),
     /// The channel halted on a null descriptor.
     #[error("the channel halted on a null descriptor: {}", Causes(*.0))]
     Halted(ChannelError),
     /// The channel did not carry out a null descriptor.
-    #[error("the channel is {0:?} and not idle after a null descriptor")]
+    #[error("the channel is {} and not idle after a null descriptor", Named(*.0))]
     NotIdle(ChannelState),
     /// The channel is not halted after a reset.
-    #[error("the channel is {0:?} and not halted after the reset")]
+    #[error("the channel is {} and not halted after the reset", Named(*.0))]
     NotHalted(ChannelState),
     /// The time or the number of steps allowed ran out.
     #[error("the channel did not get there within the time allowed")]
     OutOfTime,
+}
+
+/// A state in words.
+struct Named(ChannelState);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ChannelState::Active => f.write_str("active"),
+            ChannelState::Idle => f.write_str("idle"),
+            ChannelState::Suspended => f.write_str("suspended"),
+            ChannelState::Halted => f.write_str("halted"),
+            ChannelState::Armed => f.write_str("armed"),
+            ChannelState::Unknown(number) => write!(f, "in the unknown state {number}"),
+        }
+    }
 }
 
 impl ResetError {

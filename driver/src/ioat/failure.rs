@@ -127,6 +127,9 @@ impl<R: RegisterIo> IoatChannel<R> {
     }
 
     pub(super) fn step_recovery(&mut self) -> Poll<Result<(), Status>> {
+        if self.hardware.memory.is_elsewhere() {
+            return Poll::Ready(Err(HANG));
+        }
         match self.life {
             Life::Running => return Poll::Ready(Ok(())),
             Life::HaltedIdle(_) if self.ring.has_unreported() => return Poll::Ready(Ok(())),
@@ -163,6 +166,9 @@ impl<R: RegisterIo> IoatChannel<R> {
 
     /// Stops the channel and gives it up.
     pub(super) fn stop(&mut self, deadline: Duration) -> Result<(), HaltError> {
+        if self.hardware.memory.is_elsewhere() {
+            return Err(HaltError { status: HANG });
+        }
         self.ring.close();
         let result = if self.hardware.memory.is_lent() {
             self.drive(Goal::Stop, deadline)
@@ -281,6 +287,10 @@ impl<R: RegisterIo> IoatChannel<R> {
 
 impl<R: RegisterIo> Drop for IoatChannel<R> {
     fn drop(&mut self) {
+        if self.hardware.memory.is_elsewhere() {
+            // The channel is the parent's, and runs on.
+            return;
+        }
         if self.hardware.memory.is_lent() {
             if let Err(error) = self.stop(DROP_TIMEOUT) {
                 tracing::error!(name = self.name, %error, "dropped while it may be running");

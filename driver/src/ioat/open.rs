@@ -1,6 +1,6 @@
 //! From the address of a function to a running channel.
 //!
-//! [`vfio`](crate::vfio) knows nothing of channels, and [`IoatChannel::start`] nothing of VFIO: they meet here. When a
+//! [`vfio`] knows nothing of channels, and [`IoatChannel::start`] nothing of VFIO: they meet here. When a
 //! channel is dropped, it is halted first. Then its fields go: the registers and configuration space, with which bus
 //! mastering ends, then the ring, which is unmapped from the container, then the last hold on the container. Where the
 //! channel could not be halted, bus mastering is off all the same, and the ring's memory stays.
@@ -112,7 +112,9 @@ impl Container {
             options.name = address.to_string();
         }
         let channel = options.channel;
-        let Opened { registers, config, domain } = self.open(address)?;
+        let Opened { registers, config, domain, was_reset } = self.open(address)?;
+        // VFIO gives a group to one process at a time. A reset has freed the channel, if there was one.
+        options.exclusive |= !was_reset;
         IoatChannel::start(registers, Some(Box::new(config)), domain, options)
             .map_err(|source| OpenError::Start { address, channel, source })
     }

@@ -18,6 +18,10 @@ pub struct Options {
     pub name: String,
     /// The channel's number within its function: 0 by default, and in practice.
     pub channel: u8,
+    /// Whether the function is this process's alone, so that a claim on the channel that stands in CHANCTRL is that of
+    /// a process which was killed: it is released then. `false` by default: whoever set it has the channel.
+    /// [`IoatChannel::open`](super::IoatChannel::open) sets this where VFIO gave the function and could not reset it.
+    pub exclusive: bool,
     /// Descriptors in the ring, a power of two from 4 to 32,768; by default 1024. One of them stays free.
     pub ring_entries: u32,
     /// After how many polls in a row that found nothing, with work outstanding, CHANSTS is read: it shows
@@ -36,6 +40,7 @@ impl Default for Options {
         Self {
             name: "ioat".to_owned(),
             channel: 0,
+            exclusive: false,
             ring_entries: 1024,
             status_interval: 1024,
             hang_after: Some(Duration::from_secs(2)),

@@ -6,7 +6,8 @@
 
 use std::{
     fs::File,
-    os::fd::{AsRawFd, BorrowedFd},
+    mem,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr::NonNull,
 };
 
@@ -20,6 +21,7 @@ use vfio_bindings::bindings::vfio::{
     VFIO_BASE, VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE, VFIO_TYPE, vfio_group_status,
     vfio_iommu_type1_dma_map, vfio_iommu_type1_dma_unmap, vfio_iommu_type1_info,
 };
+use vfio_ioctls::VfioDevice;
 
 /// More than any kernel says of an IOMMU, in bytes.
 const MAX_INFO_BYTES: usize = 1 << 20;
@@ -146,6 +148,14 @@ pub(super) fn duplicate(owner: &impl AsRawFd) -> std::io::Result<File> {
     // SAFETY: `owner` keeps the descriptor open during this call, which its borrow outlasts.
     let borrowed = unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) };
     borrowed.try_clone_to_owned().map(File::from)
+}
+
+/// Closes a function's descriptor, and leaves the rest of what vfio-ioctls has for it in place for ever.
+pub(super) fn close_in_place(device: VfioDevice) {
+    let descriptor = device.as_raw_fd();
+    mem::forget(device);
+    // SAFETY: the descriptor was open and `device`'s own, which is forgotten and so closes it no more.
+    drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
 }
 
 const fn argsz<T>() -> u32 {

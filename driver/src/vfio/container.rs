@@ -12,12 +12,15 @@
 //! after it would fail, which means *the memory may still be reachable, leave it in place*. So the last function stays
 //! open, halted and without bus mastering, until the last mapping is undone; a channel's own ring is such a mapping.
 //!
-//! One lock covers which functions are open and which addresses are taken. Opening and closing happen under it;
-//! mapping itself does not.
+//! One lock covers which functions are open and which addresses are taken. Opening and closing happen under it, to the
+//! end: whoever sees that a function is not open finds its group free. Mapping itself does not happen under it. Within it
+//! vfio-ioctls takes locks of its own, and never the other way round.
+//!
+//! vfio-ioctls keeps a group in its container when a function of it could not be opened. Where that container carries no
+//! function, it is replaced by a new one, which lets the group go; else the group is noted as kept.
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::BTreeMap,
     fmt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,14 +31,13 @@ use nix::errno::Errno;
 use vfio_ioctls::{VfioContainer, VfioError};
 
 use super::{
-    Bar, Config, Error, calls,
-    device::Device,
-    info::IommuInfo,
-    lease::Lease,
-    preflight,
-    space::{GRANULE, Space},
+    Bar, Config, Error, book::Book, calls, device::Device, info::IommuInfo, lease::Lease,
+    preflight, space::GRANULE,
 };
-use crate::pci::{Address, Sysfs, users};
+use crate::{
+    fork::Origin,
+    pci::{Address, Sysfs, users},
+};
 
 /// Where VFIO's nodes are.
 const NODES: &str = "/dev/vfio";
@@ -57,25 +59,16 @@ pub(crate) struct Opened {
     pub(crate) registers: Bar,
     pub(crate) config: Config,
     pub(crate) domain: Arc<dyn DmaMap>,
+    /// Whether the function was reset: nothing of an earlier owner is left in it then.
+    pub(crate) was_reset: bool,
 }
 
 /// What clones, functions and address space share.
 pub(super) struct Inner {
-    pub(super) vfio: Arc<VfioContainer>,
+    /// Changed under the lock of `book` alone, while there is no address space.
+    vfio: Mutex<Arc<VfioContainer>>,
     book: Mutex<Book>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Book {
-    pub(super) space: Space,
-    /// How many mappings the container takes.
-    pub(super) limit: u64,
-    /// The functions in use, each with its group.
-    open: BTreeMap<Address, u32>,
-    /// The last function, no longer in use, while there are mappings.
-    parked: Option<(Device, u32)>,
-    /// Groups that vfio-ioctls kept after it failed to open a function of them.
-    kept: Vec<u32>,
+    pub(super) origin: Origin,
 }
 
 /// The checks of [`preflight::check`], on this system.
@@ -90,27 +83,28 @@ impl Container {
     ///
     /// VFIO is missing, or its node may not be opened: see [`Error`].
     pub fn new() -> Result<Self, Error> {
-        let vfio = VfioContainer::new(None).map_err(|error| match error {
-            VfioError::OpenContainer(source) => {
-                preflight::container_error(&Path::new(NODES).join("vfio"), source)
-            }
-            VfioError::VfioExtension => Error::NoType1,
-            error => Error::Container { source: error },
-        })?;
-        let inner = Inner { vfio: Arc::new(vfio), book: Mutex::default() };
+        let inner = Inner {
+            vfio: Mutex::new(Arc::new(new_vfio()?)),
+            book: Mutex::default(),
+            origin: Origin::here(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Opens a function: checked, reset, with memory space and bus mastering on, interrupts off, registers mapped.
     pub(crate) fn open(&self, address: Address) -> Result<Opened, Error> {
+        if self.inner.origin.is_elsewhere() {
+            return Err(Error::OtherProcess { address });
+        }
         let device = self.inner.admit(&Sysfs::new(), address)?;
         // From here on a drop of the lease switches bus mastering off and closes the function.
         let lease = Arc::new(Lease::new(device, Arc::clone(&self.inner)));
-        let registers = lease.bring_up()?;
+        let (registers, was_reset) = lease.bring_up()?;
         Ok(Opened {
             registers: Bar::new(registers, Arc::clone(&lease)),
             config: Config::new(lease),
             domain: Arc::clone(&self.inner) as _,
+            was_reset,
         })
     }
 }
@@ -118,6 +112,11 @@ impl Container {
 impl Inner {
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The container. As long as addresses are taken it stays the same.
+    pub(super) fn vfio(&self) -> Arc<VfioContainer> {
+        Arc::clone(&self.vfio.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Opens a function and notes that it is in use.
@@ -136,6 +135,10 @@ impl Inner {
             None => self.join(&mut book, sysfs, address, group)?,
         };
         book.open.insert(address, group);
+        // The new function carries the address space now.
+        if let Some((parked, group)) = book.parked.take() {
+            self.close(&mut book, parked, group);
+        }
         Ok(device)
     }
 
@@ -148,9 +151,10 @@ impl Inner {
         group: u32,
     ) -> Result<Device, Error> {
         let path = sysfs.root().join("bus/pci/devices").join(address.to_string());
-        let device = Device::open(&self.vfio, &path, address).map_err(|error| {
-            if keeps_group(&error) && !book.kept.contains(&group) {
-                book.kept.push(group);
+        let device = Device::open(&self.vfio(), &path, address).map_err(|error| {
+            if keeps_group(&error) {
+                book.keep(group);
+                self.renew(book);
             }
             open_error(sysfs, address, group, error)
         })?;
@@ -163,15 +167,13 @@ impl Inner {
         book.space.set_ranges(info.ranges.as_deref());
         let left = info.available.map(|left| u64::from(left) + book.space.count() as u64);
         book.limit = left.unwrap_or(DEFAULT_LIMIT);
-        // The new function carries the address space now.
-        book.parked = None;
         Ok(device)
     }
 
     fn info(&self) -> Result<IommuInfo, Error> {
         let failed =
             |errno: Errno| Error::Call { call: "VFIO_IOMMU_GET_INFO", source: errno.into() };
-        let bytes = calls::iommu_info(&*self.vfio).map_err(failed)?;
+        let bytes = calls::iommu_info(&*self.vfio()).map_err(failed)?;
         IommuInfo::parse(&bytes).map_err(|_| failed(Errno::EBADMSG))
     }
 
@@ -179,29 +181,45 @@ impl Inner {
     pub(super) fn take_back(&self, device: Device) {
         let mut book = self.book();
         let group = book.open.remove(&device.address());
-        if book.open.is_empty() && book.space.count() > 0 {
-            book.parked = group.map(|group| (device, group));
+        match group {
+            Some(group) if book.open.is_empty() && book.space.count() > 0 => {
+                book.parked = Some((device, group));
+            }
+            Some(group) => self.close(&mut book, device, group),
+            None => drop(device),
         }
-    }
-}
-
-impl Book {
-    /// Whether functions are there for mappings to serve, or to be kept for.
-    pub(super) fn has_domain(&self) -> bool {
-        !self.open.is_empty() || self.parked.is_some()
     }
 
     /// Closes a parked function when nothing is mapped any more.
-    pub(super) fn settle(&mut self) {
-        if self.space.count() == 0 {
-            self.parked = None;
+    pub(super) fn settle(&self, book: &mut Book) {
+        if book.space.count() == 0
+            && let Some((device, group)) = book.parked.take()
+        {
+            self.close(book, device, group);
         }
     }
 
-    fn has_group(&self, group: u32) -> bool {
-        self.open.values().any(|open| *open == group)
-            || self.parked.as_ref().is_some_and(|(_, parked)| *parked == group)
-            || self.kept.contains(&group)
+    /// Closes a function that is not in use any more, while the lock is held.
+    fn close(&self, book: &mut Book, device: Device, group: u32) {
+        let left = device.close();
+        book.closed(group, left);
+        self.renew(book);
+    }
+
+    /// Lets kept groups go with their container, where it carries nothing else.
+    fn renew(&self, book: &mut Book) {
+        if !book.is_renewable() {
+            return;
+        }
+        match new_vfio() {
+            Ok(fresh) => {
+                *self.vfio.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+                book.kept.clear();
+            }
+            Err(error) => {
+                tracing::warn!(%error, groups = ?book.kept, "groups stay in the container")
+            }
+        }
     }
 }
 
@@ -213,6 +231,16 @@ impl fmt::Debug for Inner {
             .field("mappings", &book.space.count())
             .finish_non_exhaustive()
     }
+}
+
+fn new_vfio() -> Result<VfioContainer, Error> {
+    VfioContainer::new(None).map_err(|error| match error {
+        VfioError::OpenContainer(source) => {
+            preflight::container_error(&Path::new(NODES).join("vfio"), source)
+        }
+        VfioError::VfioExtension => Error::NoType1,
+        source => Error::Container { source },
+    })
 }
 
 /// Whether vfio-ioctls has the group open and in the container in spite of this error.

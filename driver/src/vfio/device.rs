@@ -3,14 +3,19 @@
 //! The kernel closes the function, and resets it, when the last descriptor and the last mapping of it are gone. Here
 //! that is the order of the fields: the duplicate that configuration space is reached through first, then
 //! vfio-ioctls' own descriptor, whose owner then takes the group out of the container.
+//!
+//! That owner looks for the group in sysfs, and panics where the function is no longer there, as after it was unplugged.
+//! So sysfs is looked at first. Where the function has gone, its descriptor is closed and the owner is left in place for
+//! ever, with the group in the container.
 #![forbid(unsafe_code)]
 
 use std::{
     fmt,
     fs::File,
+    mem,
     os::unix::fs::FileExt,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -23,7 +28,7 @@ use vfio_bindings::bindings::vfio::{
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioError};
 
 use super::{Error, calls};
-use crate::pci::Address;
+use crate::{fork::Origin, pci::Address};
 
 /// What VFIO must allow of BAR 0.
 const ALL: u32 =
@@ -34,7 +39,7 @@ pub(super) struct Device {
     registers: Region,
     config: Region,
     file: File,
-    _handle: Handle,
+    handle: Handle,
 }
 
 /// A part of the open file.
@@ -52,27 +57,47 @@ impl Device {
         path: &Path,
         address: Address,
     ) -> Result<Self, VfioError> {
-        let handle = VfioDevice::new(path, Arc::clone(container) as _, false)?;
-        let file = calls::duplicate(&handle).map_err(|_| VfioError::VfioDeviceDupFd)?;
+        let device = VfioDevice::new(path, Arc::clone(container) as _, false)?;
         let region = |index| Region {
-            offset: handle.get_region_offset(index),
-            bytes: handle.get_region_size(index),
-            flags: handle.get_region_flags(index),
+            offset: device.get_region_offset(index),
+            bytes: device.get_region_size(index),
+            flags: device.get_region_flags(index),
         };
         let (registers, config) =
             (region(u32::from(REGISTER_BAR)), region(VFIO_PCI_CONFIG_REGION_INDEX));
-        Ok(Self { address, registers, config, file, _handle: Handle(Some(handle)) })
+        let file = calls::duplicate(&device);
+        let handle = Handle {
+            device: Some(device),
+            group_link: path.join("iommu_group"),
+            origin: Origin::here(),
+        };
+        let file = file.map_err(|_| VfioError::VfioDeviceDupFd)?;
+        Ok(Self { address, registers, config, file, handle })
+    }
+
+    /// Closes the function. `false`: its group could not be taken out of the container.
+    pub(super) fn close(self) -> bool {
+        let Self { file, mut handle, .. } = self;
+        drop(file);
+        handle.close()
+    }
+
+    /// Whether this process is a child of the one that opened the function.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.handle.origin.is_elsewhere()
     }
 
     pub(super) fn address(&self) -> Address {
         self.address
     }
 
-    /// Resets the function. Not every function can be: the channel is reset in any case.
-    pub(super) fn reset(&self) {
-        if let Err(error) = calls::reset(&self.file) {
-            tracing::warn!(address = %self.address, %error, "VFIO cannot reset the function: only its channel is reset");
-        }
+    /// Resets the function. `false`: it has no reset, or that failed. The channel is reset in any case.
+    pub(super) fn reset(&self) -> bool {
+        calls::reset(&self.file)
+            .inspect_err(|error| {
+                tracing::warn!(address = %self.address, %error, "VFIO cannot reset the function: only its channel is reset");
+            })
+            .is_ok()
     }
 
     /// Maps BAR 0.
@@ -116,17 +141,40 @@ impl fmt::Debug for Device {
     }
 }
 
-/// vfio-ioctls' device. Its drop looks for the function in sysfs and panics where it is not, which is so after the
-/// function was unplugged: that must not reach the runtime.
-struct Handle(Option<VfioDevice>);
+/// vfio-ioctls' device, to be dropped where its drop finds what it looks for.
+struct Handle {
+    /// There until it is closed.
+    device: Option<VfioDevice>,
+    /// Where the drop looks for the group.
+    group_link: PathBuf,
+    origin: Origin,
+}
+
+impl Handle {
+    /// `false`: the group stays in the container.
+    fn close(&mut self) -> bool {
+        let Some(device) = self.device.take() else { return true };
+        if self.origin.is_elsewhere() {
+            // The parent's group would leave the parent's container.
+            mem::forget(device);
+            return false;
+        }
+        if self.group_link.read_link().is_err() {
+            calls::close_in_place(device);
+            tracing::error!(path = %self.group_link.display(), "a function went away while it was open: its group stays with the container");
+            return false;
+        }
+        // It may have gone since.
+        let left = catch_unwind(AssertUnwindSafe(|| drop(device))).is_ok();
+        if !left {
+            tracing::error!(path = %self.group_link.display(), "a function went away while it was closed: its group stays with the container");
+        }
+        left
+    }
+}
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let handle = self.0.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(handle))).is_err() {
-            tracing::error!(
-                "a function went away while it was open: its group stays with the container"
-            );
-        }
+        self.close();
     }
 }

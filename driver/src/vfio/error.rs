@@ -1,16 +1,20 @@
 //! Why a function cannot be opened through VFIO, and what mends it.
 #![forbid(unsafe_code)]
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, process};
 
 use dmaring_ioat_spec::{device::VENDOR, registers::BAR_BYTES};
+use vfio_bindings::bindings::vfio::{
+    VFIO_REGION_INFO_FLAG_MMAP, VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE,
+};
 
-use crate::pci::{Address, SysfsError, User, config::ConfigError};
+use crate::pci::{Address, Function, SysfsError, User, config::ConfigError};
 
 /// The device id of DSA, which took I/OAT's place.
 const DSA: u16 = 0x0b25;
 
-/// Why a function cannot be opened through VFIO. Nothing is left open or mapped then.
+/// Why a function cannot be opened through VFIO. Nothing is left mapped then, and nothing open but this: after
+/// [`Error::Vfio`] a group may stay in a container that has other functions, until that container goes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -109,8 +113,8 @@ pub enum Error {
     NotViable {
         /// The group.
         group: u32,
-        /// Those functions, each with its driver.
-        others: Vec<(Address, String)>,
+        /// Those functions.
+        others: Vec<Function>,
     },
     /// The platform does not isolate interrupts, so that VFIO does not give the group away.
     #[error(
@@ -121,15 +125,28 @@ pub enum Error {
         /// The function.
         address: Address,
     },
+    /// The container was made by the process that forked this one.
+    #[error(
+        "{address} cannot be opened in a container of the process that forked this one: make one in this process"
+    )]
+    OtherProcess {
+        /// The function.
+        address: Address,
+    },
     /// The IOMMU has no pages of 4 KiB.
-    #[error("the IOMMU maps no pages of 4096 bytes: its sizes are {sizes:#x}")]
+    #[error(
+        "the IOMMU maps no pages of 4096 bytes: its sizes are {sizes:#x}; on this machine the processor can copy \
+         (`--engine cpu`)"
+    )]
     PageSizes {
         /// A bit for each size that it has.
         sizes: u64,
     },
     /// BAR 0 is not that of an I/OAT function.
     #[error(
-        "BAR 0 of {address} has {bytes} bytes (flags {flags:#x}): {BAR_BYTES} that can be mapped are needed"
+        "BAR 0 of {address} has {bytes} bytes, {}: {BAR_BYTES} that can be read, written and mapped are needed; \
+         `lspci -vs {address}` shows whether the firmware gave it an address",
+        Allowed(*.flags)
     )]
     Registers {
         /// The function.
@@ -140,7 +157,10 @@ pub enum Error {
         flags: u32,
     },
     /// The function's configuration space does not do what is asked of it.
-    #[error("configuring {address} failed")]
+    #[error(
+        "configuring {address} failed: where it hangs, `echo 1 | sudo tee /sys/bus/pci/devices/{address}/reset` may \
+         bring it back"
+    )]
     Config {
         /// The function.
         address: Address,
@@ -148,7 +168,7 @@ pub enum Error {
         source: ConfigError,
     },
     /// A call of VFIO failed.
-    #[error("{call} failed")]
+    #[error("{call} failed: the kernel may say more, see `sudo dmesg | grep -i vfio`")]
     Call {
         /// The call.
         call: &'static str,
@@ -156,13 +176,15 @@ pub enum Error {
         source: io::Error,
     },
     /// VFIO gives no container.
-    #[error("VFIO gives no container")]
+    #[error("VFIO gives no container: the kernel may say why, see `sudo dmesg | grep -i vfio`")]
     Container {
         /// Why.
         source: vfio_ioctls::VfioError,
     },
     /// A call of VFIO failed that vfio-ioctls made.
-    #[error("opening {address} through VFIO failed")]
+    #[error(
+        "opening {address} through VFIO failed: the kernel may say why, see `sudo dmesg | grep -e vfio -e {address}`"
+    )]
     Vfio {
         /// The function.
         address: Address,
@@ -184,27 +206,71 @@ struct Users<'a>(&'a [User]);
 impl fmt::Display for Users<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return f.write_str(
-                "a process of another user: root sees which with `fuser -v /dev/vfio/*`",
-            );
+            return f.write_str("a process of another user: `sudo fuser -v /dev/vfio/*` names it");
         }
-        list(f, self.0)
+        list(f, self.0)?;
+        let others: Vec<_> =
+            self.0.iter().map(|user| user.pid).filter(|pid| *pid != process::id()).collect();
+        if others.is_empty() {
+            return f.write_str(", which is this process: use one channel for all");
+        }
+        f.write_str("; `sudo kill")?;
+        others.iter().try_for_each(|pid| write!(f, " {pid}"))?;
+        f.write_str(if others.len() == 1 { "` ends it" } else { "` ends them" })
     }
 }
 
-struct Others<'a>(&'a [(Address, String)]);
+struct Others<'a>(&'a [Function]);
 
 impl fmt::Display for Others<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return f.write_str("VFIO does not say which, see `dmesg | grep vfio`");
+            return f.write_str("VFIO does not say which, see `sudo dmesg | grep -i vfio`");
         }
-        let named: Vec<_> =
-            self.0.iter().map(|(address, driver)| format!("{address} ({driver})")).collect();
+        let named: Vec<_> = self
+            .0
+            .iter()
+            .map(|function| {
+                let driver = function.driver.as_deref().unwrap_or("no driver");
+                format!("{} ({driver})", function.address)
+            })
+            .collect();
         list(f, &named)?;
-        f.write_str(": `dmaring bind")?;
-        self.0.iter().try_for_each(|(address, _)| write!(f, " {address}"))?;
-        f.write_str("` takes them from it")
+        f.write_str("; ")?;
+        let (ioat, foreign): (Vec<_>, Vec<_>) =
+            self.0.iter().partition(|function| function.is_ioat());
+        if !ioat.is_empty() {
+            f.write_str("`sudo dmaring bind")?;
+            ioat.iter().try_for_each(|function| write!(f, " {}", function.address))?;
+            f.write_str("`")?;
+        }
+        // `dmaring bind` takes I/OAT functions alone. No driver at all is enough.
+        for (index, Function { address, .. }) in foreign.iter().enumerate() {
+            f.write_str(if index == 0 && ioat.is_empty() { "" } else { " and " })?;
+            write!(f, "`echo {address} | sudo tee /sys/bus/pci/devices/{address}/driver/unbind`")?;
+        }
+        f.write_str(if self.0.len() == 1 { " takes it" } else { " take them" })?;
+        f.write_str(" from the host")
+    }
+}
+
+/// What VFIO allows of a region, by its flags.
+struct Allowed(u32);
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (VFIO_REGION_INFO_FLAG_READ, "reading"),
+            (VFIO_REGION_INFO_FLAG_WRITE, "writing"),
+            (VFIO_REGION_INFO_FLAG_MMAP, "mapping"),
+        ];
+        let allowed: Vec<_> =
+            names.iter().filter(|(flag, _)| self.0 & flag != 0).map(|(_, name)| *name).collect();
+        if allowed.is_empty() {
+            return f.write_str("for nothing");
+        }
+        f.write_str("for ")?;
+        list(f, &allowed)
     }
 }
 
@@ -215,3 +281,6 @@ fn list(f: &mut fmt::Formatter<'_>, items: &[impl fmt::Display]) -> fmt::Result 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,20 +55,24 @@ impl Lease {
         self.address
     }
 
-    /// Resets the function, switches on what a driver needs, and maps its registers.
-    pub(super) fn bring_up(&self) -> Result<MmapRaw, Error> {
+    /// Resets the function, switches on what a driver needs, and maps its registers. Says too whether it was reset.
+    pub(super) fn bring_up(&self) -> Result<(MmapRaw, bool), Error> {
         let address = self.address;
         let gone = Error::Config { address, source: ConfigError::Absent };
         let device = self.device.as_ref().ok_or(gone)?;
-        device.reset();
+        let was_reset = device.reset();
         enable(device).map_err(|source| Error::Config { address, source })?;
-        device.map_registers()
+        Ok((device.map_registers()?, was_reset))
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(device) = self.device.take() else { return };
+        if device.is_elsewhere() {
+            // A child's copy: the function is the parent's, and so is the container's lock.
+            return;
+        }
         if !disable_bus_mastering(&device) {
             tracing::warn!(address = %self.address, "bus mastering was not switched off");
         }

@@ -6,7 +6,7 @@
 //! Each mapping is one of the kernel's, whatever its length: a container takes 65,535 by default.
 #![allow(unsafe_code, reason = "implements the DmaMap contract on VFIO")]
 
-use std::ptr::NonNull;
+use std::{fs, ptr::NonNull};
 
 use dmaring_engine::{DmaMap, Iova, MapError, Rights};
 use nix::{
@@ -15,6 +15,9 @@ use nix::{
 };
 
 use super::{calls, container::Inner, space::GRANULE};
+
+/// The capability that locked memory is not limited for. Source: `include/uapi/linux/capability.h`.
+const CAP_IPC_LOCK: u32 = 14;
 
 // SAFETY: (1) `Space` gives each mapping addresses that no other has, and the kernel maps exactly the pages of the range
 // there, or fails and maps none; those pages stay the range's own when the process writes it (`make_private`); (2) it maps
@@ -31,6 +34,9 @@ unsafe impl DmaMap for Inner {
         length: usize,
         rights: Rights,
     ) -> Result<Iova, MapError> {
+        if self.origin.is_elsewhere() {
+            return Err(MapError::OtherProcess);
+        }
         let (address, needed) = (memory.as_ptr().addr() as u64, length as u64);
         if needed == 0 || (address | needed) & (GRANULE - 1) != 0 {
             return Err(MapError::Os(Errno::EINVAL as i32));
@@ -47,24 +53,28 @@ unsafe impl DmaMap for Inner {
             unsafe { calls::make_private(memory, length) };
         }
         // SAFETY: the range is mapped memory and stays so until the mapping is undone (this call's caller).
-        match unsafe { calls::map(&*self.vfio, iova, memory, needed, rights) } {
+        match unsafe { calls::map(&*self.vfio(), iova, memory, needed, rights) } {
             Ok(()) => Ok(Iova::new(iova)),
             Err(errno) => {
                 let mut book = self.book();
                 book.space.give_back(iova);
-                book.settle();
-                Err(refusal(errno, needed, book.limit, locked_memory_limit()))
+                let limit = book.limit;
+                self.settle(&mut book);
+                Err(refusal(errno, needed, limit, locked_memory_limit()))
             }
         }
     }
 
     unsafe fn unmap(&self, iova: Iova, length: usize) -> Result<(), MapError> {
+        if self.origin.is_elsewhere() {
+            return Err(MapError::OtherProcess);
+        }
         let (iova, length) = (iova.get(), length as u64);
         if !self.book().space.holds(iova, length) {
             return Err(MapError::Os(Errno::EINVAL as i32));
         }
-        let undone =
-            calls::unmap(&*self.vfio, iova, length).map_err(|errno| MapError::Os(errno as i32))?;
+        let undone = calls::unmap(&*self.vfio(), iova, length)
+            .map_err(|errno| MapError::Os(errno as i32))?;
         if undone != length {
             tracing::error!(
                 iova,
@@ -76,12 +86,13 @@ unsafe impl DmaMap for Inner {
         }
         let mut book = self.book();
         book.space.give_back(iova);
-        book.settle();
+        self.settle(&mut book);
         Ok(())
     }
 }
 
-/// What an error number of `VFIO_IOMMU_MAP_DMA` means. `locked` is the limit of locked memory, where there is one.
+/// What an error number of `VFIO_IOMMU_MAP_DMA` means. `locked` is the limit of locked memory, where there is one: the
+/// kernel says `ENOMEM` both for that and for memory that it does not have.
 fn refusal(errno: Errno, needed: u64, mappings: u64, locked: Option<u64>) -> MapError {
     match (errno, locked) {
         (Errno::ENOMEM, Some(limit)) => MapError::LockedMemory { needed, limit },
@@ -92,9 +103,21 @@ fn refusal(errno: Errno, needed: u64, mappings: u64, locked: Option<u64>) -> Map
     }
 }
 
+/// The limit of locked memory, in bytes, where one holds for this process.
 fn locked_memory_limit() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if may_lock_memory(&status) {
+        return None;
+    }
     let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
     (soft != RLIM_INFINITY).then_some(soft)
+}
+
+/// Whether a process with this status, as proc has it, may lock memory beyond the limit.
+fn may_lock_memory(status: &str) -> bool {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+        .is_some_and(|bits| bits >> CAP_IPC_LOCK & 1 == 1)
 }
 
 #[cfg(test)]
@@ -102,7 +125,7 @@ mod tests {
     use dmaring_engine::MapError;
     use nix::errno::Errno;
 
-    use super::refusal;
+    use super::{may_lock_memory, refusal};
 
     #[test]
     fn error_numbers_say_what_is_missing() {
@@ -114,5 +137,18 @@ mod tests {
         assert_eq!(of(Errno::EOPNOTSUPP), MapError::Unsupported);
         assert_eq!(of(Errno::EEXIST), MapError::Os(17));
         assert_eq!(refusal(Errno::ENOMEM, needed, 7, None), MapError::Os(12));
+    }
+    #[test]
+    fn privileges_are_read_from_the_status() {
+        assert!(may_lock_memory("CapPrm:\t0000000000000000\nCapEff:\t0000000000004000\n"));
+        assert!(may_lock_memory("CapEff:\t000001ffffffffff\n"));
+        for status in [
+            "CapEff:\t0000000000000000\nCapBnd:\t000001ffffffffff\n",
+            "CapEff:\t3fff",
+            "CapEff: x",
+            "",
+        ] {
+            assert!(!may_lock_memory(status), "{status}");
+        }
     }
 }

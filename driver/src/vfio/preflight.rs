@@ -65,12 +65,8 @@ pub(super) fn probe(
 
 /// The error of a group that VFIO does not give away because of its other functions.
 pub(super) fn not_viable(sysfs: &Sysfs, group: u32) -> Error {
-    let members = sysfs.group_members(group).unwrap_or_default();
-    let others = members
-        .into_iter()
-        .filter(Function::holds_group_back)
-        .filter_map(|member| Some((member.address, member.driver?)))
-        .collect();
+    let mut others = sysfs.group_members(group).unwrap_or_default();
+    others.retain(Function::holds_group_back);
     Error::NotViable { group, others }
 }
 

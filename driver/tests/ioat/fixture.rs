@@ -52,6 +52,8 @@ pub(crate) struct Refusals {
     pub(crate) arm: bool,
     pub(crate) null: bool,
     pub(crate) word: bool,
+    /// The claim stays.
+    pub(crate) release: bool,
 }
 
 /// One write: offset and value; in configuration space, offset | CONFIG.
@@ -97,6 +99,7 @@ impl State {
         let refusals = self.refusals;
         let mut state = |state: u64| self.set(CHANSTS, 8, status & !7 | state);
         match (offset, value) {
+            (CHANCTRL, 0) if refusals.release => self.set(CHANCTRL, 2, before),
             (CHANERR, _) => {
                 self.set(CHANERR, 4, if refusals.clear { before } else { before & !value });
             }
@@ -241,6 +244,7 @@ pub(crate) struct Bench {
     pub(crate) time: Time,
     pub(crate) entries: u32,
     pub(crate) with_config: bool,
+    pub(crate) exclusive: bool,
 }
 
 impl Bench {
@@ -261,7 +265,14 @@ impl Bench {
         registers.set(CBVER, 1, 0x32);
         registers.set(DMACAPABILITY, 4, 1 << 6);
         registers.set(CHANSTS, 8, HALTED);
-        Self { registers, memory, time: Time::default(), entries: 8, with_config: false }
+        Self {
+            registers,
+            memory,
+            time: Time::default(),
+            entries: 8,
+            with_config: false,
+            exclusive: false,
+        }
     }
 
     pub(crate) fn start(&self) -> Result<IoatChannel<Registers>, StartError> {
@@ -269,6 +280,7 @@ impl Bench {
             if self.with_config { Some(Box::new(self.registers.clone())) } else { None };
         let options = Options {
             name: "test".to_owned(),
+            exclusive: self.exclusive,
             ring_entries: self.entries,
             status_interval: 4,
             hang_after: Some(Duration::from_secs(1)),

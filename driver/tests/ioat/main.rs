@@ -2,6 +2,11 @@
 
 mod fail;
 mod fixture;
+#[cfg(not(miri))]
+mod fork;
+#[cfg(not(miri))]
+#[path = "../forking/mod.rs"]
+mod forking;
 mod hostile;
 mod memory;
 mod recover;

@@ -1,9 +1,29 @@
 //! What is left when channels go, and in which order it goes.
 
-use dmaring_driver::{IoatChannel, vfio::Container};
-use dmaring_engine::{Engine, Rights};
+use std::{
+    panic,
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+};
 
-use crate::rig::{Pages, assert_copies, command, function, functions, held, pair};
+use dmaring_driver::{
+    IoatChannel,
+    pci::Address,
+    vfio::{Bar, Container},
+};
+use dmaring_engine::{Engine, Rights};
+use nix::{
+    mount::{MsFlags, mount, umount},
+    sched::{CloneFlags, unshare},
+};
+
+use crate::{
+    forking::in_child,
+    rig::{Pages, assert_copies, command, function, functions, held, pair},
+};
 
 const BUS_MASTER: u16 = 1 << 2;
 
@@ -72,4 +92,57 @@ fn one_of_two_channels_goes_and_the_other_copies_on() {
     drop(IoatChannel::open(functions[1].as_str()).unwrap());
     drop((first, pages, container));
     assert_eq!(held(), before);
+}
+
+#[test]
+#[ignore = "needs I/OAT functions bound to vfio-pci and devdax nodes: `cargo xtask vm test` runs it"]
+fn a_function_that_is_not_open_any_more_can_be_opened_at_once() {
+    let function = function();
+    let address = format!("{:?}", function.parse::<Address>().unwrap());
+    // With another function open the first one is closed at once, with its mappings left.
+    let (container, first, _second) = pair();
+    let mut first = Some(first);
+    for _ in 0..10 {
+        let channel = first.take().unwrap();
+        let begin = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| drop_after(&begin, channel));
+            begin.wait();
+            while format!("{container:?}").contains(&address) {
+                thread::yield_now();
+            }
+            // Its group is closed as well, or this process itself would be named as the one that has it.
+            first = Some(container.open_ioat(function.as_str()).unwrap());
+        });
+    }
+}
+
+fn drop_after(begin: &Barrier, channel: IoatChannel<Bar>) {
+    begin.wait();
+    drop(channel);
+}
+
+/// The function's directory in sysfs is hidden instead of the function being unplugged.
+#[test]
+#[ignore = "needs I/OAT functions bound to vfio-pci and devdax nodes: `cargo xtask vm test` runs it"]
+fn a_function_that_has_gone_from_sysfs_is_closed_without_a_panic() {
+    let function = function();
+    in_child(|| {
+        let panicked = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&panicked);
+        panic::set_hook(Box::new(move |_| seen.store(true, Relaxed)));
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        mount(none, "/", none, private, none).unwrap();
+        let container = Container::new().unwrap();
+        let channel = container.open_ioat(function.as_str()).unwrap();
+        mount(Some("none"), "/sys", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        drop(channel);
+        umount("/sys").unwrap();
+        assert!(!panicked.load(Relaxed), "a panic ends programs that abort on it");
+        assert_eq!(command(&function) & BUS_MASTER, 0);
+        // The group is with the container still, which takes the function again.
+        assert_copies(&mut container.open_ioat(function.as_str()).unwrap());
+    });
+    assert_copies(&mut IoatChannel::open(function.as_str()).unwrap());
 }

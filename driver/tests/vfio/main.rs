@@ -5,6 +5,9 @@
 
 mod address_space;
 mod close;
+mod fork;
+#[path = "../forking/mod.rs"]
+mod forking;
 mod open;
 mod rig;
 mod transfer;

@@ -99,9 +99,16 @@ impl Pages {
 
     /// Undoes the mapping made last.
     pub(crate) fn unmap(&mut self) {
-        let iova = self.mapped.pop().expect("nothing is mapped");
+        self.try_unmap().unwrap();
+    }
+
+    /// The same, where it may be refused.
+    pub(crate) fn try_unmap(&mut self) -> Result<(), MapError> {
+        let iova = *self.mapped.last().expect("nothing is mapped");
         // SAFETY: (1) mapped above, at this address and with this length; (2) the tests wait for each transfer.
-        unsafe { self.domain.unmap(iova, self.memory.len()) }.unwrap();
+        unsafe { self.domain.unmap(iova, self.memory.len()) }?;
+        self.mapped.pop();
+        Ok(())
     }
 
     pub(crate) fn iova(&self) -> u64 {

@@ -30,6 +30,7 @@ pub(super) const ISLANDS: &[&str] = &[
     "driver/src/vfio/bar.rs",
     "driver/src/vfio/calls.rs",
     "driver/src/vfio/map.rs",
+    "driver/tests/forking/mod.rs",
     "driver/tests/ioat/fixture.rs",
     "driver/tests/ioat/memory.rs",
     "driver/tests/vfio/rig.rs",

@@ -140,12 +140,21 @@ fn functions_of_the_host_in_the_group_are_named_with_their_drivers() {
     let message = not_viable(&tree.sysfs(), 7).to_string();
     for part in [
         "group 7",
-        "0000:00:05.1 (ioatdma), 0000:00:05.2 (igb)",
-        "`dmaring bind 0000:00:05.1 0000:00:05.2`",
+        "0000:00:05.1 (ioatdma), 0000:00:05.2 (igb); ",
+        // `dmaring bind` would refuse what is no I/OAT function.
+        "`sudo dmaring bind 0000:00:05.1` and `echo 0000:00:05.2 | sudo tee \
+         /sys/bus/pci/devices/0000:00:05.2/driver/unbind` take them from the host",
     ] {
         assert!(message.contains(part), "{message}");
     }
     assert!(!message.contains("05.3") && !message.contains("pcieport"), "{message}");
+    tree.function("0000:00:06.0", 0x1533).group(9).driver("igb");
+    let foreign = not_viable(&tree.sysfs(), 9).to_string();
+    assert!(foreign.contains("driver/unbind` takes it"), "{foreign}");
+    assert!(!foreign.contains("dmaring bind"), "{foreign}");
+    tree.function("0000:00:07.0", 0x2021).group(10).driver("ioatdma");
+    let ours = not_viable(&tree.sysfs(), 10).to_string();
+    assert!(ours.ends_with("; `sudo dmaring bind 0000:00:07.0` takes it from the host"), "{ours}");
     let unknown = not_viable(&tree.sysfs(), 8).to_string();
     assert!(unknown.contains("dmesg"), "{unknown}");
 }

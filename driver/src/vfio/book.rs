@@ -1,0 +1,102 @@
+//! What a container carries: functions in use, one that waits for the last unmapping, and groups without a function.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use super::{device::Device, space::Space};
+use crate::pci::Address;
+
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    pub(super) space: Space,
+    /// How many mappings the container takes.
+    pub(super) limit: u64,
+    /// The functions in use, each with its group.
+    pub(super) open: BTreeMap<Address, u32>,
+    /// The last function, no longer in use, while there are mappings.
+    pub(super) parked: Option<(Device, u32)>,
+    /// Groups that vfio-ioctls has in the container though no function of them is open.
+    pub(super) kept: Vec<u32>,
+    /// Whether the container cannot go: a function that went away holds it.
+    stuck: bool,
+}
+
+impl Book {
+    /// Whether functions are there for mappings to serve, or to be kept for.
+    pub(super) fn has_domain(&self) -> bool {
+        !self.open.is_empty() || self.parked.is_some()
+    }
+
+    pub(super) fn has_group(&self, group: u32) -> bool {
+        self.open.values().any(|open| *open == group)
+            || self.parked.as_ref().is_some_and(|(_, parked)| *parked == group)
+            || self.kept.contains(&group)
+    }
+
+    /// Notes that a group is in the container without a function.
+    pub(super) fn keep(&mut self, group: u32) {
+        if !self.kept.contains(&group) {
+            self.kept.push(group);
+        }
+    }
+
+    /// Notes that a function of this group was closed. `left`: its group may leave the container, and does so with its
+    /// last function.
+    pub(super) fn closed(&mut self, group: u32, left: bool) {
+        if !left {
+            self.stuck = true;
+            self.keep(group);
+        } else if !self.open.values().any(|open| *open == group) {
+            self.kept.retain(|kept| *kept != group);
+        }
+    }
+
+    /// Whether a new container would let groups go, and lose nothing.
+    pub(super) fn is_renewable(&self) -> bool {
+        !self.kept.is_empty() && !self.stuck && !self.has_domain()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Book;
+
+    const GROUP: u32 = 7;
+
+    fn book(open: &[(&str, u32)]) -> Book {
+        let open = open.iter().map(|(address, group)| (address.parse().unwrap(), *group)).collect();
+        Book { open, ..Book::default() }
+    }
+
+    #[test]
+    fn a_group_kept_after_a_failure_goes_with_a_container_that_carries_nothing() {
+        let mut empty = book(&[]);
+        assert!(!empty.is_renewable(), "there is nothing to let go");
+        empty.keep(GROUP);
+        assert!(empty.has_group(GROUP) && empty.is_renewable());
+        let mut other = book(&[("0000:00:06.0", 8)]);
+        other.keep(GROUP);
+        assert!(!other.is_renewable(), "the other function's mappings would go too");
+        other.open.clear();
+        other.closed(8, true);
+        assert!(other.has_group(GROUP) && other.is_renewable());
+    }
+
+    #[test]
+    fn a_group_leaves_with_its_last_function() {
+        let mut book = book(&[("0000:00:05.1", GROUP)]);
+        book.keep(GROUP);
+        book.closed(GROUP, true);
+        assert_eq!(book.kept, [GROUP], "its other function is open");
+        book.open.clear();
+        book.closed(GROUP, true);
+        assert!(!book.has_group(GROUP));
+    }
+
+    #[test]
+    fn the_container_of_a_function_that_went_away_stays() {
+        let mut book = book(&[]);
+        book.closed(GROUP, false);
+        assert!(book.has_group(GROUP) && !book.is_renewable());
+    }
+}
