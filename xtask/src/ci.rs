@@ -6,7 +6,7 @@ use crate::{
     command::Run,
     docs, examples,
     failure::{Failure, Outcome},
-    loom, miri, quick_start, test, tidy,
+    loom, miri, quick_start, test, tidy, vm,
 };
 
 /// The steps in their order: what fails soonest comes first.
@@ -20,6 +20,7 @@ const STEPS: &[Step] = &[
     Step { name: "examples", run: examples::run },
     Step { name: "loom", run: loom::run },
     Step { name: "miri", run: || miri::run(&[]) },
+    Step { name: "vm", run: vm::test },
 ];
 
 #[derive(Debug)]

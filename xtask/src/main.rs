@@ -14,6 +14,7 @@ mod quick_start;
 mod test;
 mod tidy;
 mod totals;
+mod vm;
 
 use std::{
     path::{Path, PathBuf},
@@ -45,6 +46,9 @@ enum Task {
     },
     /// Count the instructions that a copy costs the I/OAT driver, with callgrind
     Instructions,
+    /// Boot a virtual machine with VFIO, an IOMMU, /dev/dax and modelled I/OAT functions
+    #[command(subcommand)]
+    Vm(vm::Task),
     /// Build the API documentation and the book, warnings being errors
     Docs,
     /// Run everything that a change must pass
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         Task::Loom => loom::run(),
         Task::Miri { package } => miri::run(&package),
         Task::Instructions => instructions::run(),
+        Task::Vm(task) => vm::run(&task),
         Task::Docs => docs::run(),
         Task::Ci { step } => ci::run(&step),
     };
