@@ -8,9 +8,10 @@ use std::{
     cell::Cell,
     sync::{
         Mutex, PoisonError,
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
+    time::Duration,
 };
 
 use crate::{
@@ -74,6 +75,16 @@ impl Housekeeper {
         };
         if let Err(job) = sent {
             carry_out(job);
+        }
+    }
+
+    /// Waits until everything is done that was sent before, but no longer than `limit`.
+    pub(crate) fn settle(&self, limit: Duration) {
+        let (done, settled) = mpsc::channel::<()>();
+        self.run(Box::new(move || drop(done)));
+        // Nothing is ever sent: the end of the other side is the answer.
+        if settled.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("memory of the runtime is still being unmapped or freed");
         }
     }
 }

@@ -256,6 +256,8 @@ impl Drop for Runtime {
         // On one of our own threads, inside a waker, say, nobody can be waited for: the poller ends by itself.
         if !housekeeper::is_service_thread() && !thread::panicking() {
             self.join();
+            // What operations held last may still be on its way: a device that is opened next would be found busy.
+            self.shared.housekeeper.settle(DROP_DEADLINE);
         }
     }
 }

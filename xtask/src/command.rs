@@ -82,6 +82,17 @@ impl Run {
         Ok(lines)
     }
 
+    /// Runs the program and returns its standard output. Shows nothing unless it fails.
+    pub(crate) fn output(self) -> Outcome<String> {
+        let output = self.command().output();
+        let output = output.map_err(Failure::of(format!("cannot start `{self}`")))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(Failure::new(format!("`{self}` failed: {}: {why}", output.status)))
+    }
+
     /// Whether the program starts and succeeds. Shows nothing.
     pub(crate) fn succeeds(self) -> bool {
         let status = self.command().stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -145,7 +156,8 @@ impl std::fmt::Display for Run {
     }
 }
 
-fn quoted(text: &OsStr) -> String {
+/// The word as a shell would take it.
+pub(crate) fn quoted(text: &OsStr) -> String {
     let text = text.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

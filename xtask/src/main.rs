@@ -17,6 +17,7 @@ mod test;
 mod tidy;
 mod tool;
 mod totals;
+mod vm;
 
 use std::{
     path::{Path, PathBuf},
@@ -65,6 +66,9 @@ enum Task {
     },
     /// Count the instructions that a copy costs the I/OAT driver, with callgrind
     Instructions,
+    /// Boot a virtual machine with VFIO, an IOMMU, /dev/dax and modelled I/OAT functions
+    #[command(subcommand)]
+    Vm(vm::Task),
     /// Build the API documentation and the book, warnings being errors
     Docs,
     /// Run everything that a change must pass
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Task::Mutants { group, file } => mutants::run(&group, &file),
         Task::Instructions => instructions::run(),
+        Task::Vm(task) => vm::run(&task),
         Task::Docs => docs::run(),
         Task::Ci { step } => ci::run(&step),
     };

@@ -36,6 +36,22 @@ fn a_dropped_runtime_drains() {
     assert_clean(&control);
 }
 
+/// Whoever opens a device again right after must not find it held by the runtime before.
+#[test]
+fn nothing_is_mapped_once_a_dropped_runtime_is_gone() {
+    for _ in 0..50 {
+        let (runtime, control) = manual(8);
+        let regions: Vec<_> = (0..4).map(|_| runtime.allocate(1 << 20).unwrap()).collect();
+        // The operations' holds are the last: they end on the poller.
+        regions.iter().for_each(|region| drop(region.fill(0, 64, 7).submit()));
+        drop(regions);
+        control.wait_for_submitted(4);
+        control.complete_all();
+        drop(runtime);
+        assert_eq!(control.domain().live(), 0);
+    }
+}
+
 /// A runtime whose time is told by hand, with four operations that its engine holds, and three that wait.
 fn stuck() -> (Runtime, ManualClock, Control, Vec<Region>, Vec<Fill>) {
     let clock = ManualClock::new();

@@ -1,0 +1,116 @@
+//! From assets to a running machine: the model first, then QEMU with connections to it and to the serial ports.
+//!
+//! QEMU 7.2 can crash while the kernel turns the IOMMU on. That write makes QEMU build its memory map anew and release
+//! the old one in the middle of the access; each proxy lets go of QEMU's lock meanwhile, and a thread that frees the
+//! old map may get it before the access has ended. Nothing has run in the machine by then, so it is booted again, which
+//! is said; a crash at any other time is an error.
+
+use std::{
+    fs::File,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::PathBuf,
+    time::Instant,
+};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+
+use super::{
+    assets::Assets,
+    functions::Function,
+    machine::{Machine, Parts, Unbooted},
+    model::Model,
+    process::Process,
+    qemu::{self, DIMM_BYTES, Iommu, Setup},
+};
+use crate::failure::{Failure, Outcome};
+
+/// How a machine differs from others.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) name: String,
+    pub(crate) processors: u32,
+    pub(crate) iommu: Iommu,
+    pub(crate) functions: Vec<Function>,
+}
+
+const DIMMS: usize = 2;
+/// How often QEMU may crash in a row: it does in about one boot of ten when the host is busy.
+const CRASHES: usize = 4;
+
+/// Boots a machine and waits until it takes commands.
+pub(crate) fn boot(assets: &Assets, options: &Options) -> Outcome<Machine> {
+    for _ in 0..CRASHES {
+        match start(assets, options).and_then(Machine::wait_for) {
+            Ok(machine) => return Ok(machine),
+            Err(Unbooted { crashed: true, .. }) => {
+                println!("QEMU crashed while the machine booted, as 7.2 can: booting again");
+            }
+            Err(Unbooted { failure, .. }) => return Err(failure),
+        }
+    }
+    let logs = assets.logs().display();
+    Err(Failure::new(format!("QEMU crashed in each of {CRASHES} boots: logs in {logs}")))
+}
+
+fn start(assets: &Assets, options: &Options) -> Result<Parts, Unbooted> {
+    let begin = Instant::now();
+    let directory = tempfile::Builder::new().prefix("dmaring-").tempdir();
+    let directory = directory.map_err(Failure::of("cannot create a directory for the run"))?;
+    let log = |part: &str| assets.logs().join(format!("{}-{part}.log", options.name));
+    let paths: Vec<_> =
+        (0..DIMMS).map(|number| directory.path().join(format!("dimm{number}"))).collect();
+    let dimms = dimms(&paths)?;
+
+    let (mut model, mut connections) = (None, Vec::new());
+    if !options.functions.is_empty() {
+        let program = assets.model()?;
+        let started = Model::start(program, &options.functions, directory.path(), log("model"))?;
+        (model, connections) = (Some(started.0), started.1);
+    }
+    let [console, output, control] = [pair()?, pair()?, pair()?];
+    for end in [&console.1, &output.1, &control.1].into_iter().chain(&connections) {
+        fcntl_setfd(end, FdFlags::empty())
+            .map_err(Failure::of("cannot hand a descriptor to QEMU"))?;
+    }
+    let descriptors = connections.iter().map(AsRawFd::as_raw_fd);
+    let functions: Vec<_> = options.functions.iter().copied().zip(descriptors).collect();
+    let arguments = qemu::arguments(&Setup {
+        kernel: assets.packages().kernel(),
+        image: assets.image(),
+        firmware: assets.packages().firmware(),
+        processors: options.processors,
+        iommu: options.iommu,
+        dimms: &paths,
+        ports: [&console.1, &output.1, &control.1].map(AsRawFd::as_raw_fd),
+        functions: &functions,
+        qtest: model.as_ref().map(Model::qtest),
+    });
+    let program = assets.packages().file("usr/bin/qemu-system-x86_64");
+    let libraries = assets.packages().library_path();
+    let qemu = Process::start(&program, &arguments, &libraries, log("qemu"))?;
+    // Our copies of QEMU's ends close here, so that the ports end when QEMU does.
+    let ports = [console.0, output.0, control.0];
+    Ok(Parts { qemu, model, ports, dimms, paths, directory, log: log("console"), begin })
+}
+
+/// Empty files for the NVDIMMs, which take no space until written.
+fn dimms(paths: &[PathBuf]) -> Outcome<Vec<File>> {
+    let files = paths.iter().map(|path| {
+        File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .and_then(|file| file.set_len(DIMM_BYTES).map(|()| file))
+            .map_err(Failure::of(format!("cannot create {}", path.display())))
+    });
+    files.collect()
+}
+
+fn pair() -> Outcome<(UnixStream, OwnedFd)> {
+    let pair = UnixStream::pair().map_err(Failure::of("cannot create a socket"))?;
+    Ok((pair.0, pair.1.into()))
+}
