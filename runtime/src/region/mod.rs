@@ -33,7 +33,15 @@ use crate::{
 ///
 /// A region is a handle: clones name the same memory. It stays mapped, for the process and for every
 /// engine, until the last handle is dropped *and* the last operation on it has ended, whichever comes
-/// later. The memory itself is given back by a background thread then.
+/// later. The memory itself is given back by a background thread then, or while the runtime is dropped. An operation
+/// on memory that is no longer mapped cannot be written down:
+///
+/// ```compile_fail,E0382
+/// fn too_late(region: dmaring::Region) {
+///     drop(region);
+///     let _ = region.fill(0, 64, 7);
+/// }
+/// ```
 ///
 /// Its bytes are shared with the engines and perhaps with other processes, so they are never lent as a
 /// slice: [`read_at`](Region::read_at) and [`write_at`](Region::write_at) copy. What they find where a

@@ -10,7 +10,7 @@ mod common;
 use std::{env, fs};
 
 use common::{LONG, bytes, pattern, region_of};
-use dmaring::{Region, Runtime};
+use dmaring::{ErrorKind, Region, Runtime};
 use dmaring_driver::{pci::Address, vfio::Container};
 use futures::{StreamExt, executor::block_on, stream::FuturesUnordered};
 
@@ -81,12 +81,39 @@ fn copies_within_one_node_and_fills() {
         assert_eq!(block_on(node.copy(5, 3 << 20, 100_000)).unwrap(), 100_000);
         assert!(bytes(&node, 3 << 20, 100_000) == given);
         let overlap = block_on(node.copy(0, 10, 20)).unwrap_err();
-        assert_eq!(overlap.kind(), dmaring::ErrorKind::Overlap);
+        assert_eq!(overlap.kind(), ErrorKind::Overlap);
         block_on(node.fill((3 << 20) + 3, 70_001, 0x0807_0605_0403_0201)).unwrap();
         let filled = bytes(&node, 3 << 20, 100_000);
         assert!(filled[..3] == given[..3] && filled[70_004..] == given[70_004..]);
         assert!((3..70_004).all(|at| filled[at] as usize == (at - 3) % 8 + 1));
     }
+}
+
+/// What a node does not have is refused with what would do, and the node is as good as before.
+#[test]
+#[ignore = "needs I/OAT functions bound to vfio-pci and devdax nodes: `cargo xtask vm test` runs it"]
+fn ranges_that_a_node_does_not_have_are_refused() {
+    let runtime = runtime(&functions()[..1]);
+    let node = &list("DMARING_TEST_DAX")[0];
+    let name = node.trim_start_matches("/dev/");
+    let device = dmaring::dax::devices().unwrap().into_iter().find(|device| device.name == name);
+    let device = device.expect("sysfs shows the node");
+    assert_eq!(device.driver.as_deref(), Some("device_dax"));
+    let (size, align) = (device.size, device.align);
+    for (offset, length, kind, remedy) in [
+        (0, align + 4096, ErrorKind::Misaligned, format!("use {}", 2 * align)),
+        (4096, align, ErrorKind::Misaligned, format!("use {align}")),
+        (0, size + align, ErrorKind::OutOfBounds, format!("{size} bytes")),
+        (size, align, ErrorKind::OutOfBounds, format!("{size} bytes")),
+    ] {
+        let error = runtime.open_dax_range(node, offset, length).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(&remedy), "{error}");
+    }
+    let part = runtime.open_dax_range(node, size - align, align).unwrap();
+    assert_eq!(block_on(part.fill(0, align, 7)).unwrap(), align);
+    let error = block_on(part.fill(1, align, 7)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfBounds);
 }
 
 /// Operations of two functions at once: both work, and every byte is right.
