@@ -29,6 +29,7 @@ fn a_late_copys_memory_outlives_its_future_and_its_handles() {
     let (runtime, control, clock) = runtime(4);
     let mut forgotten = Forgotten::default();
     for round in 0..3 {
+        eventually("the unmapping of the round before", || control.domain().live() == 0);
         let region = runtime.register(pattern(1, 1024)).unwrap();
         let claimed = late(&region, 4).submit();
         let mut polled = late(&region, 5).submit();
