@@ -235,6 +235,7 @@ impl Machine {
                 Ok(chunk) => chunk,
                 Err(RecvTimeoutError::Timeout) => return Ok(None),
                 Err(RecvTimeoutError::Disconnected) => {
+                    self.qemu.end();
                     return Err(self.lost("the machine has ended"));
                 }
             };

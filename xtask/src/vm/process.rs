@@ -74,11 +74,17 @@ impl Process {
         format!("---- {} {state}\n{}", self.name, self.log())
     }
 
-    /// Ends it, if it has not ended, and says whether it had crashed before.
-    pub(crate) fn crashed(&mut self) -> bool {
-        // One that is on its way to its end keeps the reason for it.
+    /// Ends it, unless it has ended. One that is on its way to its end keeps the reason for it.
+    pub(crate) fn end(&mut self) {
+        // Fails only for a process that has ended.
         let _ = self.child.kill();
-        self.child.wait().is_ok_and(|status| matches!(status.signal(), Some(SIGSEGV | SIGABRT)))
+        let _ = self.child.wait();
+    }
+
+    /// Whether it has crashed.
+    pub(crate) fn crashed(&mut self) -> bool {
+        let status = self.child.try_wait().ok().flatten();
+        status.is_some_and(|status| matches!(status.signal(), Some(SIGSEGV | SIGABRT)))
     }
 
     /// What it has written to its log.
@@ -122,9 +128,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails only for a process that has ended, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
@@ -133,13 +137,6 @@ mod tests {
     use std::{path::Path, time::Duration};
 
     use super::Process;
-
-    impl Process {
-        fn crashed_by_now(&mut self) -> bool {
-            let _ = self.child.wait();
-            self.crashed()
-        }
-    }
 
     fn start(script: &str) -> Result<Process, String> {
         let directory = tempfile::tempdir().unwrap();
@@ -160,10 +157,18 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_is_not_an_end() {
-        assert!(start("echo ready; ulimit -c 0; kill -SEGV $$").unwrap().crashed_by_now());
-        assert!(!start("echo ready; exit 1").unwrap().crashed_by_now());
-        assert!(!start("echo ready; exec tail -f /dev/null").unwrap().crashed());
+    fn a_crash_is_told_from_other_ends() {
+        for (script, crash) in [
+            ("ulimit -c 0; kill -SEGV $$; echo ready", true),
+            ("kill -KILL $$; echo ready", false),
+            ("exit 1", false),
+        ] {
+            let log = tempfile::NamedTempFile::new().unwrap().path().to_path_buf();
+            let arguments = ["-c".to_owned(), script.to_owned()];
+            let mut process = Process::start(Path::new("/bin/sh"), &arguments, "", log).unwrap();
+            let _ = process.child.wait();
+            assert_eq!(process.crashed(), crash, "{script}");
+        }
     }
 
     #[test]
