@@ -104,6 +104,7 @@ impl<C, P: RingPair> Client<C, P> {
                 refused = true;
             }
             let done = queue.is_empty();
+            self.forget_deadline(&queue);
             drop(queue);
             leftovers.deliver();
             if done {
@@ -174,6 +175,13 @@ impl<C, P: RingPair> Client<C, P> {
         self.waiters_deadline.store(known.min(deadline), Ordering::Relaxed);
     }
 
+    /// Forgets the deadline when nobody waits any more, under the waiters' lock: the poller would watch for nothing.
+    fn forget_deadline(&self, queue: &Queue) {
+        if queue.is_empty() {
+            self.waiters_deadline.store(NO_DEADLINE, Ordering::Relaxed);
+        }
+    }
+
     /// The future of `key` is dropped. A waiter leaves the queue; an operation in flight goes on and its
     /// slot is recycled when it ends. Gives the cargo of a waiter, to be dropped by the caller.
     ///
@@ -199,6 +207,7 @@ impl<C, P: RingPair> Client<C, P> {
         queue.remove(&self.inflight, key);
         let finished = self.refuse(key, CompletionCode::ABORTED);
         self.permits.served(1);
+        self.forget_deadline(&queue);
         finished
     }
 
@@ -301,6 +310,7 @@ impl<C, P: RingPair> Client<C, P> {
             self.permits.served(1);
             pushed = true;
         }
+        self.forget_deadline(&queue);
         drop(queue);
         if pushed {
             // Its future may have asked before the entry stood in the ring, and the poller taken that back since.

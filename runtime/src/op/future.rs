@@ -160,8 +160,8 @@ macro_rules! operation {
             /// When the time is over it resolves to [`TimedOut`](crate::ErrorKind::TimedOut). What is not begun by then,
             /// because a fence or other operations hold it back, is not begun. What is goes on: its destination is
             /// unspecified, and its regions and its place in the ring stay in use, until the engine has let go. The clock
-            /// is looked at now and then, so it may resolve some microseconds late, never early. No effect on
-            /// an operation that was submitted already.
+            /// is looked at now and then, so it may resolve late, by milliseconds where the CPU engine is busy, and never
+            /// early. No effect on an operation that was submitted already.
             pub fn timeout(mut self, timeout: Duration) -> Self {
                 self.0.set(|request| request.timeout = Some(timeout));
                 self

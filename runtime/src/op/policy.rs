@@ -8,6 +8,9 @@ pub enum OnError {
     Fail,
     /// The part, and nothing else, is done again by an engine that is the host's CPU; the operation succeeds if that
     /// does.
+    ///
+    /// The CPU then reads and writes what the engine could not. Where memory may be poisoned, or is a device's, choose
+    /// [`Fail`](OnError::Fail): a load from poisoned memory ends the process with SIGBUS, and an absent device reads as all ones.
     RetryOnCpu,
 }
 

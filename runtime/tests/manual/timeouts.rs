@@ -2,7 +2,7 @@
 
 use std::{task::Poll, time::Duration};
 
-use dmaring::{Copy, ErrorKind, ManualClock, Region, Runtime};
+use dmaring::{Copy, ErrorKind, Idle, ManualClock, Region, Runtime};
 use dmaring_manual::{Control, ManualBuilder, ManualEngine, Recovery};
 use futures::{StreamExt, executor::block_on};
 
@@ -52,6 +52,27 @@ fn a_late_copy_is_told_at_its_deadline_and_not_before_and_keeps_what_it_uses() {
     let stats = runtime.stats();
     assert_eq!((stats.timed_out, stats.failed, stats.completed, stats.in_flight), (1, 1, 0, 0));
     assert_eq!(control.violations(), []);
+}
+
+#[test]
+fn a_time_limit_of_one_that_waited_and_was_served_keeps_nobody_awake() {
+    let (engine, control) = ManualEngine::builder().build();
+    let idle = Idle::Adaptive { spin: Duration::ZERO, park_after: Duration::ZERO };
+    let runtime = Runtime::builder().engine(engine).ring_entries(4).idle(idle).build().unwrap();
+    let region = region_of(&runtime, &pattern(1, 4096));
+    let held: Vec<_> = (4..8).map(|n| copy(&region, n).submit()).collect();
+    control.wait_for_submitted(4);
+    let mut waiter = copy(&region, 8).timeout(10 * LONG).submit();
+    let mut leaver = copy(&region, 9).timeout(10 * LONG).submit();
+    assert!(poll_once(&mut waiter).is_pending() && poll_once(&mut leaver).is_pending());
+    drop(leaver);
+    control.complete_all();
+    held.into_iter().for_each(|copy| assert_eq!(block_on(copy).unwrap(), 64));
+    control.wait_for_submitted(1);
+    control.complete_all();
+    assert_eq!(block_on(waiter).unwrap(), 64);
+    let parks = runtime.stats().parks;
+    eventually("the poller's sleep", || runtime.stats().parks > parks);
 }
 
 #[test]
