@@ -36,6 +36,7 @@ pub use bar::Bar;
 pub use container::Container;
 pub use error::Error;
 pub use lease::Config;
+pub use map::may_lock_memory;
 pub use preflight::check;
 
 pub(crate) use container::{Opened, check_system};

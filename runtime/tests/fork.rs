@@ -3,6 +3,7 @@
 #![cfg(all(not(loom), not(miri)))]
 
 mod common;
+#[path = "../../driver/tests/forking/mod.rs"]
 mod forking;
 
 use common::{LONG, bytes, cpu, eventually, kind, manual, pattern, region_of};

@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use super::{Access, Roots};
+use dmaring_driver::vfio::may_lock_memory;
 
-/// The capability that locked memory is not limited for. Source: `include/uapi/linux/capability.h`.
-const CAP_IPC_LOCK: u32 = 14;
+use super::{Access, Roots};
 
 /// The kernel, the processor and this process.
 #[derive(Debug)]
@@ -77,8 +76,7 @@ fn has_module(roots: &Roots, name: &str) -> bool {
 }
 
 fn locked(status: &str, limits: &str) -> Option<Locked> {
-    let capabilities = field(status, "CapEff").and_then(|text| u64::from_str_radix(text, 16).ok());
-    if capabilities.is_some_and(|bits| bits >> CAP_IPC_LOCK & 1 == 1) {
+    if may_lock_memory(status) {
         return Some(Locked::Privileged);
     }
     let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;

@@ -113,8 +113,9 @@ fn locked_memory_limit() -> Option<u64> {
     (soft != RLIM_INFINITY).then_some(soft)
 }
 
-/// Whether a process with this status, as proc has it, may lock memory beyond the limit.
-fn may_lock_memory(status: &str) -> bool {
+/// Whether a process may lock memory beyond its limit, by its `/proc/PID/status`: it has CAP_IPC_LOCK.
+#[must_use]
+pub fn may_lock_memory(status: &str) -> bool {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
         .is_some_and(|bits| bits >> CAP_IPC_LOCK & 1 == 1)

@@ -85,18 +85,21 @@ impl Rig {
 
     /// Nothing reached memory that it should not have, and the driver kept the device's rules.
     pub(crate) fn assert_clean(&self) {
-        assert_eq!(self.device.domain().faults(), 0, "{:?}", self.device.domain().fault_list());
-        assert_eq!(self.device.domain().misuse(), []);
+        self.assert_contained();
         assert_eq!(self.device.violations(), []);
     }
 
     /// The same for a device that halted in the midst of work: a doorbell may be on its way then, and come too late.
     pub(crate) fn assert_clean_but_for_late_doorbells(&self) {
-        assert_eq!(self.device.domain().faults(), 0, "{:?}", self.device.domain().fault_list());
-        assert_eq!(self.device.domain().misuse(), []);
+        self.assert_contained();
         let late = |violation: &Violation| violation.kind == ViolationKind::CountWhileHalted;
         let violations = self.device.violations();
         assert!(violations.iter().all(late), "{violations:?}");
+    }
+
+    fn assert_contained(&self) {
+        assert_eq!(self.device.domain().faults(), 0, "{:?}", self.device.domain().fault_list());
+        assert_eq!(self.device.domain().misuse(), []);
     }
 }
 

@@ -53,5 +53,4 @@ pub(super) const ISLANDS: &[&str] = &[
     "runtime/src/staging/kernel.rs",
     "runtime/src/submit.rs",
     "runtime/tests/counting/mod.rs",
-    "runtime/tests/forking/mod.rs",
 ];
