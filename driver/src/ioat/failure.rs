@@ -226,29 +226,30 @@ impl<R: RegisterIo> IoatChannel<R> {
     fn gone(&mut self) {
         tracing::error!(name = self.name, "the device is gone");
         self.absorb_completion();
-        if !self.ring.has_waiting() {
-            // Nobody would hear of it. What is submitted next tells.
-            self.ring.stand_idle();
-            self.life = Life::HaltedIdle(GONE);
-            return;
-        }
-        self.ring.close();
-        self.life = Life::Stopped(self.ring.blame_all(GONE));
+        let verdict = self.ring.has_waiting().then(|| self.ring.blame_all(GONE));
+        self.stop_with(verdict, GONE);
     }
 
     fn blame_first(&mut self, status: Status) {
         let verdict = match self.ring.blame_first(status) {
-            Some(verdict) => verdict,
-            None if self.ring.has_waiting() => self.ring.blame_none(status),
+            None if self.ring.has_waiting() => Some(self.ring.blame_none(status)),
+            verdict => verdict,
+        };
+        self.stop_with(verdict, status);
+    }
+
+    /// Tells what became of what is outstanding. Where nothing is, nobody would hear of it: what is submitted next tells.
+    fn stop_with(&mut self, verdict: Option<Verdict>, status: Status) {
+        self.life = match verdict {
+            Some(verdict) => {
+                self.ring.close();
+                Life::Stopped(verdict)
+            }
             None => {
-                // Nobody would hear of it. What is submitted next tells.
                 self.ring.stand_idle();
-                self.life = Life::HaltedIdle(status);
-                return;
+                Life::HaltedIdle(status)
             }
         };
-        self.ring.close();
-        self.life = Life::Stopped(verdict);
     }
 
     /// Takes the channel for hung when it has made no progress for too long.
