@@ -10,9 +10,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use dmaring_ring::{
-    CompletionSlot, Header, Layout, LayoutError, SubmissionSlot, handshake, memory::Rings,
-};
+use dmaring_ring::{CompletionSlot, Header, Layout, LayoutError, SubmissionSlot, memory::Rings};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::memfd::MFdFlags;
 #[cfg(not(miri))]
@@ -62,6 +60,13 @@ impl RingMemory {
         self.corrupt.load(Ordering::Acquire)
     }
 
+    /// Wakes the poller of this pair, whatever a peer has written to the word that it sleeps on.
+    pub(crate) fn summon_poller(&self) {
+        if !self.orphaned.load(Ordering::Acquire) {
+            park::summon(self.header().need_wakeup_word());
+        }
+    }
+
     /// Says that no poller will ever park on this pair again.
     pub(crate) fn orphan(&self) {
         self.orphaned.store(true, Ordering::Release);
@@ -89,9 +94,7 @@ impl RingPair for RingMemory {
 
     fn report_corrupt(&self) {
         self.corrupt.store(true, Ordering::Release);
-        if handshake::must_wake(self.header()) {
-            self.wake_poller();
-        }
+        self.summon_poller();
     }
 }
 

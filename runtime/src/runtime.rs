@@ -156,7 +156,7 @@ impl Runtime {
             return Err(Error::new(ErrorKind::Unsupported, message));
         };
         let wish = self.shared.restores.order(lane);
-        self.shared.nudge_poller();
+        self.shared.summon_poller();
         match poll_fn(|context| wish.poll(context)).await {
             Restored::Works => Ok(()),
             Restored::Failed(status) => {
@@ -227,7 +227,7 @@ impl Runtime {
         self.shared.lifecycle.request_end(self.shared.clock.now().saturating_add(deadline));
         // Closed here, so that no later operation is taken; the poller refuses those who wait.
         self.shared.client.permits.close();
-        self.shared.nudge_poller();
+        self.shared.summon_poller();
     }
 
     fn join(&self) {

@@ -93,11 +93,16 @@ impl Shared {
             .unwrap_or(0)
     }
 
-    /// Wakes the poller if it is parked, so that it looks at the lifecycle.
+    /// Wakes the poller if it is parked: something was pushed for it.
     pub(crate) fn nudge_poller(&self) {
         if handshake::must_wake(self.client.pair.header()) {
             self.client.pair.wake_poller();
         }
+    }
+
+    /// Wakes the poller whatever the rings' words say, so that it looks at the lifecycle and at what was ordered.
+    pub(crate) fn summon_poller(&self) {
+        self.client.pair.summon_poller();
     }
 }
 

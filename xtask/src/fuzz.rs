@@ -17,6 +17,9 @@ const CARGO_FUZZ: Tool = Tool { name: "fuzz", version: "0.13.2" };
 /// How long each target runs in continuous integration, in seconds.
 const BRIEFLY: u32 = 10;
 
+/// What the short runs draw from: a change is not refused for what another one brought. Longer runs draw anew.
+const BRIEF_SEED: u32 = 1;
+
 /// The longest input that is tried, in bytes: a few hundred calls.
 const MAX_LENGTH: u32 = 1024;
 
@@ -25,10 +28,14 @@ const HANG: u32 = 25;
 
 /// Runs the target, or all where none is named, for so many seconds each.
 pub(crate) fn run(target: Option<&str>, seconds: u32) -> Outcome {
+    try_for(target, seconds, None)
+}
+
+fn try_for(target: Option<&str>, seconds: u32, seed: Option<u32>) -> Outcome {
     let targets = chosen(target, &targets()?)?;
     let fuzz = Fuzz { toolchain: toolchain()?, program: CARGO_FUZZ.program()? };
     fuzz.build()?;
-    all(targets.iter().map(|target| fuzz.run(target, seconds))).map(drop)
+    all(targets.iter().map(|target| fuzz.run(target, seconds, seed))).map(drop)
 }
 
 /// What a change must pass: the crate's format and lints, and a short run of each target.
@@ -42,7 +49,7 @@ pub(crate) fn briefly() -> Outcome {
         .env("CARGO_TARGET_DIR", target("fuzz-clippy"))
         .limit(10)
         .run()?;
-    run(None, BRIEFLY)
+    try_for(None, BRIEFLY, Some(BRIEF_SEED))
 }
 
 struct Fuzz {
@@ -55,7 +62,7 @@ impl Fuzz {
         self.cargo_fuzz().arg("build").limit(15).run()
     }
 
-    fn run(&self, name: &str, seconds: u32) -> Outcome {
+    fn run(&self, name: &str, seconds: u32, seed: Option<u32>) -> Outcome {
         let found = target("fuzz").join("found").join(name);
         fs::create_dir_all(&found)
             .map_err(Failure::of(format!("cannot make {}", found.display())))?;
@@ -71,6 +78,7 @@ impl Fuzz {
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-max_len={MAX_LENGTH}"))
             .arg(format!("-timeout={HANG}"))
+            .args(seed.map(|seed| format!("-seed={seed}")))
             .args(["-verbosity=0", "-print_final_stats=1"])
             .limit(seconds.div_ceil(60) + 10)
             .run()

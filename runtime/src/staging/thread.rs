@@ -48,7 +48,7 @@ fn lose(pipeline: &Pipeline, outcome: thread::Result<io::Result<()>>) {
     }
     let shared = &pipeline.shared;
     shared.lifecycle.request_end(shared.clock.now());
-    shared.nudge_poller();
+    shared.summon_poller();
     while !pipeline.port.is_stopping() {
         thread::park();
     }
