@@ -131,6 +131,16 @@ impl Permits {
         self.home.load(Ordering::Acquire) == CLOSED | u64::from(self.total)
     }
 
+    /// How many permits there are.
+    pub(crate) fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// Whether anybody waits for a permit, or is about to.
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) != 0
+    }
+
     /// How many permits are out.
     pub(crate) fn out(&self) -> u64 {
         u64::from(self.total).saturating_sub(self.home.load(Ordering::Relaxed) & !CLOSED)

@@ -191,7 +191,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](ErrorKind::TimedOut) if operations had to be given up; [`EngineLost`](ErrorKind::EngineLost) if an engine
+    /// [`TimedOut`](ErrorKind::TimedOut) if operations had to be given up, which is not waited for where only a lost engine keeps them; [`EngineLost`](ErrorKind::EngineLost) if an engine
     /// did not stop, and memory stays mapped for good, or if the poller had panicked.
     ///
     /// # Cancellation
@@ -210,7 +210,7 @@ impl Runtime {
             Outcome::GivenUp(operations) => Err(Error::new(
                 ErrorKind::TimedOut,
                 format!(
-                    "{operations} operations were still in flight after {deadline:?} and were given up"
+                    "{operations} operations were still in flight and were given up: they had not ended within {deadline:?}, or an engine was lost that keeps them"
                 ),
             )),
             Outcome::Leaked(operations) => Err(Error::new(

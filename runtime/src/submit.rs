@@ -90,27 +90,32 @@ impl<C, P: RingPair> Client<C, P> {
     /// anybody waited.
     pub(crate) fn refuse_waiters(&self, code: CompletionCode) -> bool {
         let mut refused = false;
-        loop {
-            let mut leftovers = Leftovers::new();
-            let mut queue = self.permits.queue();
-            while leftovers.has_room()
-                && let Some(key) = queue.front(&self.inflight)
-            {
-                queue.remove(&self.inflight, key);
-                if let Some(finished) = self.refuse(key, code) {
-                    leftovers.put(finished);
-                }
-                self.permits.served(1);
-                refused = true;
-            }
-            let done = queue.is_empty();
-            self.forget_deadline(&queue);
-            drop(queue);
-            leftovers.deliver();
-            if done {
-                return refused;
-            }
+        while self.refuse_some(code, 0) {
+            refused = true;
         }
+        refused
+    }
+
+    /// Resolves some of the longest waiters with a refusal of this kind. `false`: nobody waited. Their wakers may queue up
+    /// others, so that a caller who does not close the permits does not ask for all.
+    pub(crate) fn refuse_some(&self, code: CompletionCode, kind: u8) -> bool {
+        let mut leftovers = Leftovers::new();
+        let mut queue = self.permits.queue();
+        let mut refused = false;
+        while leftovers.has_room()
+            && let Some(key) = queue.front(&self.inflight)
+        {
+            queue.remove(&self.inflight, key);
+            if let Some(finished) = self.refuse(key, code, kind) {
+                leftovers.put(finished);
+            }
+            self.permits.served(1);
+            refused = true;
+        }
+        self.forget_deadline(&queue);
+        drop(queue);
+        leftovers.deliver();
+        refused
     }
 
     /// The earliest deadline of those who wait, if one has any. It may be of one that waits no more.
@@ -160,7 +165,7 @@ impl<C, P: RingPair> Client<C, P> {
                 continue;
             }
             queue.remove(&self.inflight, key);
-            if let Some(finished) = self.refuse(key, CompletionCode::EARLY) {
+            if let Some(finished) = self.refuse(key, CompletionCode::EARLY, 0) {
                 leftovers.put(finished);
             }
             self.permits.served(1);
@@ -205,15 +210,15 @@ impl<C, P: RingPair> Client<C, P> {
             return None; // It was pushed or refused just now.
         }
         queue.remove(&self.inflight, key);
-        let finished = self.refuse(key, CompletionCode::ABORTED);
+        let finished = self.refuse(key, CompletionCode::ABORTED, 0);
         self.permits.served(1);
         self.forget_deadline(&queue);
         finished
     }
 
-    fn refuse(&self, key: Key, code: CompletionCode) -> Option<Finished<C>> {
+    fn refuse(&self, key: Key, code: CompletionCode, kind: u8) -> Option<Finished<C>> {
         let slot = self.inflight.slot(key)?;
-        let result = CompletionEntry::new(key, code, 0, 0).result_word();
+        let result = CompletionEntry::new(key, code, kind, 0).result_word();
         // SAFETY: our callers have prepared the slot and not armed it, or hold the waiters' lock and have just taken
         // it off the queue.
         let finished = unsafe { slot.refuse(result) };
@@ -224,7 +229,7 @@ impl<C, P: RingPair> Client<C, P> {
     /// Resolves operations that are in no ring and no queue.
     fn refuse_all(&self, entries: &[SubmissionEntry], code: CompletionCode) {
         for entry in entries {
-            if let Some(finished) = self.refuse(entry.key, code) {
+            if let Some(finished) = self.refuse(entry.key, code, 0) {
                 finished.deliver();
             }
         }

@@ -245,3 +245,46 @@ fn settings_that_will_not_do_are_refused_by_name() {
         assert!(message.contains(what), "{message}");
     }
 }
+
+/// An engine keeps so many of the staging buffers for good that others cannot have theirs.
+#[test]
+fn who_waits_for_buffers_that_a_lost_engine_keeps_is_told() {
+    let Some(directory) = directory() else { return };
+    let (runtime, control) = manual(4);
+    let source = Place::file(&runtime, &directory, 1, 200_000);
+    let destination = Place::file(&runtime, &directory, 2, 200_000);
+    let memory = Place::memory(&runtime, 3, 200_000);
+    let blocks = |count: u64| source.region.copy_to(0, &memory.region, 0, count * BLOCK).submit();
+    let status = Status { kind: StatusKind::Hang, bits: 0 };
+    let lost = |outcome: Result<u64, dmaring::Error>, words: &str| {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::EngineLost);
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    // Three of four blocks: a copy from file to file takes two.
+    let held = blocks(3);
+    control.wait_for_submitted(3);
+    let between = source.region.copy_to(0, &destination.region, 0, 100_000).submit();
+    control.set_stuck(Some(status));
+    lost(block_on(held), "stay mapped");
+    lost(block_on(between), "staging buffers");
+    // The engine is lost, and none is left that could copy: told by that, and not by a buffer.
+    lost(block_on(blocks(1)), "restore_engine");
+    control.set_stuck(None);
+    assert_eq!(control.complete_all(), 3);
+    block_on(runtime.restore_engine("manual")).unwrap();
+    control.hold();
+    let held = blocks(4);
+    control.wait_for_submitted(4);
+    control.set_stuck(Some(status));
+    lost(block_on(held), "stay mapped");
+    lost(block_on(blocks(1)), "staging buffers");
+    control.set_stuck(None);
+    assert_eq!(control.complete_all(), 4);
+    block_on(runtime.restore_engine("manual")).unwrap();
+    control.release();
+    let again = source.region.copy_to(0, &destination.region, 0, 200_000).fence();
+    assert_eq!(block_on(again).unwrap(), 200_000);
+    assert!(contents(&destination.region) == source.model);
+    assert_eq!((runtime.stats().violations, control.violations()), (0, vec![]));
+}

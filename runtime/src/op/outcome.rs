@@ -45,6 +45,12 @@ pub(crate) enum Lost {
     Engines = 1,
     /// The engine's senses: it refuses what it says it takes.
     Refused = 2,
+    /// An engine with an operation that this one is fenced against, and it does not let go of it.
+    Ahead = 3,
+    /// Engines with operations that have every place in the ring, and they do not let go of them.
+    Places = 4,
+    /// Engines with pieces of files that have the staging buffers, and they do not let go of them.
+    Blocks = 5,
 }
 
 /// Where an operation works, for its errors.
@@ -95,6 +101,12 @@ fn lost(who: u8) -> Error {
         "every engine that could do it is lost or retired: bring one back with Runtime::restore_engine, or add dmaring_cpu::CpuEngine to the builder"
     } else if who == Lost::Refused as u8 {
         "the engine refused a transfer within its own limits: it is broken"
+    } else if who == Lost::Ahead as u8 {
+        "an engine was lost with an operation in it that this one is fenced against, and may still write: this one was not begun. Bring the engine back with Runtime::restore_engine, or submit without the fence"
+    } else if who == Lost::Places as u8 {
+        "every place in the ring is held by an engine that was lost and does not let go: bring it back with Runtime::restore_engine, or build a runtime with more ring_entries"
+    } else if who == Lost::Blocks as u8 {
+        "the staging buffers are held by an engine that was lost and does not let go: bring it back with Runtime::restore_engine, or build a runtime with more file_blocks"
     } else {
         return Error::engine_lost();
     };

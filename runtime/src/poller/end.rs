@@ -25,14 +25,13 @@ impl Poller {
         if client.permits.is_drained() && self.ops.len() == 0 {
             return Some(self.halt(Outcome::Drained, 0));
         }
-        if self.shared.clock.now() < deadline {
+        let hopeless = self.has_only_captives();
+        if !hopeless && self.shared.clock.now() < deadline {
             return None;
         }
         let given_up = client.permits.out();
-        tracing::error!(
-            operations = given_up,
-            "shutdown: the deadline passed, operations are given up"
-        );
+        let why = if hopeless { "a lost engine keeps what is left" } else { "the deadline passed" };
+        tracing::error!(operations = given_up, "shutdown: {why}: operations are given up");
         Some(self.abandon_after_halt(CompletionCode::SHUTDOWN, given_up))
     }
 

@@ -11,6 +11,13 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Group(Option<u64>);
 
+impl Group {
+    /// Its number: of two groups the earlier one has the lower. `None`: of what no fence waits for.
+    pub(super) fn number(self) -> Option<u64> {
+        self.0
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Fences {
     /// The number of the front group.

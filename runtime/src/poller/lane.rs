@@ -68,12 +68,14 @@ impl Lane {
     pub(super) fn turn(&mut self, turn: &mut Turn<'_>) {
         self.driver.feed(&mut self.line, turn);
         self.driver.collect(&mut self.line, turn);
+        self.line.publish(turn.counters);
     }
 
-    /// Why the engine keeps what it has, where it does and still counts as working.
+    /// Why the engine keeps what it has, where it does and is not known for it.
+    ///
+    /// It is asked with nothing in it, too: what waits for its reset would wait for ever.
     pub(super) fn stuck(&self) -> Option<Status> {
-        let asked = self.line.has_outstanding() && self.line.recovery.takes_work();
-        if asked { self.driver.stuck() } else { None }
+        if self.line.recovery.state() == State::Dead { None } else { self.driver.stuck() }
     }
 
     /// Halts the engine. `Err` also where it panicked: it was not shown to have stopped.

@@ -37,6 +37,8 @@ pub(super) struct Line {
     /// Bytes routed here and not yet ended: what routing balances.
     pub(super) load: u64,
     pub(super) recovery: Recovery,
+    /// Where the statistics say that the engine stands.
+    published: State,
     /// Why the engine was lost.
     pub(super) lost: Option<Status>,
 }
@@ -78,6 +80,7 @@ impl Line {
             outstanding: 0,
             load: 0,
             recovery: Recovery::new(retirement),
+            published: State::Running,
             lost: None,
         }
     }
@@ -87,9 +90,14 @@ impl Line {
         self.queue.is_empty() && self.replay.is_empty()
     }
 
-    /// Whether parts are in the engine.
-    pub(super) fn has_outstanding(&self) -> bool {
-        self.outstanding > 0
+    /// Tells the statistics where the engine stands, at the end of each turn: whatever led there.
+    #[inline]
+    pub(super) fn publish(&mut self, counters: &EngineCounters) {
+        let state = self.recovery.state();
+        if state != self.published {
+            self.published = state;
+            counters.set_state(state);
+        }
     }
 
     /// Queues an operation that was routed here.
@@ -113,7 +121,7 @@ impl Line {
             turn.counters.replayed.add(1);
             if turn.ops.get_mut(op).is_some_and(|op| !op.has_again()) {
                 self.end_replay(op, turn.ops);
-                turn.counters.set_state(self.recovery.state());
+                self.publish(turn.counters);
             }
         }
     }
@@ -162,7 +170,6 @@ impl Line {
                 if op.failure().is_some() {
                     // It may still be queued with parts to feed.
                     self.forget(index, turn.ops);
-                    turn.counters.set_state(self.recovery.state());
                 }
                 turn.ended.push(index);
             }
@@ -180,7 +187,6 @@ impl Line {
         self.recovery.failed(|| turn.clock.now());
         let state = self.recovery.state();
         if state != before {
-            turn.counters.set_state(state);
             // What was being replayed and was not reached stays in the queue, and is found there.
             for &queued in &self.queue {
                 if let Some(op) = turn.ops.get_mut(queued) {
@@ -219,16 +225,14 @@ impl Line {
             self.queue.push_front(op);
         }
         self.check_replayed();
-        turn.counters.set_state(self.recovery.state());
         turn.progress = true;
     }
 
     /// The engine does not stop.
-    pub(super) fn give_up(&mut self, status: Status, counters: &EngineCounters) {
+    pub(super) fn give_up(&mut self, status: Status) {
         tracing::error!(engine = self.name, %status, "the engine does not stop: it is lost");
         self.recovery.stuck();
         self.lost = Some(status);
-        counters.set_state(self.recovery.state());
     }
 
     /// The engine did not come back.
@@ -236,7 +240,6 @@ impl Line {
         self.recovery.reset_failed();
         self.lost = Some(status);
         turn.lost |= self.outstanding > 0;
-        turn.counters.set_state(self.recovery.state());
         turn.progress = true;
     }
 

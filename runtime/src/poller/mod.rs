@@ -5,6 +5,7 @@
 //! rings' words and the region table's atomics, and nothing else.
 
 mod admit;
+mod captive;
 mod deadlines;
 mod end;
 mod fence;
@@ -67,6 +68,8 @@ pub(crate) struct Poller {
     moved: Vec<usize>,
     /// Who waits for an engine to be brought back.
     restoring: Vec<Order>,
+    /// How many of the application's operations an engine has that was lost and keeps them.
+    captives: usize,
     closing: bool,
 }
 
@@ -103,6 +106,7 @@ impl Poller {
             ended: Vec::with_capacity(operations),
             moved: Vec::with_capacity(operations),
             restoring: Vec::new(),
+            captives: 0,
             closing: false,
         }
     }
@@ -184,7 +188,7 @@ impl Poller {
             self.shared.counters.runtime.violations.add(violations);
         }
         if lost {
-            self.tell_of_lost();
+            self.take_captives();
         }
         while let Some(op) = self.moved.pop() {
             self.go_elsewhere(op);
@@ -222,6 +226,12 @@ impl Poller {
             counters.submitted.add(1);
         }
         let admitted = match admit(&self.shared.regions, self.shared.policy, port, entry) {
+            Ok(admitted) if !(admitted.fenced && self.captives > 0) => Ok(admitted),
+            // It would wait for an engine that may never let go.
+            Ok(_) => Err(captive::behind_captive()),
+            Err(failure) => Err(failure),
+        };
+        let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(failure) => {
                 counters.failed.add(1);
@@ -241,7 +251,7 @@ impl Poller {
             self.deadlines.enter(index, deadline);
         }
         if let Some(port) = self.ports.get_mut(port) {
-            port.active += 1;
+            port.owed += port::ENTRIES_PER_OPERATION;
         }
         let mut begins = true;
         if let Some(op) = self.ops.get_mut(index) {
@@ -304,12 +314,16 @@ impl Poller {
             }
         }
         if let Some(port) = self.ports.get_mut(op.port) {
-            port.active = port.active.saturating_sub(1);
+            let owed = port::ENTRIES_PER_OPERATION - usize::from(op.told_early);
+            port.owed = port.owed.saturating_sub(owed);
             if op.told_early {
                 port.post_release(op.key);
             } else {
                 port.post(op.key, outcome);
             }
+        }
+        if op.is_captive && op.port == APPLICATION {
+            self.captives = self.captives.saturating_sub(1);
         }
         self.fences.leave(op.group);
         while let Some(released) = self.fences.next_released() {

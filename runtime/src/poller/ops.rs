@@ -57,6 +57,8 @@ pub(super) struct ActiveOp {
     pub(super) is_held: bool,
     /// Whether its future was told ahead of its end.
     pub(super) told_early: bool,
+    /// Whether an engine has parts of it that was lost and may never let go of them.
+    pub(super) is_captive: bool,
     /// Whether it stands among those to be replayed.
     pub(super) replaying: bool,
     /// Tells this operation from an earlier one at the same place.
@@ -167,6 +169,7 @@ impl ActiveOp {
             retries,
             is_held: false,
             told_early: false,
+            is_captive: false,
             replaying: false,
             tag,
         }

@@ -12,15 +12,15 @@ use crate::{
 };
 
 /// An operation posts two entries at most: where it failed and that it did, or that it is late and that it ended.
-const ENTRIES_PER_OPERATION: usize = 2;
+pub(super) const ENTRIES_PER_OPERATION: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Port {
     peer: Peer,
     submissions: submission::Consumer,
     completions: completion::Producer,
-    /// Operations taken from this port and not yet answered.
-    pub(super) active: usize,
+    /// Entries that operations taken from this port may still post.
+    pub(super) owed: usize,
 }
 
 /// Who is at the other end.
@@ -53,14 +53,14 @@ impl Port {
             peer,
             submissions: submission::Consumer::new(),
             completions: completion::Producer::new(),
-            active: 0,
+            owed: 0,
         }
     }
 
     /// Takes the next entry, if there is room for all that it may post.
     pub(super) fn take(&mut self) -> Option<SubmissionEntry> {
         let pair = self.peer.pair();
-        let needed = (self.active + 1) * ENTRIES_PER_OPERATION;
+        let needed = self.owed + ENTRIES_PER_OPERATION;
         if self.completions.room(pair.header(), pair.completion_slots()) < needed {
             return None;
         }

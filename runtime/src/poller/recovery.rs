@@ -5,7 +5,7 @@
 //! Running ─────────────► Resetting ──────────► Replaying ────────────► Running
 //!    │                    ▲  │  ▲                  │
 //!    │            restore │  │  └──────failed──────┤
-//!    │                    │  └─reset_failed─► Dead ◄──stuck── any of these
+//!    │                    │  └─reset_failed─► Dead ◄──stuck── any of the others
 //!    │                    │                        │
 //!    └─failed, too often──┴────► Retired ◄─────────┘ failed, too often
 //! ```
@@ -15,7 +15,7 @@
 //! | Running | yes | yes | |
 //! | Resetting | no | yes | `recover` is stepped: the engine suspends and resets itself. Its ends are still taken |
 //! | Replaying | yes | yes | operations that were not run stand before all others, in the order of their submission |
-//! | Retired | no | yes | what waits for the engine has moved to others, or failed; nobody resets it |
+//! | Retired | no | yes | what waits for the engine has moved to others, or failed; nobody resets it. Should it turn out to be *stuck*, it is dead |
 //! | Dead | no | yes | the same: the engine's `recover` gave up, or the engine is *stuck*: it failed, does not stop and may still write |
 //!
 //! *failed* is one failure, however many parts it took: while the engine is being reset, further ones are part of it.
@@ -138,9 +138,7 @@ impl Recovery {
 
     /// The engine does not stop, and keeps what it has.
     pub(super) fn stuck(&mut self) {
-        if self.takes_work() {
-            self.state = State::Dead;
-        }
+        self.state = State::Dead;
     }
 
     /// All that was not run is in the engine again.
@@ -261,5 +259,16 @@ mod tests {
         assert_eq!(recovery.state(), State::Replaying, "it works");
         recovery.stuck();
         assert_eq!(recovery.state(), State::Dead);
+    }
+
+    #[test]
+    fn a_retired_engine_that_keeps_what_it_has_is_dead() {
+        let mut recovery = recovery(1, SECOND);
+        recovery.failed(|| SECOND);
+        assert_eq!(recovery.state(), State::Retired);
+        recovery.stuck();
+        assert_eq!(recovery.state(), State::Dead);
+        recovery.restore();
+        assert_eq!(recovery.state(), State::Resetting);
     }
 }

@@ -1,4 +1,5 @@
-//! What the poller looks at now and then: deadlines, engines that do not stop, and those to be brought back.
+//! What the poller looks at now and then: deadlines, engines that do not stop (see [`super::captive`]), and those to be
+//! brought back.
 //!
 //! A deadline that passes resolves the operation's future, by an [early](CompletionCode::EARLY) word in the completion
 //! ring. What is not begun is then not begun, and what is waits for the engine: the operation's end, which gives back
@@ -7,7 +8,7 @@
 //! Operations that wait for a permit are not the poller's yet. It takes those whose deadline has passed off their queue,
 //! under the queue's lock, which is taken only then.
 
-use dmaring_ring::{CompletionCode, Key, SubmissionEntry};
+use dmaring_ring::{CompletionCode, Key};
 
 use super::{
     APPLICATION, Poller,
@@ -44,6 +45,9 @@ impl Poller {
         if self.lanes.iter().any(|lane| lane.stuck().is_some()) {
             self.give_up_stuck();
         }
+        if self.captives > 0 {
+            self.refuse_hopeless();
+        }
         let waiters = self.shared.client.next_deadline();
         if waiters.is_none() && self.deadlines.is_empty() {
             return;
@@ -68,47 +72,8 @@ impl Poller {
         }
     }
 
-    /// Engines that do not stop are lost.
-    #[cold]
-    fn give_up_stuck(&mut self) {
-        for (lane, counters) in self.lanes.iter_mut().zip(&self.shared.counters.engines) {
-            if let Some(status) = lane.stuck() {
-                lane.line.give_up(status, counters);
-            }
-        }
-        self.tell_of_lost();
-    }
-
-    /// An engine was lost with transfers in it, of which it may never tell: their futures learn that now.
-    #[cold]
-    pub(super) fn tell_of_lost(&mut self) {
-        let dead = |lane: usize| {
-            self.lanes.get(lane).is_some_and(|lane| lane.line.recovery.state() == State::Dead)
-        };
-        let held = self.ops.iter().filter(|(_, op)| {
-            matches!(op.route, Route::Lane(lane) if dead(lane)) && op.outstanding() > 0
-        });
-        let held: Vec<_> = held.map(|(index, _)| index).collect();
-        for index in held {
-            self.tell_early(index, Early::Engine);
-        }
-    }
-
-    /// The staging thread says that an engine was lost with a piece of an operation in it.
-    #[cold]
-    pub(super) fn hold_staged(&mut self, entry: &SubmissionEntry) {
-        let named = self.ops.find_named(entry.key);
-        let staged = |index: &usize| {
-            self.ops.get(*index).is_some_and(|op| op.route == Route::Staging && !op.is_held)
-        };
-        match named.filter(staged) {
-            Some(index) => self.tell_early(index, Early::Engine),
-            None => self.shared.counters.runtime.violations.add(1),
-        }
-    }
-
     /// Resolves the future of an operation that has not ended. It is not begun any more, or not further.
-    fn tell_early(&mut self, index: usize, why: Early) {
+    pub(super) fn tell_early(&mut self, index: usize, why: Early) {
         let Some(op) = self.ops.get_mut(index) else { return };
         if op.told_early {
             return;
@@ -116,10 +81,12 @@ impl Poller {
         op.told_early = true;
         op.fail(Failure::of(CompletionCode::ABORTED));
         let (port, key, route, group) = (op.port, op.key, op.route, op.group);
-        let (is_held, is_out) = (op.is_held, op.outstanding() > 0);
+        let is_held = std::mem::replace(&mut op.is_held, false);
+        let is_out = op.outstanding() > 0;
         self.count_early(port, why);
         if let Some(port) = self.ports.get_mut(port) {
             port.post_early(key, why);
+            port.owed = port.owed.saturating_sub(1);
         }
         if is_held {
             self.fences.withdraw(index, group);
@@ -158,9 +125,6 @@ impl Poller {
             if !order.begun {
                 order.begun = true;
                 line.recovery.restore();
-                if let Some(counters) = self.shared.counters.engines.get(order.lane) {
-                    counters.set_state(line.recovery.state());
-                }
             }
             match line.recovery.state() {
                 State::Running | State::Replaying => order.answer(Restored::Works),

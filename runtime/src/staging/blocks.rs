@@ -56,6 +56,7 @@ pub(super) struct Blocks {
     mappings: Mappings,
     /// Of one block, in bytes.
     size: u64,
+    count: usize,
     free: Vec<u32>,
 }
 
@@ -104,7 +105,7 @@ impl Blocks {
         };
         // The first block is taken first.
         let free = (0..count).rev().collect();
-        Ok((Self { key, mappings, size, free }, uring))
+        Ok((Self { key, mappings, size, count: count as usize, free }, uring))
     }
 
     /// Takes everything back. No engine and no transfer uses a block any more, unless memory must be leaked.
@@ -138,6 +139,11 @@ impl Blocks {
     /// Where a block begins in the region, in bytes.
     pub(super) fn offset(&self, block: u32) -> u64 {
         u64::from(block) * self.size
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
     pub(super) fn available(&self) -> usize {

@@ -4,6 +4,9 @@
 //! behind a huge one waits for a block, not for the huge one's end. When a piece fails, its operation begins
 //! no more; those under way end, since an earlier one may yet fail at a lower offset; then the end is told.
 //!
+//! Blocks come home when pieces end, unless an engine was lost with the copy of one in it and keeps it. Where so many are kept
+//! that a piece cannot have the blocks it needs, its operation fails: nobody knows when they come.
+//!
 //! What goes to the poller stands in `outbox` until its ring has room. It has, within a turn of the poller's: there are
 //! fewer pieces than entries, and the poller never sleeps while a staged operation is under way.
 
@@ -25,7 +28,7 @@ use super::{
     step::{Phase, Span, Step},
     steps::Steps,
 };
-use crate::{client::RingPair, shared::Shared};
+use crate::{client::RingPair, op::Lost, shared::Shared};
 
 #[derive(Debug)]
 pub(super) struct Pipeline {
@@ -37,6 +40,8 @@ pub(super) struct Pipeline {
     /// Operations with pieces to begin, in turn.
     order: VecDeque<usize>,
     steps: Steps,
+    /// Blocks of pieces that an engine keeps which was lost.
+    kept: usize,
     completions: completion::Consumer,
     outbox: VecDeque<SubmissionEntry>,
     /// The bell is watched.
@@ -57,6 +62,7 @@ impl Pipeline {
             jobs: Slab::new(),
             order: VecDeque::new(),
             steps: Steps::new(ENTRIES),
+            kept: 0,
             completions: completion::Consumer::new(),
             outbox: VecDeque::with_capacity(ENTRIES as usize),
             watching: false,
@@ -144,6 +150,10 @@ impl Pipeline {
             CompletionCode::DETAIL => step.detail = entry.offset(),
             // The engine may still be at the piece's blocks: they stay its own until the end comes.
             CompletionCode::EARLY => {
+                if !step.is_captive {
+                    step.is_captive = true;
+                    self.kept += step.blocks();
+                }
                 if let Some(job) = self.jobs.get_mut(step.job) {
                     job.fail((CompletionCode::ENGINE_LOST, 0, 0, step.cut.offset));
                     self.outbox.push_back(held(job.name));
@@ -215,7 +225,11 @@ impl Pipeline {
             }
             // Who waits for two blocks keeps its turn, so that others' single ones do not starve it.
             if job.has_more() && job.blocks_needed() > available {
-                break;
+                if job.blocks_needed() + self.kept <= self.blocks.count() {
+                    break;
+                }
+                job.fail((CompletionCode::ENGINE_LOST, Lost::Blocks as u8, 0, 0));
+                continue;
             }
             self.order.pop_front();
             let Some(cut) = job.begin(size) else { continue };
@@ -233,6 +247,7 @@ impl Pipeline {
                 done: 0,
                 direct: false,
                 detail: 0,
+                is_captive: false,
             };
             let key = self
                 .steps
@@ -293,6 +308,9 @@ impl Pipeline {
     /// Ends a piece, and with the last one its operation.
     fn end(&mut self, key: Key) {
         let Some(step) = self.steps.remove(key) else { return };
+        if step.is_captive {
+            self.kept = self.kept.saturating_sub(step.blocks());
+        }
         for block in [step.input, step.output].into_iter().flatten() {
             self.blocks.put(block);
         }

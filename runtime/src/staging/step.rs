@@ -22,6 +22,15 @@ pub(super) struct Step {
     pub(super) direct: bool,
     /// Where the engine says that it failed, in bytes from the piece's first.
     pub(super) detail: u64,
+    /// An engine was lost with the copy in it, and does not let go of the blocks.
+    pub(super) is_captive: bool,
+}
+
+impl Step {
+    /// How many blocks it has.
+    pub(super) fn blocks(&self) -> usize {
+        usize::from(self.input.is_some()) + usize::from(self.output.is_some())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +104,7 @@ mod tests {
             done,
             direct: false,
             detail: 0,
+            is_captive: false,
         }
     }
 

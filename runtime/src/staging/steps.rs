@@ -56,6 +56,7 @@ mod tests {
             done: 0,
             direct: false,
             detail: 0,
+            is_captive: false,
         };
         let mut steps = Steps::new(2);
         let (first, second) = (steps.insert(step).unwrap(), steps.insert(step).unwrap());

@@ -13,4 +13,5 @@ mod recovery;
 mod replay;
 mod retire;
 mod retry;
+mod stuck;
 mod timeouts;
