@@ -81,6 +81,8 @@ pub enum StatusKind {
     Gone = 7,
     /// The host asks for the device back: it works, and its user is to let go of it.
     Requested = 8,
+    /// What was read is not what was stored there, or nobody knows: a check of the data on its way failed.
+    Integrity = 9,
 }
 
 impl StatusKind {
@@ -96,6 +98,7 @@ impl StatusKind {
             6 => Self::Hang,
             7 => Self::Gone,
             8 => Self::Requested,
+            9 => Self::Integrity,
             _ => Self::Unspecified,
         }
     }
@@ -113,6 +116,7 @@ impl fmt::Display for StatusKind {
             Self::Hang => "no progress",
             Self::Gone => "device gone",
             Self::Requested => "the host asks for the device back",
+            Self::Integrity => "the data's integrity was lost",
         })
     }
 }
@@ -125,7 +129,7 @@ mod tests {
     fn a_kind_survives_its_number_and_an_unknown_number_is_unspecified() {
         for number in 0..=u8::MAX {
             let kind = StatusKind::from_number(number);
-            let expected = if number <= 8 { number } else { 0 };
+            let expected = if number <= 9 { number } else { 0 };
             assert_eq!(kind as u8, expected);
         }
     }

@@ -7,23 +7,25 @@ use dmaring_ioat_spec::chanerr::{ChannelError, ErrorClass};
 
 /// The kind of failure that CHANERR tells of.
 ///
-/// Integrity errors and failed checks have no kind of their own: they are
+/// Of several, one that tells of bad data outweighs the others: on the strength of the kind the CPU may be sent to where the
+/// device failed. Failed checks, which no transfer asks for, have no kind of their own: they are
 /// [`StatusKind::Unspecified`], and the bits tell more.
 #[must_use]
 pub fn status_kind(errors: ChannelError) -> StatusKind {
     if errors.is_absent() {
         return StatusKind::Gone;
     }
-    match errors.class() {
+    let bad_data = [ErrorClass::Integrity, ErrorClass::Read];
+    let told = |class: &ErrorClass| errors.causes().any(|cause| cause.class() == *class);
+    match bad_data.into_iter().find(told).unwrap_or(errors.class()) {
         ErrorClass::SourceAddress => StatusKind::SourceAddress,
         ErrorClass::DestinationAddress => StatusKind::DestinationAddress,
         ErrorClass::Read => StatusKind::Read,
         ErrorClass::Write => StatusKind::Write,
         // The completion address and the commands are the driver's own, as descriptors are.
         ErrorClass::Descriptor | ErrorClass::Setup => StatusKind::Descriptor,
-        ErrorClass::Integrity | ErrorClass::Check | ErrorClass::Unspecified => {
-            StatusKind::Unspecified
-        }
+        ErrorClass::Integrity => StatusKind::Integrity,
+        ErrorClass::Check | ErrorClass::Unspecified => StatusKind::Unspecified,
     }
 }
 
@@ -77,8 +79,8 @@ mod tests {
         (3, StatusKind::Descriptor),
         (4, StatusKind::Descriptor),
         (5, StatusKind::Descriptor),
-        (6, StatusKind::Unspecified),
-        (7, StatusKind::Unspecified),
+        (6, StatusKind::Integrity),
+        (7, StatusKind::Integrity),
         (8, StatusKind::Read),
         (9, StatusKind::Write),
         (10, StatusKind::Descriptor),
@@ -100,6 +102,15 @@ mod tests {
         }
         assert_eq!(status_kind(ChannelError::empty()), StatusKind::Unspecified);
         assert_eq!(status_kind(ChannelError::all()), StatusKind::Gone);
+    }
+
+    #[test]
+    fn bad_data_outweighs_whatever_else_is_told() {
+        let kind = |bits| status_kind(ChannelError::from_bits_retain(bits));
+        assert_eq!(kind(0x0101), StatusKind::Read);
+        assert_eq!(kind(0x0c04 | 0x0100), StatusKind::Read);
+        assert_eq!(kind(0x0101 | 0x80), StatusKind::Integrity);
+        assert_eq!(kind(0x8000_0201), StatusKind::SourceAddress);
     }
 
     #[test]

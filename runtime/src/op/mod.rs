@@ -16,6 +16,6 @@ pub use self::{
 };
 pub(crate) use self::{
     outcome::{Early, Lost, Refused},
-    policy::Policy,
+    policy::{Policy, is_for_a_cpu},
     request::{Request, Work},
 };

@@ -142,7 +142,7 @@ impl Line {
             Outcome::Done => {
                 turn.counters.transfers.add(1);
                 turn.counters.bytes.add(length);
-                if op.is_retrying() {
+                if op.is_retry(number) {
                     turn.counters.retries.add(1);
                 }
             }
@@ -211,6 +211,15 @@ impl Line {
         turn.counters.epoch.set(self.recovery.epoch().0);
         self.lost = None;
         let (ops, replay) = (&mut *turn.ops, &mut self.replay);
+        // An operation that has failed since, or goes to a CPU, runs nothing again here.
+        replay.retain(|&index| match ops.get_mut(index) {
+            Some(op) if op.has_again() => true,
+            Some(op) => {
+                op.replaying = false;
+                false
+            }
+            None => false,
+        });
         self.queue.retain(|&index| match ops.get_mut(index) {
             Some(op) if op.replaying => false,
             Some(op) if op.has_again() => {
@@ -265,7 +274,7 @@ impl Line {
     }
 
     fn stand_for_replay(&mut self, index: usize, ops: &mut Ops) {
-        if let Some(op) = ops.get_mut(index).filter(|op| !op.replaying) {
+        if let Some(op) = ops.get_mut(index).filter(|op| !op.replaying && op.has_again()) {
             op.replaying = true;
             self.replay.push_back(index);
         }

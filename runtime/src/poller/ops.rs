@@ -3,7 +3,8 @@
 //! Parts have a power of two of bytes, so that an operation that moves to an engine with shorter transfers is cut
 //! again without a byte of it being done twice. A part is in one place at a time: still to be enqueued (from `next`
 //! on), in an engine (`outstanding`), done, to be enqueued *again* because it was not run, or *failed* and waiting for a
-//! CPU to do it once more. Only when an operation has nothing in an engine does it change engines.
+//! CPU to do it once more. Once a part has failed so, no further one goes to the engine, and the CPU does all that is left:
+//! one bad operation is one failure of the engine's, however many parts it has. Only when an operation has nothing in an engine does it change engines.
 
 use std::collections::VecDeque;
 
@@ -11,6 +12,7 @@ use dmaring_engine::{Iova, Operation, Status, Transfer};
 use dmaring_ring::{CompletionCode, CompletionEntry, Key};
 
 use super::fence::Group;
+use crate::op::is_for_a_cpu;
 
 /// How many parts of an operation can be told apart.
 pub(super) const MAX_PARTS: u64 = 1 << 28;
@@ -69,9 +71,9 @@ pub(super) struct ActiveOp {
 struct Trouble {
     /// Parts that the engine reported as not run, to be enqueued again in this order.
     again: VecDeque<u32>,
-    /// Parts that failed, and how, to be done by a CPU once all others are through.
+    /// Parts that failed, and how, to be done by a CPU once no part is in the engine.
     failed: Vec<(u32, Status)>,
-    /// The failed parts are with a CPU.
+    /// What is left is with a CPU.
     retrying: bool,
 }
 
@@ -104,7 +106,7 @@ pub(super) struct Failure {
 pub(super) enum Rest {
     /// Parts wait to be enqueued.
     Parts,
-    /// Nothing but parts that failed and are to be done by a CPU.
+    /// Parts that failed, and what was not begun before they did: all to be done by a CPU.
     Retry,
     /// It has ended.
     Nothing,
@@ -210,7 +212,7 @@ impl ActiveOp {
 
     /// The next part to enqueue, if there is one.
     pub(super) fn next_part(&self) -> Option<Part> {
-        if self.failure.is_some() {
+        if self.failure.is_some() || self.awaits_retry() {
             return None;
         }
         let again = self.trouble.as_ref().and_then(|trouble| trouble.again.front());
@@ -249,12 +251,19 @@ impl ActiveOp {
 
     /// Whether parts wait to be enqueued.
     pub(super) fn has_parts(&self) -> bool {
-        self.failure.is_none() && (self.next < self.length || self.has_again())
+        let left = self.next < self.length || self.has_again();
+        left && self.failure.is_none() && !self.awaits_retry()
     }
 
     /// Whether parts wait to be enqueued that have been in an engine.
     pub(super) fn has_again(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| !trouble.again.is_empty())
+        let again = self.trouble.as_ref().is_some_and(|trouble| !trouble.again.is_empty());
+        again && self.failure.is_none() && !self.awaits_retry()
+    }
+
+    /// Whether a part has failed and a CPU is to do it, and what else is left, when no part is in the engine any more.
+    fn awaits_retry(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| !trouble.retrying && !trouble.failed.is_empty())
     }
 
     /// A part came back. Its length, or `None` if no such part is out.
@@ -293,14 +302,17 @@ impl ActiveOp {
                 None => Failure::device(status, offset),
             };
             self.fail(failure);
-        } else if self.retries && !on_host && self.failure.is_none() {
-            self.trouble.get_or_insert_default().failed.push((number, status));
+        } else if self.retries && !on_host && is_for_a_cpu(status.kind) {
+            // An operation that fails tells why no CPU could help, and not what one could have.
+            if self.failure.is_none() {
+                self.trouble.get_or_insert_default().failed.push((number, status));
+            }
         } else {
             self.fail(Failure::device(status, offset));
         }
     }
 
-    /// The failed parts are about to be sent to a CPU.
+    /// The failed parts, and what else is left, are about to be sent to a CPU.
     pub(super) fn begin_retry(&mut self) {
         if let Some(trouble) = &mut self.trouble {
             trouble.retrying = true;
@@ -316,6 +328,12 @@ impl ActiveOp {
                 self.fail(Failure::device(*status, u64::from(*number) * self.part));
             }
         }
+    }
+
+    /// Whether this part is with a CPU because another engine failed to do it.
+    pub(super) fn is_retry(&self, number: u32) -> bool {
+        let of = |trouble: &Trouble| trouble.failed.iter().any(|(failed, _)| *failed == number);
+        self.trouble.as_ref().is_some_and(|trouble| trouble.retrying && of(trouble))
     }
 
     pub(super) fn is_retrying(&self) -> bool {
@@ -342,9 +360,7 @@ impl ActiveOp {
         }
         Some(if self.has_parts() {
             Rest::Parts
-        } else if self.failure.is_none()
-            && self.trouble.as_ref().is_some_and(|t| !t.retrying && !t.failed.is_empty())
-        {
+        } else if self.failure.is_none() && self.awaits_retry() {
             Rest::Retry
         } else {
             Rest::Nothing

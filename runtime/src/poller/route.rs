@@ -79,7 +79,8 @@ impl Poller {
         let (Err(failure), Some(op)) = (sent, self.ops.get_mut(index)) else { return };
         if host {
             op.give_up_retry();
-        } else {
+        }
+        if op.failure().is_none() {
             op.fail(failure);
         }
         self.ended.push(index);

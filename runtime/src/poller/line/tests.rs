@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use dmaring_engine::Iova;
-use dmaring_ring::Key;
+use dmaring_ring::{CompletionCode, Key};
 
 use super::*;
 use crate::{
     clock::ManualClock,
     poller::{
         Retirement,
-        ops::{Addresses, Plan, Source},
+        ops::{Addresses, Failure, Plan, Source},
     },
 };
 
@@ -132,4 +132,16 @@ fn what_is_forgotten_is_not_waited_for() {
     assert_eq!(bench.line.recovery.state(), State::Replaying);
     bench.turn(|line, turn| line.forget(1, turn.ops));
     assert_eq!((bench.line.recovery.state(), bench.line.is_idle()), (State::Running, true));
+}
+
+#[test]
+fn a_replay_of_nothing_is_over() {
+    let mut bench = Bench::new(2);
+    bench.report(0, Outcome::NotRun);
+    bench.report(1, Outcome::NotRun);
+    for op in 0..2 {
+        bench.ops.get_mut(op).unwrap().fail(Failure::of(CompletionCode::ABORTED));
+    }
+    assert_eq!(bench.recovered(), State::Running);
+    assert!(bench.line.is_idle());
 }

@@ -5,6 +5,7 @@ use dmaring_engine::StatusKind;
 use super::*;
 
 const READ: Status = Status { kind: StatusKind::Read, bits: 0x100 };
+const ADDRESS: Status = Status { kind: StatusKind::SourceAddress, bits: 1 };
 const WRITE: Status = Status { kind: StatusKind::Write, bits: 0 };
 
 fn op(length: u64, limit: u64) -> ActiveOp {
@@ -102,22 +103,44 @@ fn parts_that_were_not_run_go_again_in_order_and_before_new_ones() {
 }
 
 #[test]
-fn only_the_parts_that_failed_are_retried_and_last_of_all() {
-    let mut op = op(40, 8);
-    take(&mut op, 3);
-    back(&mut op, [0, 1, 2]);
-    op.fail_part(1, READ, false);
-    assert_eq!(op.rest(), Some(Rest::Parts), "the others come first");
-    assert_eq!(take(&mut op, 9), [(3, 8), (4, 8)]);
-    assert_eq!(op.rest(), None);
-    back(&mut op, [3, 4]);
+fn after_a_failure_the_cpu_does_what_is_left_and_nothing_else() {
+    let mut op = op(56, 8);
+    take(&mut op, 5);
+    back(&mut op, [0, 1]);
+    op.fail_part(1, ADDRESS, false);
+    assert!(op.next_part().is_none() && !op.has_parts() && !op.has_again());
+    assert_eq!(op.rest(), None, "three parts are with the engine");
+    // One that was not run does not go there again.
+    back(&mut op, [2, 3, 4]);
+    op.run_again(4);
+    op.fail_part(3, ADDRESS, false);
+    assert!(!op.has_again());
     assert_eq!((op.rest(), op.ended()), (Some(Rest::Retry), None));
     op.begin_retry();
     assert!(route(&mut op, 4));
     // Cut again for an engine with shorter transfers.
-    assert_eq!(take(&mut op, 9), [(2, 4), (3, 4)]);
-    back(&mut op, [2, 3]);
+    let parts = take(&mut op, 99);
+    assert_eq!(parts.iter().map(|part| part.0).collect::<Vec<_>>(), [8, 9, 2, 3, 6, 7, 10, 11, 12, 13]);
+    let retried = parts.iter().filter(|part| op.is_retry(part.0)).count();
+    assert_eq!(retried, 4);
+    back(&mut op, parts.iter().map(|part| part.0));
     assert_eq!(op.ended(), Some(Ok(())));
+}
+
+#[test]
+fn bad_data_is_left_to_no_cpu_and_is_what_is_told() {
+    for kind in [StatusKind::Read, StatusKind::Integrity, StatusKind::Unspecified] {
+        let mut op = op(40, 8);
+        take(&mut op, 4);
+        back(&mut op, [3, 1, 2]);
+        let bad = Status { kind, bits: 7 };
+        op.fail_part(1, ADDRESS, false);
+        op.fail_part(3, bad, false);
+        assert_eq!(op.ended(), None, "a part is out");
+        back(&mut op, [0]);
+        op.fail_part(0, ADDRESS, false);
+        assert_eq!(op.ended(), Some(Err(Failure::device(bad, 24))), "{kind}");
+    }
 }
 
 #[test]
@@ -126,20 +149,20 @@ fn a_retry_that_fails_tells_both_failures_and_one_that_cannot_begin_the_first() 
         let mut op = op(21, 8);
         take(&mut op, 3);
         back(&mut op, [0, 1, 2]);
-        op.fail_part(2, READ, false);
+        op.fail_part(2, ADDRESS, false);
         op.begin_retry();
         assert!(route(&mut op, limit));
         let parts = take(&mut op, 9);
         assert_eq!(parts.iter().map(|(_, length)| length).sum::<u64>(), 5);
         back(&mut op, parts.iter().map(|(number, _)| *number));
         op.fail_part(parts[0].0, WRITE, true);
-        let both = Failure { retry: Some(StatusKind::Write as u8), ..Failure::device(READ, 16) };
+        let both = Failure { retry: Some(StatusKind::Write as u8), ..Failure::device(ADDRESS, 16) };
         assert_eq!(op.ended(), Some(Err(both)));
     }
     let mut op = op(21, 8);
     take(&mut op, 3);
     back(&mut op, [0, 1, 2]);
-    op.fail_part(2, READ, false);
+    op.fail_part(2, ADDRESS, false);
     op.fail_part(1, WRITE, false);
     op.begin_retry();
     op.give_up_retry();
