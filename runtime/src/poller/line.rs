@@ -87,6 +87,11 @@ impl Line {
         self.queue.is_empty() && self.replay.is_empty()
     }
 
+    /// How many parts are in the engine.
+    pub(super) fn outstanding(&self) -> u64 {
+        self.outstanding as u64
+    }
+
     /// Whether parts are in the engine.
     pub(super) fn has_outstanding(&self) -> bool {
         self.outstanding > 0

@@ -15,6 +15,7 @@ mod ops;
 mod port;
 mod recovery;
 mod route;
+mod sampler;
 mod table;
 mod watch;
 
@@ -33,6 +34,7 @@ use self::{
     line::Turn,
     ops::{Failure, Route},
     port::Port,
+    sampler::Sample,
     table::Ops,
 };
 pub(crate) use self::{lane::LaneSettings, recovery::Retirement};
@@ -128,6 +130,7 @@ impl Poller {
         }
         drop(restoring);
         shared.restores.close();
+        shared.counters.end();
         shared.ring_event();
         shared.lifecycle.end(outcome);
     }
@@ -178,6 +181,9 @@ impl Poller {
                 lost: false,
             };
             lane.turn(&mut turn);
+            if turn.progress {
+                counters.in_flight.set(lane.line.outstanding());
+            }
             progress |= turn.progress;
             lost |= turn.lost;
             let violations = turn.violations;
@@ -192,6 +198,9 @@ impl Poller {
         progress |= !self.ended.is_empty();
         while let Some(op) = self.ended.pop() {
             self.finish(op);
+        }
+        if progress && let Some(port) = self.ports.get(APPLICATION) {
+            self.shared.counters.runtime.in_flight.set(port.active as u64);
         }
         for port in &mut self.ports {
             port.publish();
@@ -232,7 +241,7 @@ impl Poller {
             }
         };
         let Admitted { plan, fenced, staged } = admitted;
-        let deadline = plan.deadline;
+        let (deadline, length) = (plan.deadline, plan.length);
         if deadline != 0 && deadline <= self.shared.micros() {
             return self.refuse_late(port, entry.key);
         }
@@ -240,11 +249,14 @@ impl Poller {
         if deadline != 0 {
             self.deadlines.enter(index, deadline);
         }
+        let mut weight = None;
         if let Some(port) = self.ports.get_mut(port) {
             port.active += 1;
+            weight = port.sampler.weigh(length);
         }
         let mut begins = true;
         if let Some(op) = self.ops.get_mut(index) {
+            op.sample = weight.map(|weight| Sample { since: self.shared.nanos(), weight });
             if staged {
                 op.route = Route::Staging;
             }
@@ -310,6 +322,11 @@ impl Poller {
             } else {
                 port.post(op.key, outcome);
             }
+        }
+        if let Some(sample) = op.sample
+            && outcome.is_ok()
+        {
+            self.measure(&op, sample);
         }
         self.fences.leave(op.group);
         while let Some(released) = self.fences.next_released() {

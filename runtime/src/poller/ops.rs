@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use dmaring_engine::{Iova, Operation, Status, Transfer};
 use dmaring_ring::{CompletionCode, CompletionEntry, Key};
 
-use super::fence::Group;
+use super::{fence::Group, sampler::Sample};
 
 /// How many parts of an operation can be told apart.
 pub(super) const MAX_PARTS: u64 = 1 << 28;
@@ -61,6 +61,8 @@ pub(super) struct ActiveOp {
     pub(super) replaying: bool,
     /// Tells this operation from an earlier one at the same place.
     pub(super) tag: u16,
+    /// When it was taken, if its time is measured.
+    pub(super) sample: Option<Sample>,
 }
 
 #[derive(Debug, Default)]
@@ -169,6 +171,7 @@ impl ActiveOp {
             told_early: false,
             replaying: false,
             tag,
+            sample: None,
         }
     }
 

@@ -6,7 +6,7 @@ use dmaring_ring::{
     CompletionCode, CompletionEntry, Key, SubmissionEntry, completion, handshake, submission,
 };
 
-use super::ops::Failure;
+use super::{ops::Failure, sampler::Sampler};
 use crate::{
     client::RingPair, memory::RingMemory, op::Early, shared::Shared, staging::StagingPort,
 };
@@ -21,6 +21,7 @@ pub(super) struct Port {
     completions: completion::Producer,
     /// Operations taken from this port and not yet answered.
     pub(super) active: usize,
+    pub(super) sampler: Sampler,
 }
 
 /// Who is at the other end.
@@ -54,6 +55,7 @@ impl Port {
             submissions: submission::Consumer::new(),
             completions: completion::Producer::new(),
             active: 0,
+            sampler: Sampler::default(),
         }
     }
 

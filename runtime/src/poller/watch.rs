@@ -71,7 +71,7 @@ impl Poller {
     /// Engines that do not stop are lost.
     #[cold]
     fn give_up_stuck(&mut self) {
-        for (lane, counters) in self.lanes.iter_mut().zip(&self.shared.counters.engines) {
+        for (lane, counters) in self.lanes.iter_mut().zip(self.shared.counters.engines.iter()) {
             if let Some(status) = lane.stuck() {
                 lane.line.give_up(status, counters);
             }
