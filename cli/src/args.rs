@@ -1,6 +1,6 @@
 //! What the command line may say.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand,
@@ -10,7 +10,7 @@ use clap::{
 use dmaring_driver::pci::Address;
 use dmaring_emulated::{FaultPlan, Preset};
 
-use crate::{engine_spec::EngineSpec, location::Location, size};
+use crate::{engine_spec::EngineSpec, location::Location, size, top};
 
 /// The most operations in flight: as many as the largest ring has entries.
 const MAX_DEPTH: i64 = 32_768;
@@ -39,6 +39,9 @@ pub(crate) enum Command {
     /// Check every precondition, and say what mends those that do not hold
     #[command(long_about = DOCTOR_ABOUT)]
     Doctor(DoctorArguments),
+    /// Show what running runtimes are doing: rates, latencies, failures, by engine
+    #[command(long_about = TOP_ABOUT, after_long_help = TOP_EXAMPLES)]
+    Top(TopArguments),
     /// Give I/OAT functions to user space: bind them to vfio-pci
     #[command(long_about = BIND_ABOUT)]
     Bind(BindArguments),
@@ -52,6 +55,31 @@ Check every precondition, and say what mends those that do not hold.
 One line for each: ok, warn, fail or skipped, what was found, and for anything that is not as it should be the
 command that mends it. A function that is bound to vfio-pci and free is opened, which resets its channel; it is
 closed again at once. Exit code 1 if any check fails, 0 otherwise.";
+
+const TOP_ABOUT: &str = "\
+Show what running runtimes are doing: rates, latencies, failures, by engine.
+
+What they count is read from memory that they share for reading, and costs them nothing. It takes the same user as the
+process has, or root. Without PID every process that may be looked at is shown, those that start later included.
+
+On a terminal the figures are drawn in place until Ctrl-C; elsewhere, with --count and with --json one reading follows
+the other. It ends when the last of the runtimes shown has ended.
+
+done/s counts operations that ended, and for an engine transfers, of which an operation is one or more. A latency is the
+time from an operation's being taken from the submission ring to the posting of its completion, within 1/32, of those that
+succeeded; all of 64 KiB and more are measured, and of shorter ones one in 64. Rates and latencies are of the time between two readings; in
+the first, latencies are since the runtime was built, and there are no rates.";
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  dmaring top
+      every runtime that may be looked at, once a second
+  dmaring top 4711 --interval 250ms
+      the runtimes of process 4711, four times a second
+  dmaring top 4711 --count 1 --json
+      one reading as one JSON object on a line
+
+Exit codes: 0 ended by Ctrl-C, --count, or with the last runtime; 2 there is nothing to show.";
 
 const BIND_ABOUT: &str = "\
 Give I/OAT functions to user space: bind them to vfio-pci.
@@ -73,6 +101,25 @@ pub(crate) struct DoctorArguments {
     pub(crate) targets: Vec<Target>,
 
     /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TopArguments {
+    /// The process [default: all that may be looked at]
+    #[arg(value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+
+    /// The time between two readings, from 10ms to 3600s
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = top::parse_interval)]
+    pub(crate) interval: Duration,
+
+    /// End after so many readings
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+
+    /// Print one JSON object for each reading, on a line
     #[arg(long)]
     pub(crate) json: bool,
 }

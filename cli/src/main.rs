@@ -17,6 +17,7 @@ mod machine;
 mod output;
 mod selection;
 mod size;
+mod top;
 
 use std::{
     io::{self, Write},
@@ -47,6 +48,7 @@ fn run() -> Result<(), Failure> {
             Command::Copy(arguments) => copy::run(&arguments),
             Command::List(arguments) => list::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
+            Command::Top(arguments) => top::run(&arguments),
             Command::Bind(arguments) => bind::bind(&arguments),
             Command::Unbind(arguments) => bind::unbind(&arguments),
         },

@@ -120,6 +120,9 @@ pub enum BuildError {
     /// The rings' shared memory could not be had.
     #[error("cannot create the rings' shared memory: {0}")]
     Memory(#[source] io::Error),
+    /// The statistics' shared memory could not be had.
+    #[error("cannot create the statistics' shared memory: {0}")]
+    Statistics(#[source] io::Error),
     /// The poller's thread could not be started.
     #[error("cannot start the poller's thread: {0}")]
     Thread(#[source] io::Error),
@@ -244,7 +247,7 @@ impl Builder {
             client: Client::new(pair, ring_entries),
             regions: RegionTable::new(domains.len()),
             domains,
-            counters: Counters::new(names),
+            counters: Counters::new(names).map_err(BuildError::Statistics)?,
             lifecycle: Lifecycle::new(),
             housekeeper: Housekeeper::new(),
             staging: Staging::new(blocks),

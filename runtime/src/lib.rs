@@ -61,6 +61,8 @@ mod lifecycle;
 #[cfg(not(loom))]
 mod memory;
 #[cfg(not(loom))]
+pub mod observe;
+#[cfg(not(loom))]
 mod op;
 #[cfg(not(loom))]
 mod park;
@@ -90,7 +92,7 @@ pub use self::{
     poller::Idle,
     region::{PinnedBuffer, Region},
     runtime::Runtime,
-    stats::{EngineState, EngineStats, Stats},
+    stats::{EngineState, EngineStats, Latency, Stats},
 };
 #[cfg(not(loom))]
 pub use dmaring_engine::{Status, StatusKind};

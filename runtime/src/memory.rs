@@ -15,6 +15,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::memfd::MFdFlags;
 #[cfg(not(miri))]
 use nix::{
+    errno::Errno,
     fcntl::{FcntlArg, SealFlag, fcntl},
     sys::memfd::memfd_create,
 };
@@ -105,13 +106,40 @@ pub(crate) fn map_memfd(
     length: usize,
     flags: MFdFlags,
 ) -> io::Result<(MmapRaw, Option<OwnedFd>)> {
+    let file = create_memfd(name, length, flags)?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(FIXED_LENGTH))?;
+    let mapping = MmapOptions::new().len(length).map_raw(&file)?;
+    Ok((mapping, Some(file.into())))
+}
+
+/// Maps a fresh memfd of `length` bytes that can never change its length, and that nobody can map for writing or write to
+/// from now on, where the kernel has seals for that (Linux 5.1).
+#[cfg(not(miri))]
+pub(crate) fn map_readable_memfd(
+    name: &str,
+    length: usize,
+) -> io::Result<(MmapRaw, Option<OwnedFd>)> {
+    let file = create_memfd(name, length, MFdFlags::empty())?;
+    let mapping = MmapOptions::new().len(length).map_raw(&file)?;
+    let seals = FIXED_LENGTH | SealFlag::F_SEAL_FUTURE_WRITE;
+    match fcntl(&file, FcntlArg::F_ADD_SEALS(seals)) {
+        // A kernel that does not know the seal sets none.
+        Err(Errno::EINVAL) => fcntl(&file, FcntlArg::F_ADD_SEALS(FIXED_LENGTH))?,
+        set => set?,
+    };
+    Ok((mapping, Some(file.into())))
+}
+
+#[cfg(not(miri))]
+const FIXED_LENGTH: SealFlag =
+    SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
+
+#[cfg(not(miri))]
+fn create_memfd(name: &str, length: usize, flags: MFdFlags) -> io::Result<File> {
     let flags = flags | MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let file = File::from(memfd_create(name, flags)?);
     file.set_len(length as u64)?;
-    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-    let mapping = MmapOptions::new().len(length).map_raw(&file)?;
-    Ok((mapping, Some(file.into())))
+    Ok(file)
 }
 
 /// Miri has no memfd: anonymous memory stands in for it.
@@ -122,4 +150,13 @@ pub(crate) fn map_memfd(
     _flags: MFdFlags,
 ) -> io::Result<(MmapRaw, Option<OwnedFd>)> {
     Ok((MmapOptions::new().len(length).map_anon()?.into(), None))
+}
+
+/// Miri has no memfd: anonymous memory stands in for it.
+#[cfg(miri)]
+pub(crate) fn map_readable_memfd(
+    name: &str,
+    length: usize,
+) -> io::Result<(MmapRaw, Option<OwnedFd>)> {
+    map_memfd(name, length, MFdFlags::empty())
 }

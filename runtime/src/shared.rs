@@ -82,6 +82,15 @@ impl Shared {
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// Nanoseconds since the runtime was built.
+    pub(crate) fn nanos(&self) -> u64 {
+        let since = self.clock.now().saturating_sub(self.start);
+        since
+            .as_secs()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(u64::from(since.subsec_nanos()))
+    }
+
     /// The deadline of an operation that is submitted now and may take this long, as a ring entry has it. Never early; 0, which
     /// is none, where it is further away than an entry can say.
     pub(crate) fn deadline(&self, timeout: Duration) -> u64 {

@@ -100,6 +100,11 @@ impl Line {
         }
     }
 
+    /// How many parts are in the engine.
+    pub(super) fn outstanding(&self) -> u64 {
+        self.outstanding as u64
+    }
+
     /// Queues an operation that was routed here.
     pub(super) fn push(&mut self, op: usize, length: u64) {
         self.queue.push_back(op);

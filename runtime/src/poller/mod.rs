@@ -16,6 +16,7 @@ mod ops;
 mod port;
 mod recovery;
 mod route;
+mod sampler;
 mod table;
 mod watch;
 
@@ -34,6 +35,7 @@ use self::{
     line::Turn,
     ops::{Failure, Route},
     port::Port,
+    sampler::Sample,
     table::Ops,
 };
 pub(crate) use self::{lane::LaneSettings, recovery::Retirement};
@@ -132,6 +134,7 @@ impl Poller {
         }
         drop(restoring);
         shared.restores.close();
+        shared.counters.end();
         shared.ring_event();
         shared.lifecycle.end(outcome);
     }
@@ -182,6 +185,9 @@ impl Poller {
                 lost: false,
             };
             lane.turn(&mut turn);
+            if turn.progress {
+                counters.in_flight.set(lane.line.outstanding());
+            }
             progress |= turn.progress;
             lost |= turn.lost;
             let violations = turn.violations;
@@ -196,6 +202,9 @@ impl Poller {
         progress |= !self.ended.is_empty();
         while let Some(op) = self.ended.pop() {
             self.finish(op);
+        }
+        if progress && let Some(port) = self.ports.get(APPLICATION) {
+            self.shared.counters.runtime.in_flight.set(port.active as u64);
         }
         for port in &mut self.ports {
             port.publish();
@@ -242,7 +251,7 @@ impl Poller {
             }
         };
         let Admitted { plan, fenced, staged } = admitted;
-        let deadline = plan.deadline;
+        let (deadline, length) = (plan.deadline, plan.length);
         if deadline != 0 && deadline <= self.shared.micros() {
             return self.refuse_late(port, entry.key);
         }
@@ -250,11 +259,15 @@ impl Poller {
         if deadline != 0 {
             self.deadlines.enter(index, deadline);
         }
+        let mut weight = None;
         if let Some(port) = self.ports.get_mut(port) {
             port.owed += port::ENTRIES_PER_OPERATION;
+            port.active += 1;
+            weight = port.sampler.weigh(length);
         }
         let mut begins = true;
         if let Some(op) = self.ops.get_mut(index) {
+            op.sample = weight.map(|weight| Sample { since: self.shared.nanos(), weight });
             if staged {
                 op.route = Route::Staging;
             }
@@ -316,6 +329,7 @@ impl Poller {
         if let Some(port) = self.ports.get_mut(op.port) {
             let owed = port::ENTRIES_PER_OPERATION - usize::from(op.told_early);
             port.owed = port.owed.saturating_sub(owed);
+            port.active = port.active.saturating_sub(1);
             if op.told_early {
                 port.post_release(op.key);
             } else {
@@ -324,6 +338,11 @@ impl Poller {
         }
         if op.is_captive && op.port == APPLICATION {
             self.captives = self.captives.saturating_sub(1);
+        }
+        if let Some(sample) = op.sample
+            && outcome.is_ok()
+        {
+            self.measure(&op, sample);
         }
         self.fences.leave(op.group);
         while let Some(released) = self.fences.next_released() {

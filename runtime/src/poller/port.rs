@@ -6,7 +6,7 @@ use dmaring_ring::{
     CompletionCode, CompletionEntry, Key, SubmissionEntry, completion, handshake, submission,
 };
 
-use super::ops::Failure;
+use super::{ops::Failure, sampler::Sampler};
 use crate::{
     client::RingPair, memory::RingMemory, op::Early, shared::Shared, staging::StagingPort,
 };
@@ -21,6 +21,9 @@ pub(super) struct Port {
     completions: completion::Producer,
     /// Entries that operations taken from this port may still post.
     pub(super) owed: usize,
+    /// Operations taken from this port and not yet answered.
+    pub(super) active: usize,
+    pub(super) sampler: Sampler,
 }
 
 /// Who is at the other end.
@@ -54,6 +57,8 @@ impl Port {
             submissions: submission::Consumer::new(),
             completions: completion::Producer::new(),
             owed: 0,
+            active: 0,
+            sampler: Sampler::default(),
         }
     }
 

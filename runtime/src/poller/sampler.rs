@@ -1,0 +1,125 @@
+//! Which operations are measured, so that the measuring costs next to nothing.
+//!
+//! A time costs two looks at the clock, some 50 ns, about as much as a copy of 64 bytes. So of short operations one in 64 is
+//! measured, on average and at irregular distances, lest a pattern in the submissions be all that is seen. It
+//! counts for as many as have come since the one before it. Long operations take so much longer than two
+//! looks that each is measured, and counts once. So the distribution is that of all operations, whatever their mix.
+
+use std::num::NonZeroU32;
+
+use super::{
+    APPLICATION, Poller,
+    ops::{ActiveOp, Route},
+};
+
+/// From this length on, in bytes, every operation is measured.
+const LONG: u64 = 64 << 10;
+/// So many short ones are measured each, before it is one in [`DISTANCE`].
+const FIRST: u32 = 64;
+/// How far apart short ones are that are measured, on average.
+const DISTANCE: u32 = 64;
+
+/// Chooses the operations of one port that are measured.
+#[derive(Debug)]
+pub(super) struct Sampler {
+    /// Short operations until the next that is measured, itself included.
+    left: u32,
+    /// What it counts for.
+    weight: NonZeroU32,
+    /// How many of the first are still to come.
+    first: u32,
+    noise: u32,
+}
+
+/// An operation that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sample {
+    /// When it was taken, in nanoseconds since the runtime was built.
+    pub(super) since: u64,
+    /// For how many operations it counts.
+    pub(super) weight: NonZeroU32,
+}
+
+impl Default for Sampler {
+    fn default() -> Self {
+        Self { left: 1, weight: NonZeroU32::MIN, first: FIRST, noise: 0x9e37_79b9 }
+    }
+}
+
+impl Sampler {
+    /// For how many operations one of this length counts; `None`: it is not measured.
+    #[inline]
+    pub(super) fn weigh(&mut self, length: u64) -> Option<NonZeroU32> {
+        if length >= LONG {
+            return Some(NonZeroU32::MIN);
+        }
+        self.left = self.left.saturating_sub(1);
+        if self.left > 0 { None } else { Some(self.draw()) }
+    }
+
+    /// The weight of the one chosen, after the next was chosen.
+    #[cold]
+    fn draw(&mut self) -> NonZeroU32 {
+        let weight = self.weight;
+        if self.first > 1 {
+            self.first -= 1;
+        } else {
+            // Marsaglia's xorshift.
+            self.noise ^= self.noise << 13;
+            self.noise ^= self.noise >> 17;
+            self.noise ^= self.noise << 5;
+            self.weight = NonZeroU32::MIN.saturating_add(self.noise % (2 * DISTANCE - 1));
+        }
+        self.left = self.weight.get();
+        weight
+    }
+}
+
+impl Poller {
+    /// Counts the time of an operation that has succeeded and was chosen.
+    #[inline(never)]
+    pub(super) fn measure(&self, op: &ActiveOp, sample: Sample) {
+        let taken = self.shared.nanos().saturating_sub(sample.since);
+        let (counters, weight) = (&self.shared.counters, sample.weight.get().into());
+        if op.port == APPLICATION && !op.told_early {
+            counters.runtime.latency.record(taken, weight);
+        }
+        if let Route::Lane(lane) = op.route
+            && let Some(engine) = counters.engines.get(lane)
+        {
+            engine.latency.record(taken, weight);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_add_up_to_the_operations_there_were() {
+        let mut sampler = Sampler::default();
+        let (mut measured, mut weights, mut longest) = (0, 0, 0);
+        for count in 1..=100_000 {
+            if let Some(weight) = sampler.weigh(LONG - 1) {
+                measured += 1_u32;
+                weights += weight.get();
+                longest = longest.max(weight.get());
+                assert_eq!(weights, count, "all up to this one are stood for");
+            }
+            assert!(count > FIRST || measured == count, "the first are measured each");
+        }
+        assert_eq!(longest, 2 * DISTANCE - 1);
+        let expected = (100_000 - FIRST) / DISTANCE + FIRST;
+        assert!(measured.abs_diff(expected) < expected / 10, "{measured}, not about {expected}");
+    }
+
+    #[test]
+    fn long_operations_are_measured_each_and_change_nothing_for_short_ones() {
+        let (mut with, mut without) = (Sampler::default(), Sampler::default());
+        for _ in 0..1000 {
+            assert_eq!(with.weigh(LONG), Some(NonZeroU32::MIN));
+            assert_eq!(with.weigh(64), without.weigh(64));
+        }
+    }
+}
