@@ -65,6 +65,28 @@ fn the_page_has_every_cell_once() {
     page::check_complete(&page::read());
 }
 
+/// The control of every zero in the column *outside*, and of the bytes of operations that failed.
+#[test]
+fn a_byte_that_is_nobodys_is_found() {
+    let runtime = common::cpu(8);
+    let mut random = random::Random::new(1);
+    let mut memory = memory::Memory::new(&runtime, &mut random);
+    let work = memory.plan(&mut random, 100);
+    assert_eq!(memory.compare(|_| false), (vec![], 0));
+    let (region, offset) = memory.work(work).destination;
+    let length = memory.work(work).length;
+    let mut turned = [0];
+    for (place, outside, lies) in [(offset - 1, 1, 0), (offset + length, 1, 0), (offset + 3, 0, 1)] {
+        let region = memory.region(region);
+        region.read_at(place, &mut turned).unwrap();
+        region.write_at(place, &[!turned[0]]).unwrap();
+        let (complaints, changed) = memory.compare(|_| false);
+        assert_eq!((complaints.len(), changed), (lies, outside), "{complaints:?}");
+        region.write_at(place, &turned).unwrap();
+    }
+    assert_eq!(memory.compare(|_| true).0.len(), 1, "nothing was written");
+}
+
 /// The control of every cell in which nothing is to complain about.
 #[test]
 fn a_device_that_lies_is_found_out() {

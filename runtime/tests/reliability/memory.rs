@@ -13,6 +13,8 @@ use crate::{
 
 /// The longest transfer of the channel, in bytes, as log2: operations above it are in parts.
 pub(crate) const XFERCAP_LOG2: u8 = 7;
+/// The shortest operation, in bytes: longer than what a short copy moves.
+pub(crate) const SHORTEST: u64 = 32;
 /// From one destination to the next.
 const STRIDE: u64 = 512;
 /// Destinations of each region.
@@ -60,9 +62,9 @@ impl Memory {
         Self { regions: before.iter().map(region).collect(), before, works: Vec::new() }
     }
 
-    /// A work of at most `longest` bytes, at least [`SHORT`](crate::cell::SHORT) and some more.
+    /// A work of [`SHORTEST`] to `longest` bytes.
     pub(crate) fn plan(&mut self, random: &mut Random, longest: u64) -> usize {
-        let length = 32 + random.below(longest - 31);
+        let length = SHORTEST + random.below(longest - SHORTEST + 1);
         let source = if random.once_in(4) {
             Source::Pattern(random.word())
         } else {

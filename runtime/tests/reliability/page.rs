@@ -1,4 +1,6 @@
 //! The page: what it says, and whether the one in the book says it.
+//!
+//! It begins with prose that people write; everything after [`MARK`] is what was seen.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -24,12 +26,12 @@ impl Page {
 
     /// Holds the page in the book against these runs, or writes it.
     pub(crate) fn check_or_bless(&self) {
-        let text = self.render();
+        let present = read();
+        let text = format!("{}{}", prose(&present), self.render());
         if std::env::var_os("DMARING_BLESS").is_some() {
             fs::write(path(), text).unwrap();
             return;
         }
-        let present = read();
         let differing = present.lines().zip(text.lines()).find(|(present, text)| present != text);
         let (present_line, line) = differing.unwrap_or(("fewer or more lines", ""));
         assert!(
@@ -50,11 +52,10 @@ impl Page {
     }
 
     fn render(&self) -> String {
-        let mut text = include_str!("page.md").to_owned();
-        text.push_str(&matrix(|cell| {
+        let mut text = matrix(|cell| {
             let (alone, with_cpu) = &self.0[&cell];
             format!("{}/{} · {}/{}", alone.failed, alone.operations, with_cpu.failed, with_cpu.operations)
-        }));
+        });
         for column in Column::ALL {
             text.push_str(&format!("\n## {}\n\n{}\n\n", title(column), situation(column)));
             text.push_str(DETAIL_HEAD);
@@ -97,6 +98,14 @@ pub(crate) fn check_complete(text: &str) {
     }
 }
 
+/// What is before the line after which everything is written by these tests.
+fn prose(text: &str) -> &str {
+    let end = text.find(MARK).map(|at| at + MARK.len());
+    let end = end.unwrap_or_else(|| panic!("docs/reliability.md has no line {MARK}"));
+    &text[..end]
+}
+
+const MARK: &str = "<!-- From here on: written by `DMARING_BLESS=1 cargo test -p dmaring --test reliability` -->\n\n";
 const DETAIL_COLUMNS: usize = 8;
 const DETAIL_HEAD: &str = "\
 | test | seed | the culprit | the others | then | with a CPU: all | then | outside |

@@ -121,13 +121,6 @@ impl Stage {
             drop(self.bell.wait_while(script, shut).unwrap_or_else(PoisonError::into_inner));
             return false;
         }
-        if let Some(Panic::After(count)) = script.panic
-            && self.device.executed() >= count
-        {
-            script.panic = None;
-            drop(script);
-            resume_unwind(Box::new("planned"));
-        }
         true
     }
 
@@ -140,8 +133,14 @@ impl Stage {
         if let Some(Panic::After(count)) = script.panic {
             steps = steps.min(count - self.device.executed());
         }
-        drop(script);
         self.device.step(usize::try_from(steps).unwrap_or(usize::MAX));
+        if let Some(Panic::After(count)) = script.panic
+            && self.device.executed() == count
+        {
+            script.panic = None;
+            drop(script);
+            resume_unwind(Box::new("planned"));
+        }
     }
 
     fn before_command(&self) {
