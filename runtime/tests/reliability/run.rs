@@ -20,7 +20,7 @@ use crate::{
     memory::{Memory, SHORTEST, XFERCAP_LOG2},
     outcome::{Others, Seen, in_words},
     random::Random,
-    stage::{Panic, Stage, StageClock, Wire},
+    stage::{Pace, Panic, Stage, StageClock, Wire},
     waiting::{Waiting, resolve},
 };
 
@@ -131,6 +131,8 @@ impl Run {
         };
         if identified {
             self.check_culprit(culprit);
+            let made = stats.engines[0].transfers - before.engines[0].transfers;
+            self.check_made_once(&operations, culprit, made);
         }
         self.check_others(&operations, identified.then_some(culprit));
         seen.afterwards = match ended {
@@ -239,8 +241,9 @@ impl Run {
 
     /// Submits works and waits for them.
     fn submit(&mut self, works: &[usize]) {
+        let pace = self.stage.pace();
         let mut waiting: Vec<_> = works.iter().map(|&work| start(&self.memory, work)).collect();
-        let told = tell(&self.memory, works, &mut waiting);
+        let told = tell(&self.memory, works, &mut waiting, &pace);
         self.note(works, waiting, told);
     }
 
@@ -267,8 +270,10 @@ impl Run {
         if let Some(more) = &mut more {
             more.poll();
         }
+        let pace = stage.pace();
         drop(shut);
-        let told = tell(&self.memory, works, &mut waiting);
+        let told = tell(&self.memory, works, &mut waiting, &pace);
+        drop(pace);
         let ended = more.and_then(Waiting::wait);
         self.note(works, waiting, told);
         ended
@@ -336,6 +341,17 @@ impl Run {
         };
         let said = format!("the culprit got {:?}", self.said[culprit]);
         self.check(right, &said);
+    }
+
+    /// Where all but the culprit succeeded, each of their parts was made once.
+    fn check_made_once(&mut self, works: &[usize], culprit: usize, made: u64) {
+        let failed: Vec<_> = works.iter().filter(|&&work| !self.said_ok(work)).collect();
+        if failed.iter().any(|&&work| work != culprit) {
+            return;
+        }
+        let ok = works.iter().filter(|&&work| self.said_ok(work));
+        let parts: u64 = ok.map(|&work| self.memory.work(work).length.div_ceil(LONGEST)).sum();
+        self.check(made == parts, &format!("{made} parts were made of {parts}"));
     }
 
     /// Everybody else's operations are made, unless nothing is left that could make them.
@@ -441,9 +457,10 @@ fn tell(
     memory: &Memory,
     works: &[usize],
     waiting: &mut [Waiting<'static, Result<u64, Error>>],
+    pace: &Pace,
 ) -> Vec<String> {
     let mut mistakes = Vec::new();
-    resolve(waiting, |number, said| {
+    resolve(waiting, Some(pace), |number, said| {
         if said.is_ok() {
             mistakes.extend(memory.mistake(works[number]));
         }

@@ -1,13 +1,18 @@
 //! The device's side of a cell: time, steps and the gate, all of them moved by the poller's own register accesses.
 //!
-//! Nothing here runs by itself. The device takes its steps after a read of CHANSTS, on the thread that reads: the driver
-//! learns of them from the completion word first, or from the next read. The driver's clock goes on by a fixed time
+//! Nothing here runs by itself. The device takes its steps after every other read of CHANSTS, on the thread that reads:
+//! the driver learns of them from the completion word first, or from the next read. The driver's clock goes on by a fixed time
 //! with each such read and each look at a pending reset. So what happens is a function of the order in
 //! which the poller accesses registers, and not of how fast it runs.
 //!
 //! The test's thread is the only other one. The *gate* keeps it apart: once shut, the next read of CHANSTS waits in it
 //! until it opens again, and the poller with it. What is submitted meanwhile is taken in one turn, in its order. The read
 //! that was held moves no step, so that the batch is in the channel before anything of it is carried out.
+//!
+//! While the test waits for futures it keeps *pace*: before each read of CHANSTS the poller waits until the test has polled
+//! all that was woken and compared what said `Ok`. A read that shows progress is followed by one without a step, so that
+//! whatever is told is compared before the device goes on. Else a driver that tells of an operation too early could
+//! be right by then. Only the comparison depends on it: what happens is the same without.
 
 use std::{
     panic::resume_unwind,
@@ -55,6 +60,12 @@ struct Script {
     gate: Gate,
     /// The device goes as far as it can, whatever chance says.
     hurries: bool,
+    /// The next read of CHANSTS is followed by a step.
+    steps_next: bool,
+    /// The test keeps pace.
+    paced: bool,
+    /// The poller waits for the test.
+    waits: bool,
     panic: Option<Panic>,
 }
 
@@ -70,9 +81,21 @@ enum Gate {
 #[must_use]
 pub(crate) struct Shut<'a>(&'a Stage);
 
+/// The test keeps pace until this is dropped.
+#[must_use]
+pub(crate) struct Pace(Arc<Stage>);
+
 impl Stage {
     pub(crate) fn new(device: Device, random: Random) -> Arc<Self> {
-        let script = Script { random, gate: Gate::Open, hurries: false, panic: None };
+        let script = Script {
+            random,
+            gate: Gate::Open,
+            hurries: false,
+            steps_next: false,
+            paced: false,
+            waits: false,
+            panic: None,
+        };
         let (nanoseconds, bell) = (AtomicU64::new(0), Condvar::new());
         Arc::new(Self { device, nanoseconds, script: Mutex::new(script), bell })
     }
@@ -89,6 +112,12 @@ impl Stage {
         let outcome = self.bell.wait_timeout_while(script, PATIENCE, held);
         let (_script, timeout) = outcome.unwrap_or_else(PoisonError::into_inner);
         assert!(!timeout.timed_out(), "the poller did not read CHANSTS within {PATIENCE:?}");
+    }
+
+    /// Begins to keep pace.
+    pub(crate) fn pace(self: &Arc<Self>) -> Pace {
+        self.script().paced = true;
+        Pace(self.clone())
     }
 
     /// From here on the device goes as far as it can with each step.
@@ -115,13 +144,19 @@ impl Stage {
         self.tick();
         let mut script = self.script();
         if script.gate == Gate::Shut {
-            script.gate = Gate::Held;
+            (script.gate, script.steps_next) = (Gate::Held, true);
             self.bell.notify_all();
             let shut = |script: &mut Script| script.gate != Gate::Open;
             drop(self.bell.wait_while(script, shut).unwrap_or_else(PoisonError::into_inner));
             return false;
         }
-        true
+        if script.paced && self.device.has_work() {
+            script.waits = true;
+            let waits = |script: &mut Script| script.waits && script.paced;
+            script = self.bell.wait_while(script, waits).unwrap_or_else(PoisonError::into_inner);
+        }
+        script.steps_next = !script.steps_next;
+        !script.steps_next
     }
 
     fn after_status(&self) {
@@ -132,6 +167,10 @@ impl Stage {
         }
         if let Some(Panic::After(count)) = script.panic {
             steps = steps.min(count - self.device.executed());
+        }
+        // A completion word that arrives late is seen before anything else happens.
+        while self.device.held_words() > 0 && steps > 0 && self.device.step(1) == 1 {
+            steps = if self.device.held_words() > 0 { steps - 1 } else { 0 };
         }
         self.device.step(usize::try_from(steps).unwrap_or(usize::MAX));
         if let Some(Panic::After(count)) = script.panic
@@ -159,6 +198,27 @@ impl Stage {
 
     fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pace {
+    /// Whether the poller waits for the test.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.script().waits
+    }
+
+    /// Lets the poller go on.
+    pub(crate) fn go_on(&self) {
+        self.0.script().waits = false;
+        self.0.bell.notify_all();
+    }
+}
+
+impl Drop for Pace {
+    fn drop(&mut self) {
+        let mut script = self.0.script();
+        (script.paced, script.waits) = (false, false);
+        self.0.bell.notify_all();
     }
 }
 

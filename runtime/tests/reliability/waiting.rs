@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::stage::Pace;
+
 /// How long a future may pend: the device needs no time, so this is far beyond what any needs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -50,7 +52,7 @@ impl<'a, T> Waiting<'a, T> {
 
     /// What it resolved to, if that was in time.
     pub(crate) fn wait(mut self) -> Option<T> {
-        resolve(std::slice::from_mut(&mut self), |_, _| ());
+        resolve(std::slice::from_mut(&mut self), None, |_, _| ());
         self.output
     }
 
@@ -60,10 +62,16 @@ impl<'a, T> Waiting<'a, T> {
     }
 }
 
-/// Waits for all of them, and tells of each when it resolves. Those that take too long stay without an output.
-pub(crate) fn resolve<T>(all: &mut [Waiting<'_, T>], mut told: impl FnMut(usize, &T)) {
+/// Waits for all of them, and tells of each when it resolves; the poller goes on when nothing more is woken. Those that take
+/// too long stay without an output.
+pub(crate) fn resolve<T>(
+    all: &mut [Waiting<'_, T>],
+    pace: Option<&Pace>,
+    mut told: impl FnMut(usize, &T),
+) {
     let mut end = Instant::now() + PATIENCE;
     while all.iter().any(|waiting| waiting.output.is_none()) && Instant::now() < end {
+        let is_awaited = pace.is_some_and(Pace::is_awaited);
         let mut progress = false;
         for (number, waiting) in all.iter_mut().enumerate() {
             if waiting.output.is_none() && waiting.poll() {
@@ -75,6 +83,8 @@ pub(crate) fn resolve<T>(all: &mut [Waiting<'_, T>], mut told: impl FnMut(usize,
         }
         if progress {
             end = Instant::now() + PATIENCE;
+        } else if let Some(pace) = pace.filter(|_| is_awaited) {
+            pace.go_on();
         } else {
             thread::yield_now();
         }
