@@ -87,9 +87,15 @@ impl Row {
             }
             Self::Stall => "the channel makes no more progress".to_owned(),
             Self::LostWriteBack => "a completion word is not written".to_owned(),
-            Self::DuplicateWriteBack => "a completion word is written again, over a newer one".to_owned(),
-            Self::StaleEpoch => "a completion word arrives after the reset that ended its epoch".to_owned(),
-            Self::ShortCopy => format!("the channel halts amid a descriptor, {SHORT} bytes of it written"),
+            Self::DuplicateWriteBack => {
+                "a completion word is written again, over a newer one".to_owned()
+            }
+            Self::StaleEpoch => {
+                "a completion word arrives after the reset that ended its epoch".to_owned()
+            }
+            Self::ShortCopy => {
+                format!("the channel halts amid a descriptor, {SHORT} bytes of it written")
+            }
             Self::AllOnes => "every register reads as ones".to_owned(),
             Self::PollerPanic => "the engine panics on the poller's thread".to_owned(),
         }

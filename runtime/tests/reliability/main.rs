@@ -76,7 +76,8 @@ fn a_byte_that_is_nobodys_is_found() {
     let (region, offset) = memory.work(work).destination;
     let length = memory.work(work).length;
     let mut turned = [0];
-    for (place, outside, lies) in [(offset - 1, 1, 0), (offset + length, 1, 0), (offset + 3, 0, 1)] {
+    for (place, outside, lies) in [(offset - 1, 1, 0), (offset + length, 1, 0), (offset + 3, 0, 1)]
+    {
         let region = memory.region(region);
         region.read_at(place, &mut turned).unwrap();
         region.write_at(place, &[!turned[0]]).unwrap();

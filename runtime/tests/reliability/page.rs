@@ -47,14 +47,20 @@ impl Page {
         for (cell, (alone, with_cpu)) in &self.0 {
             let line = detail(*cell, alone, with_cpu);
             let same = present.lines().any(|present| present == line);
-            assert!(same, "docs/reliability.md does not have:\n{line}\nwrite it: DMARING_BLESS=1 {COMMAND}");
+            assert!(
+                same,
+                "docs/reliability.md does not have:\n{line}\nwrite it: DMARING_BLESS=1 {COMMAND}"
+            );
         }
     }
 
     fn render(&self) -> String {
         let mut text = matrix(|cell| {
             let (alone, with_cpu) = &self.0[&cell];
-            format!("{}/{} · {}/{}", alone.failed, alone.operations, with_cpu.failed, with_cpu.operations)
+            format!(
+                "{}/{} · {}/{}",
+                alone.failed, alone.operations, with_cpu.failed, with_cpu.operations
+            )
         });
         for column in Column::ALL {
             text.push_str(&format!("\n## {}\n\n{}\n\n", title(column), situation(column)));
@@ -165,7 +171,7 @@ fn situation(column: Column) -> &'static str {
         }
         Column::DuringReset => {
             "The same 21 operations. The sixth descriptor halts the channel with bit 9; its operation is the culprit. The \
-             fault hits the channel while it is being reset for that: it is that of the null descriptor which proves the reset."
+             fault hits the channel while it is being reset for that: it is that of the null descriptor which proves the reset; where that fails, the reset is tried again."
         }
         Column::DuringShutdown => {
             "The same 21 operations. `shutdown` was called after they were submitted and before the channel carried out any \

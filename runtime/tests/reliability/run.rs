@@ -90,8 +90,7 @@ impl Run {
         let config = Box::new(device.config());
         let channel = IoatChannel::start(wire, Some(config), device.domain(), options).unwrap();
         let idle = Idle::Adaptive { spin: Duration::ZERO, park_after: LONG };
-        let builder =
-            Runtime::builder().engine(channel).ring_entries(RING_ENTRIES).idle(idle);
+        let builder = Runtime::builder().engine(channel).ring_entries(RING_ENTRIES).idle(idle);
         let builder = match policy {
             Policy::Fail => builder.on_error(OnError::Fail),
             Policy::RetryOnCpu => builder.engine(CpuEngine::new()).on_error(OnError::RetryOnCpu),
@@ -116,7 +115,10 @@ impl Run {
         let culprit = operations[self.culprit()];
         let identified = self.policy == Policy::Fail;
         let others = Others::of(
-            operations.iter().filter(|&&work| !identified || work != culprit).map(|&work| self.said[work].as_ref()),
+            operations
+                .iter()
+                .filter(|&&work| !identified || work != culprit)
+                .map(|&work| self.said[work].as_ref()),
         );
         let mut seen = Seen {
             operations: operations.len(),
@@ -221,7 +223,11 @@ impl Run {
             plan = plan.with(PlannedFault::nth(at, fault));
         }
         if row == Row::PollerPanic {
-            self.stage.panic(if during_reset { Panic::InReset } else { Panic::After(descriptor - 1) });
+            self.stage.panic(if during_reset {
+                Panic::InReset
+            } else {
+                Panic::After(descriptor - 1)
+            });
         }
         let faults = plan.items().len() as u64;
         if self.cell.column == Column::OneOperation {
@@ -360,10 +366,6 @@ impl Run {
         let may_fail = match self.cell.row {
             Row::PollerPanic => true,
             Row::AllOnes => !has_cpu,
-            Row::ChanErr(_) | Row::Stall | Row::ShortCopy => {
-                // A channel whose reset fails is lost.
-                !has_cpu && self.cell.column == Column::DuringReset
-            }
             _ => false,
         };
         for &work in works.iter().filter(|&&work| Some(work) != culprit) {
@@ -393,11 +395,12 @@ impl Run {
         if error.map(Error::kind) == Some(ErrorKind::Closed) {
             words = "closed";
         }
-        let expected = if words == "closed" || words == "lost for good" && self.policy == Policy::Fail {
-            0
-        } else {
-            2
-        };
+        let expected =
+            if words == "closed" || words == "lost for good" && self.policy == Policy::Fail {
+                0
+            } else {
+                2
+            };
         self.check(made == expected, &format!("{made} of 2 operations were made afterwards"));
         self.check(self.device.held_words() == 0, "the late completion word never arrived");
         words.to_owned()
@@ -441,8 +444,7 @@ fn start(memory: &Memory, number: usize) -> Waiting<'static, Result<u64, Error>>
     let (region, offset) = (memory.region(work.destination.0), work.destination.1);
     match memory.source(number) {
         Some((from, source_offset)) => {
-            let copy =
-                memory.region(from).copy_to(source_offset, region, offset, work.length);
+            let copy = memory.region(from).copy_to(source_offset, region, offset, work.length);
             Waiting::new(if work.fenced { copy.fence() } else { copy }.submit())
         }
         None => {
