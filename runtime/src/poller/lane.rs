@@ -7,7 +7,9 @@
 
 use std::{task::Poll, time::Duration};
 
-use dmaring_engine::{Completion, Engine, EnqueueError, HaltError, Outcome, Status, Token};
+use dmaring_engine::{
+    Completion, Engine, EnqueueError, HaltError, Outcome, Status, StatusKind, Token,
+};
 use dmaring_ring::CompletionCode;
 
 use super::{
@@ -212,6 +214,12 @@ impl<E: Engine> Driver<E> {
             Poll::Ready(Ok(())) => {
                 tracing::info!(engine = self.0.name(), "the engine works again");
                 line.begin_replay(turn);
+            }
+            Poll::Ready(Err(status))
+                if status.kind != StatusKind::Gone && line.recovery.tries_again() =>
+            {
+                tracing::warn!(engine = self.0.name(), %status, "the reset failed: it is tried again");
+                turn.progress = true;
             }
             Poll::Ready(Err(status)) => {
                 tracing::error!(engine = self.0.name(), %status, "the engine is lost");

@@ -19,6 +19,9 @@
 //! | Dead | no | yes | the same: the engine's `recover` gave up, or the engine is *stuck*: it failed, does not stop and may still write |
 //!
 //! *failed* is one failure, however many parts it took: while the engine is being reset, further ones are part of it.
+//! A reset that fails is tried again, three times in all, before the engine is dead: what hit the engine may have hit its reset,
+//! too, and behind it wait operations that nothing is wrong with. A device that is gone is tried once.
+//!
 //! A retired or dead engine works again after `restore`, which forgets its earlier failures.
 //!
 //! Each reset that ends with nothing outstanding begins a new [`Epoch`]. By the contract of
@@ -30,6 +33,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::table::Epoch;
 use crate::stats::EngineState;
+
+/// How often a reset is tried before the engine is dead.
+const ATTEMPTS: u32 = 3;
 
 /// Which failures retire an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +83,8 @@ impl From<State> for EngineState {
 pub(super) struct Recovery {
     state: State,
     epoch: Epoch,
+    /// How many attempts at the present reset have failed.
+    attempts: u32,
     retirement: Retirement,
     /// When the last failures were, at most as many as retire the engine.
     failures: VecDeque<Duration>,
@@ -88,6 +96,7 @@ impl Recovery {
         Self {
             state: State::Running,
             epoch: Epoch::default(),
+            attempts: 0,
             retirement: Retirement { failures, ..retirement },
             failures: VecDeque::with_capacity(failures as usize),
         }
@@ -116,6 +125,7 @@ impl Recovery {
         if !self.is_fed() {
             return;
         }
+        self.attempts = 0;
         self.state = if self.is_last(now) { State::Retired } else { State::Resetting };
     }
 
@@ -127,6 +137,12 @@ impl Recovery {
                 self.epoch = Epoch(self.epoch.0.wrapping_add(1));
             }
         }
+    }
+
+    /// An attempt to reset the engine failed. Whether there is to be another.
+    pub(super) fn tries_again(&mut self) -> bool {
+        self.attempts += 1;
+        self.attempts < ATTEMPTS
     }
 
     /// The engine did not come back.
@@ -152,6 +168,7 @@ impl Recovery {
     pub(super) fn restore(&mut self) {
         if !self.takes_work() {
             self.failures.clear();
+            self.attempts = 0;
             self.state = State::Resetting;
         }
     }
@@ -206,6 +223,25 @@ mod tests {
         assert!(recovery.is_fed());
         recovery.replayed();
         assert_eq!(recovery.state(), State::Running);
+    }
+
+    #[test]
+    fn each_reset_is_tried_three_times() {
+        let mut recovery = recovery(8, SECOND);
+        for restored in [false, true] {
+            if restored {
+                recovery.restore();
+            } else {
+                recovery.failed(|| SECOND);
+            }
+            assert_eq!([(); 3].map(|()| recovery.tries_again()), [true, true, false]);
+            recovery.reset_failed();
+        }
+        recovery.restore();
+        assert!(recovery.tries_again());
+        recovery.reset_done(0);
+        recovery.failed(|| SECOND);
+        assert_eq!([(); 3].map(|()| recovery.tries_again()), [true, true, false]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
+#[allow(dead_code, reason = "each suite uses a part of it")]
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
