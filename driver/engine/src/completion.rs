@@ -79,6 +79,8 @@ pub enum StatusKind {
     Hang = 6,
     /// The device is gone: unplugged, or reset by somebody else.
     Gone = 7,
+    /// The host asks for the device back: it works, and its user is to let go of it.
+    Requested = 8,
 }
 
 impl StatusKind {
@@ -93,6 +95,7 @@ impl StatusKind {
             5 => Self::Descriptor,
             6 => Self::Hang,
             7 => Self::Gone,
+            8 => Self::Requested,
             _ => Self::Unspecified,
         }
     }
@@ -109,6 +112,7 @@ impl fmt::Display for StatusKind {
             Self::Descriptor => "descriptor refused",
             Self::Hang => "no progress",
             Self::Gone => "device gone",
+            Self::Requested => "the host asks for the device back",
         })
     }
 }
@@ -121,7 +125,7 @@ mod tests {
     fn a_kind_survives_its_number_and_an_unknown_number_is_unspecified() {
         for number in 0..=u8::MAX {
             let kind = StatusKind::from_number(number);
-            let expected = if number <= 7 { number } else { 0 };
+            let expected = if number <= 8 { number } else { 0 };
             assert_eq!(kind as u8, expected);
         }
     }

@@ -1,6 +1,6 @@
 //! Failures of a whole channel: what is replayed, what is lost, and what must not get mixed up meanwhile.
 
-use dmaring::{ErrorKind, Runtime};
+use dmaring::{EngineState, ErrorKind, Runtime, Status, StatusKind};
 use dmaring_manual::{ManualEngine, Recovery};
 use futures::executor::block_on;
 
@@ -128,4 +128,30 @@ fn who_takes_the_place_of_a_failed_operation_is_not_taken_for_it() {
     assert_eq!(block_on(fenced).unwrap(), 64);
     assert_eq!(bytes(&dst, 64 * 50, 64), pattern(5, 64 * 64)[64..128]);
     assert_eq!(control.violations(), []);
+}
+
+/// The engine works, and its owner lets go of it: what it had not begun goes nowhere where there is no other.
+#[test]
+fn an_engine_that_the_host_wants_back_is_lost_and_says_why() {
+    let requested = Status { kind: StatusKind::Requested, bits: 0 };
+    let (runtime, control) = manual(16);
+    let region = region_of(&runtime, &pattern(6, 640));
+    let culprit = region.copy(0, 64, 64).submit();
+    let behind = region.copy(0, 128, 64).submit();
+    control.wait_for_submitted(2);
+    control.set_recovery(Recovery::Fails { steps: 1, status: requested });
+    control.fail_channel(0, requested);
+    let error = block_on(culprit).unwrap_err();
+    let ErrorKind::Device(device) = error.kind() else { panic!("{error:?}") };
+    assert_eq!(device.status, requested);
+    assert!(error.to_string().starts_with("the host asks for the device back"), "{error}");
+    assert_eq!(kind(block_on(behind)), ErrorKind::EngineLost);
+    assert_eq!(runtime.stats().engines[0].state, EngineState::Lost);
+    let error = block_on(runtime.restore_engine("manual")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EngineLost);
+    assert!(error.to_string().contains("the host asks for the device back"), "{error}");
+    control.set_recovery(Recovery::Succeeds { steps: 0 });
+    block_on(runtime.restore_engine("manual")).unwrap();
+    control.release();
+    assert_eq!(block_on(region.copy(0, 128, 64)).unwrap(), 64);
 }
