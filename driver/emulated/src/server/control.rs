@@ -28,12 +28,13 @@ Commands on the control socket, one a line, each answered with one line that beg
   violations SLOT       what its driver did that it must not
   iommu-faults SLOT     address/access/reason of what VT-d refused
   unplug SLOT           take the function away: ones from every register
+  plug SLOT             bring it back, reset, its configuration as it was
   help                  these commands
 SLOT is DEVICE.FUNCTION in hexadecimal, as in 05.0.";
 
 /// The commands in one line.
 const COMMANDS: &str = "fault-plan SLOT PLAN, pause SLOT, resume SLOT, step SLOT N, status SLOT, \
-                        violations SLOT, iommu-faults SLOT, unplug SLOT, help";
+                        violations SLOT, iommu-faults SLOT, unplug SLOT, plug SLOT, help";
 
 /// Answers one client until it closes the connection.
 pub(super) fn serve(stream: &UnixStream, functions: &[GuestFunction]) -> io::Result<()> {
@@ -82,6 +83,7 @@ fn answer(functions: &[GuestFunction], line: &str) -> Result<String, String> {
         "pause" => function.set_paused(true),
         "resume" => function.set_paused(false),
         "unplug" => function.unplug(),
+        "plug" => function.plug(),
         "step" => return step(function, rest),
         "status" => return Ok(status(&function.status())),
         "violations" => {
