@@ -25,6 +25,9 @@ const BLOCK: usize = 4 * MIB;
 const LENGTH: usize = 2 * BLOCK;
 /// What a copy may take after its fault, the 2 s of a hang among it. Software emulation on a busy host is slow.
 const LIMIT: Duration = Duration::from_secs(30);
+/// What unbinding a function in use may take: less than the 10 s after which the kernel asks again.
+const UNBIND: Duration = Duration::from_secs(8);
+const DRIVER: &str = "/sys/bus/pci/drivers/vfio-pci";
 
 /// What a fault is made of, and what the function alone comes to.
 struct Case {
@@ -40,6 +43,8 @@ enum Fault {
     Unplug,
     /// Somebody else resets the function, through sysfs.
     Reset,
+    /// Somebody unbinds the function's driver.
+    Unbind,
 }
 
 /// What a copy by the function alone comes to.
@@ -80,6 +85,11 @@ const CASES: &[Case] = &[
         name: "reset by somebody else",
         fault: Fault::Reset,
         alone: End::Fails("unspecified device error (error bits 0x0)"),
+    },
+    Case {
+        name: "unbind",
+        fault: Fault::Unbind,
+        alone: End::Lost("the host asks for the device back"),
     },
     Case { name: "unplug", fault: Fault::Unplug, alone: End::Lost("device gone") },
 ];
@@ -156,6 +166,9 @@ impl Bed {
         let finished = machine.join("copy")?;
         let took = begin.elapsed();
         machine.is_released(SLOT)?;
+        if matches!(fault, Fault::Unbind) {
+            machine.does(&format!("echo {SKX} >{DRIVER}/bind"))?;
+        }
         has_happened(machine, fault, with_cpu, &finished)?;
         machine.model()?.ask(&format!("fault-plan {SLOT}"))?;
         if took > LIMIT {
@@ -253,6 +266,17 @@ fn happen(machine: &mut Machine, fault: &Fault) -> Outcome {
         Fault::Reset => {
             machine.does(&format!("echo 1 >/sys/bus/pci/devices/{SKX}/reset")).map(drop)
         }
+        Fault::Unbind => {
+            // Whoever writes this waits until the function is closed.
+            let begin = Instant::now();
+            machine.does(&format!("echo {SKX} >{DRIVER}/unbind; test ! -e {DRIVER}/{SKX}"))?;
+            match begin.elapsed() {
+                took if took > UNBIND => {
+                    Err(Failure::new(format!("unbinding took {took:?}, not {UNBIND:?} at most")))
+                }
+                _ => Ok(()),
+            }
+        }
     }
 }
 
@@ -270,7 +294,7 @@ fn has_happened(
         },
         // The function was used again, and not the CPU instead of it.
         Fault::Reset if with_cpu => says(&finished.text, &["\"errors\":1,\"recoveries\":1"]),
-        Fault::Unplug => says(&finished.text, &["\"lost\":true"]),
+        Fault::Unplug | Fault::Unbind => says(&finished.text, &["\"lost\":true"]),
         // The message says it.
         Fault::Reset => Ok(()),
     }
