@@ -210,7 +210,7 @@ pub(crate) struct EmulatedArguments {
     pub(crate) channels: Option<u8>,
 
     /// What goes wrong in the emulated device: nth=N or every=N, perhaps channel=C, and chanerr=BIT, short=BYTES,
-    /// silent-short=BYTES, stall, lost-writeback, duplicate-writeback or gone, joined by colons; several
+    /// silent-short=BYTES, stall, lost-writeback, duplicate-writeback, late-writeback=DESCRIPTORS or gone, joined by colons; several
     /// such items joined by commas
     #[arg(long, value_name = "PLAN")]
     pub(crate) fault_plan: Option<FaultPlan>,

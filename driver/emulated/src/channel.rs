@@ -219,6 +219,7 @@ impl Channel {
         if command.is_empty() {
         } else if command.contains(ChannelCommand::RESET) {
             self.reset(env.knobs.reset_polls);
+            self.deliver_held(env);
         } else if command == ChannelCommand::SUSPEND {
             let active = self.state == ChannelState::Active && !self.stalled;
             if active || self.state == ChannelState::Idle {
@@ -233,13 +234,15 @@ impl Channel {
         }
     }
 
-    /// Everything goes but the claim on the channel, its errors and the number of interrupts.
+    /// Everything goes but the claim on the channel, its errors, the number of interrupts, and a completion word that is
+    /// on its way.
     fn reset(&mut self, polls: u32) {
         let raised = self.interrupts.raised;
         *self = Self {
             control: self.control & ChannelControl::IN_USE,
             errors: self.errors,
             resetting: polls,
+            planned: self.planned.after_reset(),
             interrupts: Interrupts { raised, ..Interrupts::default() },
             ..Self::new()
         };

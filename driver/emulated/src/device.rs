@@ -115,6 +115,16 @@ impl Device {
         self.shared.with(|model, _| model.schedule().fired())
     }
 
+    /// How many completion words a fault plan holds back that have not been written yet.
+    #[must_use]
+    pub fn held_words(&self) -> usize {
+        let held = |model: &Model| {
+            let channels = model.functions().iter().flat_map(|function| function.channels());
+            channels.filter(|channel| channel.has_held_word()).count()
+        };
+        self.shared.with(|model, _| held(model))
+    }
+
     /// How many descriptors have ended, well or badly.
     #[must_use]
     pub fn executed(&self) -> u64 {

@@ -25,6 +25,7 @@ pub use parse::FaultPlanError;
 /// | `stall` | the channel stays active on the descriptor until it is reset |
 /// | `lost-writeback` | the next completion word, from this descriptor on, is not written |
 /// | `duplicate-writeback` | the next completion word, from this descriptor on, is written again after one more descriptor, or when the channel has none |
+/// | `late-writeback=N` | the next completion word, from this descriptor on, an error's included, is held back: it is written where it belonged once the channel was reset and has carried out N descriptors since |
 /// | `gone` | the function answers with all ones from now on, and does nothing |
 ///
 /// One of `nth` and `every` and one fault are needed: `nth=5:chanerr=8,channel=1:every=100:stall`.
@@ -69,6 +70,8 @@ pub enum Fault {
     LostWriteBack,
     /// The next completion word is written again, late.
     DuplicateWriteBack,
+    /// The next completion word is written after the next reset and this many descriptors more.
+    LateWriteBack(u32),
     /// The function is gone.
     Gone,
 }
@@ -139,6 +142,7 @@ impl fmt::Display for PlannedFault {
             Fault::Stall => f.write_str("stall"),
             Fault::LostWriteBack => f.write_str("lost-writeback"),
             Fault::DuplicateWriteBack => f.write_str("duplicate-writeback"),
+            Fault::LateWriteBack(descriptors) => write!(f, "late-writeback={descriptors}"),
             Fault::Gone => f.write_str("gone"),
         }
     }
@@ -160,6 +164,8 @@ pub(crate) struct Injection {
     pub(crate) stall: bool,
     pub(crate) lose_write_back: bool,
     pub(crate) repeat_write_back: bool,
+    /// The next completion word waits for a reset and this many descriptors.
+    pub(crate) hold_write_back: Option<u32>,
     pub(crate) gone: bool,
 }
 
@@ -181,6 +187,7 @@ impl Schedule {
             stall: false,
             lose_write_back: false,
             repeat_write_back: false,
+            hold_write_back: None,
             gone: false,
         };
         let mut short = false;
@@ -208,6 +215,9 @@ impl Schedule {
                 Fault::Stall => injection.stall = true,
                 Fault::LostWriteBack => injection.lose_write_back = true,
                 Fault::DuplicateWriteBack => injection.repeat_write_back = true,
+                Fault::LateWriteBack(descriptors) => {
+                    injection.hold_write_back = Some(descriptors);
+                }
                 Fault::Gone => injection.gone = true,
             }
         }

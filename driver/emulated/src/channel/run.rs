@@ -22,6 +22,27 @@ pub(super) struct Planned {
     lose: bool,
     repeat: bool,
     late: Option<u64>,
+    hold: Option<u32>,
+    held: Option<Held>,
+}
+
+/// A completion word that is on its way for longer than its epoch lasts: the reset that ends the epoch does
+/// not recall it.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    address: u64,
+    word: u64,
+    /// How many descriptors are carried out between the reset and the word's arrival.
+    left: u32,
+    was_reset: bool,
+}
+
+impl Planned {
+    /// What a reset leaves.
+    pub(super) fn after_reset(&self) -> Self {
+        let held = self.held.map(|held| Held { was_reset: true, ..held });
+        Self { held, ..Self::default() }
+    }
 }
 
 /// What became of a descriptor.
@@ -50,7 +71,25 @@ impl Channel {
             // A repeated word that cannot be written any more is nobody's error.
             let _ = env.bus.write_completion(self.completion, word);
         }
+        if ran == Ran::Ended
+            && let Some(held) = self.planned.held.as_mut().filter(|held| held.was_reset)
+        {
+            held.left = held.left.saturating_sub(1);
+            self.deliver_held(env);
+        }
         ran
+    }
+
+    /// Whether a completion word is held back and was not written yet.
+    pub(crate) fn has_held_word(&self) -> bool {
+        self.planned.held.is_some()
+    }
+
+    /// Writes a completion word that was held back, if its time has come.
+    pub(super) fn deliver_held(&mut self, env: &Env<'_>) {
+        if let Some(held) = self.planned.held.take_if(|held| held.was_reset && held.left == 0) {
+            let _ = env.bus.write_completion(held.address, held.word);
+        }
     }
 
     /// Whether a completion word waits to be written once more.
@@ -74,7 +113,9 @@ impl Channel {
         self.stalled = false;
         if told && reachable {
             let word = ChannelStatus::new(self.completed, ChannelState::Halted);
-            if env.bus.write_completion(self.completion, word.bits()).is_none() {
+            if !self.hold_back(word.bits())
+                && env.bus.write_completion(self.completion, word.bits()).is_none()
+            {
                 self.errors |= ChannelError::COMPLETION_ADDRESS;
             }
         }
@@ -93,6 +134,7 @@ impl Channel {
         let injection = schedule.next(env.bus.channel);
         self.planned.lose |= injection.lose_write_back;
         self.planned.repeat |= injection.repeat_write_back;
+        self.planned.hold = injection.hold_write_back.or(self.planned.hold);
         if injection.gone {
             return Ok(Ran::Gone);
         }
@@ -144,12 +186,22 @@ impl Channel {
         if std::mem::take(&mut self.planned.lose) {
             return Ok(());
         }
+        if self.hold_back(word) {
+            return Ok(());
+        }
         let written = env.bus.write_completion(self.completion, word);
         written.ok_or(ChannelError::COMPLETION_ADDRESS)?;
         if std::mem::take(&mut self.planned.repeat) {
             self.planned.late = Some(word);
         }
         Ok(())
+    }
+
+    /// Whether the plan holds this word back.
+    fn hold_back(&mut self, word: u64) -> bool {
+        let Some(left) = self.planned.hold.take() else { return false };
+        self.planned.held = Some(Held { address: self.completion, word, left, was_reset: false });
+        true
     }
 
     fn interrupt(&mut self, env: &Env<'_>) {

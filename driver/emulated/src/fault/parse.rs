@@ -12,7 +12,7 @@ pub enum FaultPlanError {
     #[error(
         "`{part}` is no part of a fault: the form is WHEN:FAULT with WHEN one of nth=N and every=N, \
          optionally channel=C, and FAULT one of chanerr=BIT, short=BYTES, silent-short=BYTES, stall, \
-         lost-writeback, duplicate-writeback and gone"
+         lost-writeback, duplicate-writeback, late-writeback=DESCRIPTORS and gone"
     )]
     UnknownPart {
         /// The part.
@@ -113,6 +113,10 @@ fn parse_part(part: &str) -> Result<Part, FaultPlanError> {
         ("stall", None) => Part::Fault(Fault::Stall),
         ("lost-writeback", None) => Part::Fault(Fault::LostWriteBack),
         ("duplicate-writeback", None) => Part::Fault(Fault::DuplicateWriteBack),
+        ("late-writeback", Some(value)) => {
+            let form = "late-writeback=DESCRIPTORS";
+            Part::Fault(Fault::LateWriteBack(number(part, value, form)?))
+        }
         ("gone", None) => Part::Fault(Fault::Gone),
         _ => return Err(FaultPlanError::UnknownPart { part: part.to_owned() }),
     })
@@ -136,12 +140,13 @@ mod tests {
     #[test]
     fn a_plan_survives_its_text() {
         let text = "nth=5:chanerr=8,nth=7:stall,nth=9:lost-writeback,channel=2:every=9:gone,\
-                    nth=1:duplicate-writeback,nth=3:short=100,every=100:silent-short=0";
+                    nth=1:duplicate-writeback,nth=3:short=100,every=100:silent-short=0,\
+                    nth=6:late-writeback=2";
         let plan: FaultPlan = text.parse().unwrap();
         assert_eq!(plan.to_string(), text);
         assert_eq!(plan.items()[0], PlannedFault::nth(5, Fault::ChanErr(8)));
         assert_eq!(plan.items()[3], PlannedFault::every(9, Fault::Gone).on_channel(2));
-        assert_eq!(plan.items().len(), 7);
+        assert_eq!(plan.items().len(), 8);
         assert_eq!(" stall : nth=2 ".parse::<FaultPlan>().unwrap().to_string(), "nth=2:stall");
         assert_eq!("".parse(), Ok(FaultPlan::new()));
     }
@@ -157,6 +162,8 @@ mod tests {
             ("nth=1:chanerr=-1", "`chanerr=-1`"),
             ("nth=1:stall=3", "`stall=3` is no part of a fault: the form is"),
             ("nth=1:short", "`short` is no part"),
+            ("nth=1:late-writeback", "`late-writeback` is no part"),
+            ("nth=1:late-writeback=x", "the form is late-writeback=DESCRIPTORS"),
             ("nth=1:stall,", "`` is no part"),
             ("nth=1:every=2:stall", "says when twice"),
             ("nth=1:stall:gone", "says what happens twice"),

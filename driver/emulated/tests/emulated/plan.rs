@@ -116,6 +116,48 @@ fn a_completion_word_is_written_again_and_goes_back() {
 }
 
 #[test]
+fn a_completion_word_arrives_after_the_reset_where_it_belonged() {
+    for (text, nulls) in [("nth=2:late-writeback=0", 0), ("nth=2:late-writeback=2", 2)] {
+        let mut rig = planned(text);
+        let first = rig.push_null();
+        rig.go(1);
+        assert_eq!(rig.completion(), first | IDLE);
+        let second = rig.push_null();
+        rig.go(1);
+        assert_eq!((rig.completion(), rig.status()), (first | IDLE, second | IDLE), "{text}");
+        assert_eq!(rig.device.held_words(), 1);
+        rig.command(RESET);
+        rig.await_reset();
+        // The epoch that begins has a completion word of its own.
+        rig.bar.write64(rig.at(CHANCMP), rig.status.iova(64));
+        rig.chain();
+        for left in (0..nulls).rev() {
+            assert_eq!(rig.completion(), first | IDLE, "{text}");
+            rig.push_null();
+            rig.go(1);
+            assert_eq!(rig.completion() == second | IDLE, left == 0, "{text}");
+        }
+        assert_eq!((rig.completion(), rig.device.held_words()), (second | IDLE, 0), "{text}");
+        rig.status.set_word(0, 0);
+        rig.push_null();
+        rig.go(1);
+        assert_eq!(rig.completion(), 0, "once");
+        assert_ne!(rig.status.word(64), second | IDLE);
+    }
+}
+
+#[test]
+fn an_errors_completion_word_can_be_late_too() {
+    let mut rig = planned("nth=2:late-writeback=0,nth=2:chanerr=9");
+    let first = rig.push_null();
+    rig.push_null();
+    rig.go(2);
+    assert_eq!((rig.completion(), rig.status()), (first, first | HALTED));
+    rig.command(RESET);
+    assert_eq!(rig.completion(), first | HALTED);
+}
+
+#[test]
 fn a_device_that_is_gone_reads_as_ones_and_does_nothing() {
     let mut rig = planned("nth=2:gone");
     rig.push_null();
