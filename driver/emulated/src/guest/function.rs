@@ -170,6 +170,11 @@ impl GuestFunction {
         self.shared.with(|model, _| model.set_paused(paused));
     }
 
+    /// Pauses as soon as so many more descriptors have ended; at once for 0.
+    pub fn pause_after(&self, descriptors: u64) {
+        self.shared.with(|model, _| model.pause_after(descriptors));
+    }
+
     /// Carries out up to `descriptors` descriptors, paused or not, and returns how many ended.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! Faults of every class, injected from outside while the command copies.
 //!
 //! Each is injected twice, into a copy by the function alone and into one in which the CPU may do again what the
-//! function failed to do. The function is paused before the copy begins and stands in the middle of a block when the
-//! fault is planned, so it hits, and the model's own counters have to say that it did. A copy that must be right is
+//! function failed to do. It happens at the second descriptor of a block of four: a planned one by the model's count, another
+//! one while the function is paused there. So it hits, and the model's own counters have to say that it did. A copy that must be right is
 //! compared as a whole, and one that must fail has to name why and leave every byte outside of its destination alone.
 //! Behind each pair the function copies once more with nothing wrong.
 
@@ -37,7 +37,7 @@ struct Case {
 }
 
 enum Fault {
-    /// The model's plan, from the next descriptor on.
+    /// The model's plan. It counts from the null descriptor of the channel's start.
     Plan(&'static str),
     /// All ones from every register.
     Unplug,
@@ -58,29 +58,34 @@ enum End {
 }
 
 const CASES: &[Case] = &[
-    planned("source address", "nth=1:chanerr=0", End::Fails("source address refused (error bits 0x1)")),
+    planned("source address", "nth=3:chanerr=0", End::Fails("source address refused (error bits 0x1)")),
     planned(
         "destination address",
-        "nth=1:chanerr=1",
+        "nth=3:chanerr=1",
         End::Fails("destination address refused (error bits 0x2)"),
     ),
-    planned("next descriptor", "nth=1:chanerr=2", End::Fails("descriptor refused (error bits 0x4)")),
-    planned("poison", "nth=1:chanerr=7", End::Fails("unspecified device error (error bits 0x80)")),
+    planned("next descriptor", "nth=3:chanerr=2", End::Fails("descriptor refused (error bits 0x4)")),
+    planned("poison", "nth=3:chanerr=7", End::Fails("unspecified device error (error bits 0x80)")),
     planned(
         "destination data",
-        "nth=2:chanerr=9",
+        "nth=3:chanerr=9",
         End::Fails("writing the destination failed (error bits 0x200)"),
     ),
-    planned("length", "nth=1:chanerr=11", End::Fails("descriptor refused (error bits 0x800)")),
-    planned("write-back", "nth=1:chanerr=12", End::Fails("descriptor refused (error bits 0x1000)")),
+    planned("length", "nth=3:chanerr=11", End::Fails("descriptor refused (error bits 0x800)")),
+    planned("write-back", "nth=3:chanerr=12", End::Fails("descriptor refused (error bits 0x1000)")),
     planned(
         "short copy",
-        "nth=1:short=4097",
+        "nth=3:short=4097",
         End::Fails("writing the destination failed (error bits 0x200)"),
     ),
-    planned("stall", "nth=1:stall", End::Fails("no progress")),
-    planned("lost write-back", "nth=1:lost-writeback", End::Right),
-    planned("duplicate write-back", "nth=1:duplicate-writeback", End::Right),
+    planned("stall", "nth=3:stall", End::Fails("no progress")),
+    planned("lost write-back", "nth=3:lost-writeback", End::Right),
+    planned(
+        "late write-back, after a reset",
+        "nth=3:late-writeback=1,nth=4:chanerr=9",
+        End::Fails("writing the destination failed (error bits 0x200)"),
+    ),
+    planned("duplicate write-back", "nth=3:duplicate-writeback", End::Right),
     Case {
         name: "reset by somebody else",
         fault: Fault::Reset,
@@ -111,7 +116,7 @@ pub(crate) fn faults(machine: &mut Machine) -> Outcome {
                 .inject(machine, &case.fault, with_cpu, end)
                 .map_err(|failure| Failure::new(format!("{what}: {failure}")))?;
             println!(
-                "{what}: ended {:.1} s after the fault, {:.1} s in all",
+                "{what}: ended after {:.1} s, {:.1} s in all",
                 took.as_secs_f64(),
                 begin.elapsed().as_secs_f64()
             );
@@ -143,7 +148,7 @@ impl Bed {
         Range { source: self.copies * 97 * 64, destination: 32 * MIB + 12345, length }
     }
 
-    /// Has a fault happen in the middle of a copy, and says how long after it the copy ended.
+    /// Has a fault happen in the middle of a copy, and says how long after it, or after its own start, the copy ended.
     fn inject(
         &mut self,
         machine: &mut Machine,
@@ -152,10 +157,21 @@ impl Bed {
         end: End,
     ) -> Outcome<Duration> {
         let range = self.next(LENGTH);
-        start(machine, range, with_cpu)?;
-        let begin = Instant::now();
-        happen(machine, fault)?;
-        machine.model()?.ask(&format!("resume {SLOT}"))?;
+        let command = command(range, with_cpu);
+        let begin = if let Fault::Plan(plan) = fault {
+            machine.model()?.ask(&format!("fault-plan {SLOT} {plan}"))?;
+            machine.start("copy", &command)?;
+            Instant::now()
+        } else {
+            // The null descriptor of the channel's start, and the first of a block.
+            machine.model()?.ask(&format!("pause {SLOT} 2"))?;
+            machine.start("copy", &command)?;
+            machine.until_paused(SLOT)?;
+            let begin = Instant::now();
+            happen(machine, fault)?;
+            machine.model()?.ask(&format!("resume {SLOT}"))?;
+            begin
+        };
         if matches!(fault, Fault::Unplug) {
             // The kernel resets what a process leaves behind, and waits a minute for one that does not answer.
             machine.until("the end of the copy", |machine| {
@@ -236,18 +252,6 @@ impl Bed {
     }
 }
 
-/// Starts a copy in the background in which the function stands in the middle of a block when this returns.
-fn start(machine: &mut Machine, range: Range, with_cpu: bool) -> Outcome {
-    let before = machine.status(SLOT)?.count("executed")?;
-    machine.model()?.ask(&format!("pause {SLOT}"))?;
-    machine.start("copy", &command(range, with_cpu))?;
-    // The null descriptor of the channel's start, and one of the copy.
-    machine.until("a copy in its middle", |machine| {
-        machine.model()?.ask(&format!("step {SLOT} 1"))?;
-        Ok(machine.status(SLOT)?.count("executed")? >= before + 2)
-    })
-}
-
 fn command(range: Range, with_cpu: bool) -> String {
     let cpu = if with_cpu { " --engine cpu" } else { "" };
     format!(
@@ -258,7 +262,8 @@ fn command(range: Range, with_cpu: bool) -> String {
 
 fn happen(machine: &mut Machine, fault: &Fault) -> Outcome {
     match fault {
-        Fault::Plan(plan) => machine.model()?.ask(&format!("fault-plan {SLOT} {plan}")).map(drop),
+        // It happens by itself.
+        Fault::Plan(_) => Ok(()),
         Fault::Unplug => {
             machine.does("dmesg -c >/dev/null")?;
             machine.model()?.ask(&format!("unplug {SLOT}")).map(drop)
