@@ -19,6 +19,8 @@
 //! memory. The function is closed then, and the kernel resets it, unless it is the container's last and something is
 //! mapped: the mappings would go with it. It is closed when the last of them is undone. What a killed process leaves
 //! behind the kernel closes in the same way.
+//!
+//! The kernel may ask for a function back while it is in use: see `recall`.
 
 mod bar;
 mod book;
@@ -30,6 +32,7 @@ mod info;
 mod lease;
 mod map;
 mod preflight;
+mod recall;
 mod space;
 
 pub use bar::Bar;
@@ -40,3 +43,4 @@ pub use map::may_lock_memory;
 pub use preflight::check;
 
 pub(crate) use container::{Opened, check_system};
+pub(crate) use recall::Recall;

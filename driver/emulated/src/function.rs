@@ -66,6 +66,14 @@ impl FunctionModel {
         self.gone = true;
     }
 
+    /// The function is there again, with its configuration as it was, if it was gone.
+    pub(crate) fn plug(&mut self) {
+        if self.gone {
+            self.gone = false;
+            self.reset();
+        }
+    }
+
     pub(crate) fn read_config(&self, offset: u16) -> Option<u32> {
         if self.gone { Some(u32::MAX) } else { self.config.read(offset) }
     }

@@ -74,6 +74,12 @@ impl Function {
         self.with(FunctionModel::unplug);
     }
 
+    /// Brings a function back that was taken away: its configuration is as it was, all else as after a reset. Nothing
+    /// happens to one that is there.
+    pub fn plug(&self) {
+        self.with(FunctionModel::plug);
+    }
+
     /// How many interrupts it has raised since it was last reset.
     #[must_use]
     pub fn interrupts(&self) -> u64 {

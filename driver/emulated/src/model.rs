@@ -44,6 +44,8 @@ pub(crate) struct Model {
     executed: u64,
     parked: usize,
     paused: bool,
+    /// How many descriptors end before the clock leaves them alone.
+    pause_after: Option<u64>,
 }
 
 impl Shared {
@@ -145,6 +147,7 @@ impl Model {
             executed: 0,
             parked: 0,
             paused: false,
+            pause_after: None,
         }
     }
 
@@ -180,7 +183,12 @@ impl Model {
 
     /// Whether the clock leaves descriptors alone.
     pub(crate) fn set_paused(&mut self, paused: bool) {
-        self.paused = paused;
+        (self.paused, self.pause_after) = (paused, None);
+    }
+
+    /// Has the clock leave descriptors alone once so many more have ended.
+    pub(crate) fn pause_after(&mut self, descriptors: u64) {
+        (self.paused, self.pause_after) = (descriptors == 0, Some(descriptors));
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -244,6 +252,10 @@ impl Model {
         let function = self.functions.get_mut(at)?;
         let ended = function.run(channel, &mut self.schedule, &mut with) == Ran::Ended;
         self.executed += u64::from(ended);
+        if let Some(left) = self.pause_after.as_mut().filter(|_| ended) {
+            *left = left.saturating_sub(1);
+            self.paused |= *left == 0;
+        }
         Some(ended)
     }
 

@@ -30,6 +30,7 @@ use super::{
     dma_memory::DmaMemory,
     failure::Life,
     hardware::Hardware,
+    host::Loan,
     pattern::{self, Patterns},
     registers::Registers,
     reset::{DONE_AT_START, Goal},
@@ -53,6 +54,8 @@ pub struct IoatChannel<R: RegisterIo> {
     pub(super) seen: u64,
     /// Polls in a row that found nothing, with work outstanding, since CHANSTS was read.
     pub(super) quiet_polls: u32,
+    /// Polls with nothing to do, or of a channel that does not run, since the host was asked.
+    pub(super) idle_polls: u32,
     pub(super) status_interval: u32,
     pub(super) hang_after: Option<Duration>,
     /// Where the ring stood when a look at CHANSTS found no progress, and since when.
@@ -118,6 +121,7 @@ impl<R: RegisterIo> IoatChannel<R> {
             life: Life::Running,
             seen: 0,
             quiet_polls: 0,
+            idle_polls: 0,
             status_interval: options.status_interval.max(1),
             hang_after: options.hang_after,
             stalled: None,
@@ -136,7 +140,14 @@ impl<R: RegisterIo> IoatChannel<R> {
             dma_capability,
             channels,
             transfer_cap,
-            hardware: Hardware { registers, config, memory, clock: options.clock, claimed: true },
+            hardware: Hardware {
+                registers,
+                config,
+                loan: Loan::new(options.host),
+                memory,
+                clock: options.clock,
+                claimed: true,
+            },
         };
         channel.drive(Goal::Run, START_TIMEOUT)?;
         channel.begin();
@@ -254,6 +265,8 @@ impl<R: RegisterIo> IoatChannel<R> {
             if self.quiet_polls >= self.status_interval {
                 self.look();
             }
+        } else {
+            self.idle();
         }
         self.ring.reap(completions)
     }

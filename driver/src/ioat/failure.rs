@@ -37,6 +37,7 @@ use dmaring_ioat_spec::{
 use super::{
     Causes, IoatChannel, ResetError,
     chanerr::status_of,
+    host::REQUESTED,
     reset::{Goal, Reset},
     ring::Verdict,
 };
@@ -75,6 +76,10 @@ impl<R: RegisterIo> IoatChannel<R> {
     #[cold]
     pub(super) fn look(&mut self) {
         self.quiet_polls = 0;
+        self.heed();
+        if !matches!(self.life, Life::Running) {
+            return;
+        }
         let status = self.hardware.registers.read_chansts();
         // A read of a register pushes ahead of it what the device wrote before.
         fence(Acquire);
@@ -110,6 +115,7 @@ impl<R: RegisterIo> IoatChannel<R> {
 
     #[cold]
     pub(super) fn collect_stopped(&mut self, completions: &mut [Completion]) -> usize {
+        self.idle();
         match &mut self.life {
             Life::Stopped(verdict) => self.ring.reap_stopped(verdict, completions),
             Life::Running | Life::HaltedIdle(_) => self.ring.reap(completions),
@@ -130,6 +136,9 @@ impl<R: RegisterIo> IoatChannel<R> {
         if self.hardware.memory.is_elsewhere() {
             return Poll::Ready(Err(HANG));
         }
+        if self.hardware.loan.is_given() {
+            return self.end_given();
+        }
         match self.life {
             Life::Running => return Poll::Ready(Ok(())),
             Life::HaltedIdle(_) if self.ring.has_unreported() => return Poll::Ready(Ok(())),
@@ -146,6 +155,16 @@ impl<R: RegisterIo> IoatChannel<R> {
         let Life::Recovering(reset) = &mut self.life else { return Poll::Pending };
         match reset.step(&mut self.hardware) {
             Poll::Pending => Poll::Pending,
+            Poll::Ready(result) if self.hardware.loan.is_wanted() => {
+                if result.is_ok() && self.hardware.memory.is_lent() {
+                    // It was brought back while the host began to want it.
+                    self.life = Life::Recovering(Reset::new(Goal::Quiet));
+                    return Poll::Pending;
+                }
+                self.give_away();
+                self.life = Life::Ended(REQUESTED);
+                Poll::Ready(Err(REQUESTED))
+            }
             Poll::Ready(Ok(())) => {
                 self.begin();
                 tracing::info!(name = self.name, "the channel is back");
@@ -157,6 +176,17 @@ impl<R: RegisterIo> IoatChannel<R> {
                 Poll::Ready(Err(error.status()))
             }
         }
+    }
+
+    /// What becomes of a channel whose function was given away.
+    fn end_given(&mut self) -> Poll<Result<(), Status>> {
+        self.submit_stopped();
+        if matches!(self.life, Life::Stopped(_)) && self.ring.has_unreported() {
+            return Poll::Pending;
+        }
+        self.ring.close();
+        self.life = Life::Ended(REQUESTED);
+        Poll::Ready(Err(REQUESTED))
     }
 
     /// Whether the channel hangs and was not stopped by a reset.
@@ -274,10 +304,18 @@ impl<R: RegisterIo> IoatChannel<R> {
                 self.absorb(reset.last_status());
                 self.absorb_completion();
                 let errors = reset.errors();
-                let status = if errors.is_empty() { HANG } else { status_of(errors) };
+                let status = match self.hardware.loan.is_wanted() {
+                    _ if !errors.is_empty() => status_of(errors),
+                    true => REQUESTED,
+                    false => HANG,
+                };
                 self.blame_first(status);
+                self.give_away();
             }
-            Err(_) if self.hardware.is_gone() => self.gone(),
+            Err(_) if self.hardware.is_gone() => {
+                self.gone();
+                self.give_away();
+            }
             Err(error) => {
                 tracing::error!(name = self.name, %error, "the channel does not stop: it is reset again");
                 self.life = Life::Quieting { reset: Reset::new(Goal::Quiet), resists: true };

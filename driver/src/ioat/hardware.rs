@@ -7,11 +7,13 @@ use dmaring_ioat_spec::{
     registers::{ChannelControl, config},
 };
 
-use super::{Clock, dma_memory::DmaMemory, registers::Registers};
+use super::{Clock, dma_memory::DmaMemory, host::Loan, registers::Registers};
 
 pub(super) struct Hardware<R: RegisterIo> {
     pub(super) registers: Registers<R>,
     pub(super) config: Option<Box<dyn ConfigIo>>,
+    /// Whose the function is. Goes before the memory, as registers and configuration space do.
+    pub(super) loan: Loan,
     pub(super) memory: DmaMemory,
     pub(super) clock: Box<dyn Clock>,
     /// Whether the channel is ours, by CHANCTRL.
@@ -52,6 +54,15 @@ impl<R: RegisterIo> Hardware<R> {
     /// Whether nothing answers any more: CHANSTS was all ones, and a register is too that never was.
     pub(super) fn is_gone(&self) -> bool {
         self.registers.read_chansts().is_absent() && self.registers.read_cbver().bits() == u8::MAX
+    }
+
+    /// Lets go of registers that are somebody else's from here on.
+    pub(super) fn leave(&mut self) {
+        if self.is_gone() {
+            // Whoever answers no read makes no request either.
+            self.memory.take_back();
+        }
+        self.release();
     }
 
     /// Gives up the claim on the channel, once: afterwards it may be somebody else's.

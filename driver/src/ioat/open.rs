@@ -8,10 +8,10 @@
 
 use std::convert::Infallible;
 
-use super::{IoatChannel, Options, StartError};
+use super::{Host, IoatChannel, Options, StartError};
 use crate::{
     pci::{Address, AddressError},
-    vfio::{self, Bar, Container, Opened},
+    vfio::{self, Bar, Container, Opened, Recall},
 };
 
 /// Why a channel could not be opened. The function is closed again then, and nothing is mapped.
@@ -112,11 +112,25 @@ impl Container {
             options.name = address.to_string();
         }
         let channel = options.channel;
-        let Opened { registers, config, domain, was_reset } = self.open(address)?;
+        let Opened { registers, config, domain, recall, was_reset } = self.open(address)?;
+        options.host.get_or_insert_with(|| Box::new(Kernel(recall)));
         // VFIO gives a group to one process at a time. A reset has freed the channel, if there was one.
         options.exclusive |= !was_reset;
         IoatChannel::start(registers, Some(Box::new(config)), domain, options)
             .map_err(|source| OpenError::Start { address, channel, source })
+    }
+}
+
+/// The kernel as the host of a function.
+struct Kernel(Recall);
+
+impl Host for Kernel {
+    fn wants_it_back(&mut self) -> bool {
+        self.0.is_wanted()
+    }
+
+    fn take_it(&mut self) {
+        self.0.give_back();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Clock, MonotonicClock, StartError};
+use super::{Clock, Host, MonotonicClock, StartError};
 
 /// The fewest descriptors of a ring.
 const MIN_ENTRIES: u32 = 4;
@@ -31,6 +31,9 @@ pub struct Options {
     /// After how long without any progress, with work outstanding, the channel is taken for hung and
     /// reset; by default 2 s. `None`: never.
     pub hang_after: Option<Duration>,
+    /// Who may want the function back; `None`, which is the default, for nobody.
+    /// [`IoatChannel::open`](super::IoatChannel::open) names the kernel here, where nobody is named.
+    pub host: Option<Box<dyn Host>>,
     /// What the channel measures time by, and what it does while waiting in calls that block.
     pub clock: Box<dyn Clock>,
 }
@@ -44,6 +47,7 @@ impl Default for Options {
             ring_entries: 1024,
             status_interval: 1024,
             hang_after: Some(Duration::from_secs(2)),
+            host: None,
             clock: Box::new(MonotonicClock::new()),
         }
     }

@@ -5,12 +5,16 @@
 //!
 //! The mapping is the first field: it is undone before this handle lets go of the function, which cannot be closed
 //! while it is mapped. Memory space stays enabled as long as the function is open, so no access finds it off.
+//!
+//! A function that goes back to the kernel while this handle lives leaves memory of all ones in the place of its
+//! registers, which nobody else can see: what is read and written here then is as where nothing answers.
 #![allow(unsafe_code, reason = "island: volatile accesses of a mapped BAR")]
 
-use std::{fmt, sync::Arc};
+use std::{fmt, io, num::NonZero, sync::Arc};
 
 use dmaring_ioat_spec::RegisterIo;
 use memmap2::MmapRaw;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
 use super::lease::Lease;
 
@@ -21,13 +25,32 @@ pub struct Bar {
 }
 
 impl Bar {
-    pub(super) fn new(registers: MmapRaw, lease: Arc<Lease>) -> Self {
+    pub(super) fn new(registers: Arc<MmapRaw>, lease: Arc<Lease>) -> Self {
         Self { registers: Window(registers), lease }
     }
 }
 
+/// Puts memory of all ones in the place of mapped registers, which are then mapped no more.
+pub(super) fn vacate(registers: &MmapRaw) -> io::Result<()> {
+    let (start, length) = (registers.as_mut_ptr(), registers.len());
+    let place = NonZero::new(start.addr()).zip(NonZero::new(length));
+    let Some((address, bytes)) = place else { return Ok(()) };
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED;
+    // SAFETY: (1) the range is exactly that of the mapping, which the borrow keeps in place and which later unmaps
+    // whatever is there: nothing else is replaced; (2) it is reached by `Window` alone, whose accesses expect any bits and
+    // hold no reference; (3) the replacement has the rights that it had.
+    unsafe { mmap_anonymous(Some(address), bytes, access, flags) }?;
+    let words: *mut u64 = start.cast();
+    for index in 0..length / size_of::<u64>() {
+        // SAFETY: (1) the word lies within the mapping, whose start is that of a page; (2) as above.
+        unsafe { words.wrapping_add(index).write_volatile(u64::MAX) };
+    }
+    Ok(())
+}
+
 /// A mapping that is reached by volatile accesses.
-struct Window(MmapRaw);
+struct Window(Arc<MmapRaw>);
 
 impl Window {
     #[inline]
@@ -127,13 +150,19 @@ impl fmt::Debug for Bar {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use memmap2::{MmapMut, MmapRaw};
 
-    use super::Window;
+    use super::{Window, vacate};
+
+    fn window() -> Window {
+        Window(Arc::new(MmapRaw::from(MmapMut::map_anon(0x4000).unwrap())))
+    }
 
     #[test]
     fn accesses_have_their_width_and_place() {
-        let window = Window(MmapRaw::from(MmapMut::map_anon(0x4000).unwrap()));
+        let window = window();
         window.write(0x88, 0x8877_6655_4433_2211_u64);
         assert_eq!(window.read::<u64>(0x88), 0x8877_6655_4433_2211);
         assert_eq!(window.read::<u32>(0x8c), 0x8877_6655);
@@ -148,7 +177,7 @@ mod tests {
 
     #[test]
     fn outside_and_askew_all_ones_are_read_and_nothing_is_written() {
-        let window = Window(MmapRaw::from(MmapMut::map_anon(0x4000).unwrap()));
+        let window = window();
         for offset in [0x4000, 0x3ffc, 0x3fff, 4, 9, u32::MAX, u32::MAX - 7] {
             window.write(offset, 0_u64);
             assert_eq!(window.read::<u64>(offset), u64::MAX, "{offset:#x}");
@@ -159,5 +188,21 @@ mod tests {
         }
         assert_eq!(window.read::<u8>(0x3fff), 0);
         assert_eq!(window.read::<u8>(0x4000), u8::MAX);
+    }
+
+    #[test]
+    fn registers_that_were_given_back_read_as_ones_and_writes_stay_here() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(0x4000).unwrap();
+        let window = Window(Arc::new(MmapRaw::map_raw(&file).unwrap()));
+        window.write(0x88, 5_u64);
+        vacate(&window.0).unwrap();
+        for offset in [0, 0x88, 0x3ff8] {
+            assert_eq!(window.read::<u64>(offset), u64::MAX, "{offset:#x}");
+        }
+        window.write(0x88, 7_u64);
+        let mut word = [0; 8];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut word, 0x88).unwrap();
+        assert_eq!(u64::from_le_bytes(word), 5);
     }
 }

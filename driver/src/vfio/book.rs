@@ -17,6 +17,8 @@ pub(super) struct Book {
     pub(super) parked: Option<(Device, u32)>,
     /// Groups that vfio-ioctls has in the container though no function of them is open.
     pub(super) kept: Vec<u32>,
+    /// The last function went back to the kernel, and all mappings with it. It stays so.
+    pub(super) dissolved: bool,
     /// Whether the container cannot go: a function that went away holds it.
     stuck: bool,
 }

@@ -12,6 +12,12 @@
 //! after it would fail, which means *the memory may still be reachable, leave it in place*. So the last function stays
 //! open, halted and without bus mastering, until the last mapping is undone; a channel's own ring is such a mapping.
 //!
+//! A function that the kernel asks for back cannot wait for that. Where it is the last one it is closed all the same, and the
+//! container is *dissolved*: the kernel has undone every mapping, and unpinned the memory, before the group is out of the
+//! container. From then on no function can be opened in it, so no address of it is used by any device. What its users
+//! have mapped they may unmap, and what they map for engines that are left in other address spaces they may map here, too:
+//! addresses are taken and given back, and nothing else happens.
+//!
 //! One lock covers which functions are open and which addresses are taken. Opening and closing happen under it, to the
 //! end: whoever sees that a function is not open finds its group free. Mapping itself does not happen under it. Within it
 //! vfio-ioctls takes locks of its own, and never the other way round.
@@ -31,7 +37,7 @@ use nix::errno::Errno;
 use vfio_ioctls::{VfioContainer, VfioError};
 
 use super::{
-    Bar, Config, Error, book::Book, calls, device::Device, info::IommuInfo, lease::Lease,
+    Bar, Config, Error, Recall, book::Book, calls, device::Device, info::IommuInfo, lease::Lease,
     preflight, space::GRANULE,
 };
 use crate::{
@@ -59,6 +65,8 @@ pub(crate) struct Opened {
     pub(crate) registers: Bar,
     pub(crate) config: Config,
     pub(crate) domain: Arc<dyn DmaMap>,
+    /// The function's way back to the kernel.
+    pub(crate) recall: Recall,
     /// Whether the function was reset: nothing of an earlier owner is left in it then.
     pub(crate) was_reset: bool,
 }
@@ -100,8 +108,10 @@ impl Container {
         // From here on a drop of the lease switches bus mastering off and closes the function.
         let lease = Arc::new(Lease::new(device, Arc::clone(&self.inner)));
         let (registers, was_reset) = lease.bring_up()?;
+        let registers = Arc::new(registers);
         Ok(Opened {
-            registers: Bar::new(registers, Arc::clone(&lease)),
+            registers: Bar::new(Arc::clone(&registers), Arc::clone(&lease)),
+            recall: Recall::new(Arc::clone(&lease), registers),
             config: Config::new(lease),
             domain: Arc::clone(&self.inner) as _,
             was_reset,
@@ -123,6 +133,9 @@ impl Inner {
     fn admit(&self, sysfs: &Sysfs, address: Address) -> Result<Device, Error> {
         let nodes = Path::new(NODES);
         let mut book = self.book();
+        if book.dissolved {
+            return Err(Error::Dissolved { address });
+        }
         if let Some(&group) = book.open.get(&address) {
             return Err(Error::Busy { address, group, users: users(group) });
         }
@@ -188,6 +201,20 @@ impl Inner {
             Some(group) => self.close(&mut book, device, group),
             None => drop(device),
         }
+    }
+
+    /// Gives a function back to the kernel that was in use: it is closed, and the container dissolved where that was all it
+    /// had.
+    pub(super) fn give_back(&self, device: Device) {
+        let mut book = self.book();
+        let Some(group) = book.open.remove(&device.address()) else { return };
+        if !book.open.is_empty() || book.space.count() == 0 {
+            return self.close(&mut book, device, group);
+        }
+        let left = device.close();
+        book.closed(group, left);
+        // Without an IOMMU behind it a container has no mapping. A group that stayed keeps both, to be unmapped as ever.
+        book.dissolved = calls::iommu_info(&*self.vfio()) == Err(Errno::EINVAL);
     }
 
     /// Closes a parked function when nothing is mapped any more.

@@ -22,10 +22,11 @@ use std::{
 use dmaring_ioat_spec::{ConfigIo, device::REGISTER_BAR, registers::BAR_BYTES};
 use memmap2::{MmapOptions, MmapRaw};
 use vfio_bindings::bindings::vfio::{
-    VFIO_PCI_CONFIG_REGION_INDEX, VFIO_REGION_INFO_FLAG_MMAP, VFIO_REGION_INFO_FLAG_READ,
+    VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_REQ_IRQ_INDEX, VFIO_REGION_INFO_FLAG_MMAP, VFIO_REGION_INFO_FLAG_READ,
     VFIO_REGION_INFO_FLAG_WRITE,
 };
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioError};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::{Error, calls};
 use crate::{fork::Origin, pci::Address};
@@ -38,6 +39,8 @@ pub(super) struct Device {
     address: Address,
     registers: Region,
     config: Region,
+    /// Signalled when the kernel wants the function back, where it says so.
+    request: Option<EventFd>,
     file: File,
     handle: Handle,
 }
@@ -65,6 +68,7 @@ impl Device {
         };
         let (registers, config) =
             (region(u32::from(REGISTER_BAR)), region(VFIO_PCI_CONFIG_REGION_INDEX));
+        let request = request_event(&device, address);
         let file = calls::duplicate(&device);
         let handle = Handle {
             device: Some(device),
@@ -72,7 +76,7 @@ impl Device {
             origin: Origin::here(),
         };
         let file = file.map_err(|_| VfioError::VfioDeviceDupFd)?;
-        Ok(Self { address, registers, config, file, handle })
+        Ok(Self { address, registers, config, request, file, handle })
     }
 
     /// Closes the function. `false`: its group could not be taken out of the container.
@@ -89,6 +93,11 @@ impl Device {
 
     pub(super) fn address(&self) -> Address {
         self.address
+    }
+
+    /// Whether the kernel wants the function back. It says so again every 10 s, so asking twice may give two answers.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.request.as_ref().is_some_and(|event| event.read().is_ok())
     }
 
     /// Resets the function. `false`: it has no reset, or that failed. The channel is reset in any case.
@@ -118,6 +127,22 @@ impl Device {
         let inside = offset.is_multiple_of(4) && u64::from(offset) + 4 <= self.config.bytes;
         inside.then(|| self.config.offset.checked_add(u64::from(offset)))?
     }
+}
+
+/// Has the kernel signal when it wants the function back: Linux does since 4.0. `None`: it will not, and whoever unbinds the
+/// function waits until it is closed.
+fn request_event(device: &VfioDevice, address: Address) -> Option<EventFd> {
+    let index = VFIO_PCI_REQ_IRQ_INDEX;
+    if device.get_irq_info(index).is_none_or(|irq| irq.count == 0) {
+        tracing::debug!(%address, "this kernel does not say when it wants a function back");
+        return None;
+    }
+    let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).ok();
+    let event = event.filter(|event| device.enable_irq(index, vec![event]).is_ok());
+    if event.is_none() {
+        tracing::warn!(%address, "the kernel cannot tell when it wants the function back");
+    }
+    event
 }
 
 impl ConfigIo for Device {

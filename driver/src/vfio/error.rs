@@ -125,6 +125,14 @@ pub enum Error {
         /// The function.
         address: Address,
     },
+    /// The kernel took the last function of the container back while it was in use.
+    #[error(
+        "{address} cannot be opened in a container whose last function the kernel took back: make a new container"
+    )]
+    Dissolved {
+        /// The function.
+        address: Address,
+    },
     /// The container was made by the process that forked this one.
     #[error(
         "{address} cannot be opened in a container of the process that forked this one: make one in this process"

@@ -1,7 +1,8 @@
 //! The address space of a container.
 //!
 //! Addresses are taken before the kernel is asked to map there, and given back after it has undone the mapping: at no
-//! time are two mappings at one place. A mapping that the kernel did not undo keeps its addresses for good.
+//! time are two mappings at one place. A mapping that the kernel did not undo keeps its addresses for good. In a container
+//! that is dissolved addresses are taken and given back, and the kernel is not asked.
 //!
 //! Each mapping is one of the kernel's, whatever its length: a container takes 65,535 by default.
 #![allow(unsafe_code, reason = "implements the DmaMap contract on VFIO")]
@@ -20,9 +21,9 @@ use super::{calls, container::Inner, space::GRANULE};
 const CAP_IPC_LOCK: u32 = 14;
 
 // SAFETY: (1) `Space` gives each mapping addresses that no other has, and the kernel maps exactly the pages of the range
-// there, or fails and maps none; those pages stay the range's own when the process writes it (`make_private`); (2) it maps
+// there, or fails and maps none, or has no device that reaches anything (a dissolved container); those pages stay the range's own when the process writes it (`make_private`); (2) it maps
 // for writing only where `VFIO_DMA_MAP_FLAG_WRITE` asks for it; (3) `unmap` says `Ok` when the kernel has said that it
-// undid the whole mapping, and it flushes what the IOMMU remembers before it says so.
+// undid the whole mapping, and it flushes what the IOMMU remembers before it says so, or when it has undone all mappings.
 unsafe impl DmaMap for Inner {
     fn granule(&self) -> usize {
         GRANULE as usize
@@ -43,10 +44,14 @@ unsafe impl DmaMap for Inner {
         }
         let iova = {
             let mut book = self.book();
-            if !book.has_domain() {
+            if !book.has_domain() && !book.dissolved {
                 return Err(MapError::Os(Errno::ENODEV as i32));
             }
-            book.space.take(address, needed).ok_or(MapError::Addresses { needed })?
+            let iova = book.space.take(address, needed).ok_or(MapError::Addresses { needed })?;
+            if book.dissolved {
+                return Ok(Iova::new(iova));
+            }
+            iova
         };
         if rights == Rights::Read {
             // SAFETY: the range is mapped memory (this call's caller).
@@ -57,6 +62,9 @@ unsafe impl DmaMap for Inner {
             Ok(()) => Ok(Iova::new(iova)),
             Err(errno) => {
                 let mut book = self.book();
+                if book.dissolved {
+                    return Ok(Iova::new(iova));
+                }
                 book.space.give_back(iova);
                 let limit = book.limit;
                 self.settle(&mut book);
@@ -73,18 +81,22 @@ unsafe impl DmaMap for Inner {
         if !self.book().space.holds(iova, length) {
             return Err(MapError::Os(Errno::EINVAL as i32));
         }
-        let undone = calls::unmap(&*self.vfio(), iova, length)
-            .map_err(|errno| MapError::Os(errno as i32))?;
-        if undone != length {
-            tracing::error!(
-                iova,
-                length,
-                undone,
-                "the kernel undid another length than was mapped"
-            );
-            return Err(MapError::Os(Errno::EIO as i32));
-        }
+        let undone = calls::unmap(&*self.vfio(), iova, length);
         let mut book = self.book();
+        match undone {
+            _ if book.dissolved => {}
+            Ok(undone) if undone == length => {}
+            Ok(undone) => {
+                tracing::error!(
+                    iova,
+                    length,
+                    undone,
+                    "the kernel undid another length than was mapped"
+                );
+                return Err(MapError::Os(Errno::EIO as i32));
+            }
+            Err(errno) => return Err(MapError::Os(errno as i32)),
+        }
         book.space.give_back(iova);
         self.settle(&mut book);
         Ok(())

@@ -14,7 +14,10 @@ use dmaring_driver::ioat::{Clock, IoatChannel, Options, StartError};
 use dmaring_engine::{Completion, Engine, EnqueueError, Iova, Operation, Outcome, Token, Transfer};
 use dmaring_ioat_spec::{ConfigIo, RegisterIo};
 
-use crate::memory::{IOVA, Memory};
+use crate::{
+    host::Landlord,
+    memory::{IOVA, Memory},
+};
 
 pub(crate) const CBVER: u32 = 0x08;
 pub(crate) const CHANCNT: u32 = 0x00;
@@ -245,6 +248,7 @@ pub(crate) struct Bench {
     pub(crate) entries: u32,
     pub(crate) with_config: bool,
     pub(crate) exclusive: bool,
+    pub(crate) host: Option<Landlord>,
 }
 
 impl Bench {
@@ -272,6 +276,7 @@ impl Bench {
             entries: 8,
             with_config: false,
             exclusive: false,
+            host: None,
         }
     }
 
@@ -284,6 +289,7 @@ impl Bench {
             ring_entries: self.entries,
             status_interval: 4,
             hang_after: Some(Duration::from_secs(1)),
+            host: self.host.clone().map(|host| Box::new(host) as _),
             clock: Box::new(self.time.clone()),
             ..Options::default()
         };

@@ -7,6 +7,7 @@ mod fork;
 #[cfg(not(miri))]
 #[path = "../forking/mod.rs"]
 mod forking;
+mod host;
 mod hostile;
 mod memory;
 mod recover;

@@ -98,7 +98,7 @@ impl GuestFunction {
 
     /// Resets it as power does: configuration, registers, channels, what is known of VT-d, and messages that wait
     /// to be sent. What whoever tests it said and counts stays: pause, fault plan, counts and lists; a
-    /// function that is gone stays so.
+    /// function that is gone stays so until [`plug`](Self::plug).
     pub fn reset(&self) {
         self.function().with(|function| {
             function.power_on();
@@ -170,6 +170,11 @@ impl GuestFunction {
         self.shared.with(|model, _| model.set_paused(paused));
     }
 
+    /// Pauses as soon as so many more descriptors have ended; at once for 0.
+    pub fn pause_after(&self, descriptors: u64) {
+        self.shared.with(|model, _| model.pause_after(descriptors));
+    }
+
     /// Carries out up to `descriptors` descriptors, paused or not, and returns how many ended.
     ///
     /// # Errors
@@ -203,6 +208,13 @@ impl GuestFunction {
     /// Takes the function away: every read gives all ones from now on, and nothing happens any more.
     pub fn unplug(&self) {
         self.function().unplug();
+    }
+
+    /// Brings a function back that was taken away: its configuration is as it was, all else as after a function-level
+    /// reset. Nothing happens to one that is there.
+    pub fn plug(&self) {
+        self.function().plug();
+        self.wake();
     }
 
     /// What it is at.

@@ -21,19 +21,20 @@ const LINE: u64 = 64 * 1024;
 pub const CONTROL_HELP: &str = "\
 Commands on the control socket, one a line, each answered with one line that begins with `ok` or `error:`:
   fault-plan SLOT PLAN  replace the fault plan, counting from now; an empty PLAN clears it
-  pause SLOT            carry out no descriptors; accesses and resets go on
+  pause SLOT [N]        carry out no descriptors, or N more and then none; accesses and resets go on
   resume SLOT           carry them out again
   step SLOT N           carry out up to N descriptors of a paused function
   status SLOT           counts and states
   violations SLOT       what its driver did that it must not
   iommu-faults SLOT     address/access/reason of what VT-d refused
   unplug SLOT           take the function away: ones from every register
+  plug SLOT             bring it back, reset, its configuration as it was
   help                  these commands
 SLOT is DEVICE.FUNCTION in hexadecimal, as in 05.0.";
 
 /// The commands in one line.
-const COMMANDS: &str = "fault-plan SLOT PLAN, pause SLOT, resume SLOT, step SLOT N, status SLOT, \
-                        violations SLOT, iommu-faults SLOT, unplug SLOT, help";
+const COMMANDS: &str = "fault-plan SLOT PLAN, pause SLOT [N], resume SLOT, step SLOT N, status SLOT, \
+                        violations SLOT, iommu-faults SLOT, unplug SLOT, plug SLOT, help";
 
 /// Answers one client until it closes the connection.
 pub(super) fn serve(stream: &UnixStream, functions: &[GuestFunction]) -> io::Result<()> {
@@ -74,14 +75,16 @@ fn answer(functions: &[GuestFunction], line: &str) -> Result<String, String> {
     }
     let (slot, rest) = word(rest);
     let function = find(functions, slot)?;
-    if !rest.is_empty() && !matches!(command, "fault-plan" | "step") {
+    if !rest.is_empty() && !matches!(command, "fault-plan" | "step" | "pause") {
         return Err(format!("`{rest}` is too much: the form is {command} SLOT"));
     }
     match command {
         "fault-plan" => function.set_fault_plan(&parse::<FaultPlan>(rest)?),
+        "pause" if !rest.is_empty() => function.pause_after(number(rest, "pause SLOT N, as in pause 05.0 1")?),
         "pause" => function.set_paused(true),
         "resume" => function.set_paused(false),
         "unplug" => function.unplug(),
+        "plug" => function.plug(),
         "step" => return step(function, rest),
         "status" => return Ok(status(&function.status())),
         "violations" => {
@@ -101,9 +104,7 @@ fn find<'a>(functions: &'a [GuestFunction], slot: &str) -> Result<&'a GuestFunct
 }
 
 fn step(function: &GuestFunction, text: &str) -> Result<String, String> {
-    let number: u64 = text.parse().map_err(|_| {
-        format!("`{text}` is no number of descriptors: the form is step SLOT N, as in step 05.0 1")
-    })?;
+    let number = number(text, "step SLOT N, as in step 05.0 1")?;
     if !function.status().paused {
         let slot = function.slot();
         return Err(format!("function {slot} is not paused: say `pause {slot}` first"));
@@ -112,6 +113,11 @@ fn step(function: &GuestFunction, text: &str) -> Result<String, String> {
         .step(number)
         .map(|ended| format!("executed={ended}"))
         .map_err(|error| error.to_string())
+}
+
+fn number(text: &str, form: &str) -> Result<u64, String> {
+    let number = text.parse();
+    number.map_err(|_| format!("`{text}` is no number of descriptors: the form is {form}"))
 }
 
 fn status(status: &FunctionStatus) -> String {

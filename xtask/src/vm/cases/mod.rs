@@ -2,6 +2,7 @@
 
 mod boot;
 mod copy;
+mod faults;
 mod linux;
 mod refusals;
 mod setup;
@@ -32,6 +33,7 @@ pub(crate) const ALL: &[Case] = &[
     case("runtime-tests", BOTH, tests::runtime),
     case("killed", STANDARD, trouble::killed),
     case("injected-error", BOTH, trouble::injected),
+    case("faults", STANDARD, faults::faults),
     case("busy", BOTH, trouble::busy),
     case("version", STANDARD, refusals::version),
     case("transfer-limit", STANDARD, refusals::transfer_limit),

@@ -91,15 +91,11 @@ pub(crate) fn busy(machine: &mut Machine) -> Outcome {
 
 /// Starts a copy in the background that has stopped in the middle when this returns.
 fn start_midway(machine: &mut Machine) -> Outcome {
-    let before = machine.status(SLOT)?.count("executed")?;
-    machine.model()?.ask(&format!("pause {SLOT}"))?;
+    machine.model()?.ask(&format!("pause {SLOT} 8"))?;
     let range = RANGE.options();
     machine.start(
         "copy",
         &format!("dmaring copy --engine {SKX} --no-verify {range} /dev/dax0.0 /dev/dax1.0"),
     )?;
-    machine.until("a copy in its middle", |machine| {
-        machine.model()?.ask(&format!("step {SLOT} 1"))?;
-        Ok(machine.status(SLOT)?.count("executed")? >= before + 8)
-    })
+    machine.until_paused(SLOT)
 }

@@ -1,0 +1,55 @@
+//! The kernel asks for a function back, and gets it.
+//!
+//! Whoever unbinds the function from vfio-pci, or takes it out of its slot, waits in the kernel until it is closed, and the
+//! kernel signals the event that `VFIO_PCI_REQ_IRQ_INDEX` was given. The event is looked at by whoever drives the function,
+//! without waiting. The way back, in a thread of its own since the kernel resets the function and may have much to unpin:
+//!
+//! ```text
+//! memory of all ones in the place of BAR 0 ─► bus mastering off ─► function closed ─┬─► others are open: mappings stay
+//!                                                                                   └─ last one: container dissolved
+//! ```
+//!
+//! See [`container`](super::container) for what a dissolved container is.
+#![forbid(unsafe_code)]
+
+use std::{fmt, sync::Arc, thread};
+
+use memmap2::MmapRaw;
+
+use super::lease::Lease;
+
+/// A function's way back to the kernel.
+pub(crate) struct Recall {
+    lease: Arc<Lease>,
+    registers: Arc<MmapRaw>,
+}
+
+impl Recall {
+    pub(super) fn new(lease: Arc<Lease>, registers: Arc<MmapRaw>) -> Self {
+        Self { lease, registers }
+    }
+
+    /// Whether the kernel wants the function back. One system call.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.lease.is_wanted()
+    }
+
+    /// Gives the function back. The registers read as ones from some moment on, and writes of them go nowhere.
+    pub(crate) fn give_back(&self) {
+        let give = {
+            let (lease, registers) = (Arc::clone(&self.lease), Arc::clone(&self.registers));
+            move || lease.give_back(&registers)
+        };
+        let thread = thread::Builder::new().name("dmaring-recall".to_owned());
+        if let Err(error) = thread.spawn(give) {
+            tracing::debug!(%error, "no thread to give a function back: it is done here");
+            self.lease.give_back(&self.registers);
+        }
+    }
+}
+
+impl fmt::Debug for Recall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recall").field("function", &self.lease.address()).finish()
+    }
+}
