@@ -23,6 +23,9 @@ use crate::{
 
 /// How much slower than silicon the model may be: many threads use the same few cores.
 const SLOWNESS: u32 = 50;
+/// The same where it is to be found out soon that a device does not come back: a driver that takes one for lost too early is
+/// no failure there.
+const HASTE: u32 = 5;
 
 /// What stands behind the engines of a runtime. Dropped after the runtime.
 pub(crate) struct Devices {
@@ -71,13 +74,14 @@ impl Devices {
             .build()
             .map_err(|error| format!("the emulated device: {error}"))?;
         let clock = device.run().map_err(|error| format!("the device's clock: {error}"))?;
+        let slowness = if plan.faulty { HASTE } else { SLOWNESS };
         let mut names = Vec::new();
         for function in (0..device.functions()).filter_map(|index| device.function(index)) {
             let options = Options {
                 name: format!("emulated{}", function.index()),
                 ring_entries: plan.ring_entries,
-                clock: Box::new(MonotonicClock::slowed(SLOWNESS)),
-                hang_after: Some(plan.hang_after / SLOWNESS),
+                clock: Box::new(MonotonicClock::slowed(slowness)),
+                hang_after: Some(plan.hang_after / slowness),
                 ..Options::default()
             };
             names.push(options.name.clone());

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -44,8 +44,11 @@ impl Watch {
     ) -> std::io::Result<Arc<Self>> {
         let watch = Arc::new(Self { notes: Mutex::new(Notes::default()), patience });
         let watched = Arc::clone(&watch);
+        let (begun, begins) = mpsc::channel();
         thread::Builder::new().name("watch".to_owned()).spawn(move || {
             let bell = Condvar::new();
+            // By now the thread has its name, and is counted under it.
+            let _ = begun.send(());
             loop {
                 let notes = watched.notes();
                 let (notes, _) = bell
@@ -57,6 +60,7 @@ impl Watch {
                 }
             }
         })?;
+        let _ = begins.recv();
         Ok(watch)
     }
 

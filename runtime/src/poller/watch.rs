@@ -108,7 +108,7 @@ impl Poller {
     }
 
     /// Resolves the future of an operation that has not ended. It is not begun any more, or not further.
-    fn tell_early(&mut self, index: usize, why: Early) {
+    pub(super) fn tell_early(&mut self, index: usize, why: Early) {
         let Some(op) = self.ops.get_mut(index) else { return };
         if op.told_early {
             return;

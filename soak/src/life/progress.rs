@@ -39,7 +39,7 @@ impl Progress {
 
     /// Waits until the runtime has ended.
     pub(crate) fn wait_for_end(&self) {
-        self.wait(|state| state.ended);
+        drop(self.wait(|state| state.ended));
     }
 
     /// Waits until so many steps were made. `false`: there will not be so many.
@@ -49,7 +49,7 @@ impl Progress {
 
     /// Waits until all submitters have finished.
     pub(super) fn finish(&self) {
-        self.wait(|state| state.finished == self.submitters);
+        drop(self.wait(|state| state.finished == self.submitters));
     }
 
     /// The runtime has ended.

@@ -168,7 +168,9 @@ impl Drawing<'_> {
         let mut second = self.plain(second);
         second.length = second.length.min(first.length);
         second.work = Work::Lot(first.to, first.offset);
-        Step::Chain { operations: [first, second], fate: self.fate() }
+        // One that is forgotten would keep the second one's regions, which nobody has submitted.
+        let fate = Some(self.fate()).filter(|fate| *fate != Fate::Forgotten).unwrap_or(Fate::Kept);
+        Step::Chain { operations: [first, second], fate }
     }
 
     /// An operation that may copy from another lot.

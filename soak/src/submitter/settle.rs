@@ -215,7 +215,12 @@ impl Player<'_> {
             return Ok(kind);
         }
         let (length, may) = (mark.change.bytes.len(), mark.may);
-        Err(format!("an operation of {length} bytes may not fail like this ({may:?}): {error:?}"))
+        let kind = self.regions[mark.place.region].kind().name();
+        let source = self.life.plan.source.kind.name();
+        Err(format!(
+            "an operation of {length} bytes to a region, {kind}, the source being {source}, may not fail like this \
+             ({may:?}): {error:?}"
+        ))
     }
 
     /// The runtime has ended: every future tells its outcome at once, and memory no longer changes.
