@@ -13,6 +13,7 @@ mod loom;
 mod miri;
 mod mutants;
 mod quick_start;
+mod soak;
 mod test;
 mod tidy;
 mod tool;
@@ -64,6 +65,8 @@ enum Task {
         #[arg(long, requires = "group")]
         file: Vec<String>,
     },
+    /// Run random operations and faults for a long time, held against a model
+    Soak(soak::Soak),
     /// Count the instructions that a copy costs the I/OAT driver, with callgrind
     Instructions,
     /// Boot a virtual machine with VFIO, an IOMMU, /dev/dax and modelled I/OAT functions
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Task::Miri { package } => miri::run(&package),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Task::Mutants { group, file } => mutants::run(&group, &file),
+        Task::Soak(soak) => soak::run(&soak),
         Task::Instructions => instructions::run(),
         Task::Vm(task) => vm::run(&task),
         Task::Docs => docs::run(),

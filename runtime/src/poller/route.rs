@@ -9,7 +9,7 @@ use super::{
     port::Port,
 };
 use crate::{
-    op::{Lost, Refused},
+    op::{Early, Lost, Refused},
     staging::{self, StagedRequest},
 };
 
@@ -124,6 +124,10 @@ impl Poller {
         };
         if let Err((code, kind, bits, offset)) = outcome {
             op.fail(Failure { code, kind, retry: None, bits, offset });
+            if code == CompletionCode::ABORTED {
+                // Its deadline passed, and the staging thread was the first to see it.
+                self.tell_early(index, Early::Deadline);
+            }
         }
         self.ended.push(index);
     }

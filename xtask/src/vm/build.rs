@@ -31,6 +31,12 @@ pub(crate) fn model() -> Outcome<Program> {
     program(bin, &["build", "--package", "dmaring-emulated", "--bin", bin])
 }
 
+/// The long run.
+pub(crate) fn soak() -> Outcome<Program> {
+    let bin = "dmaring-soak";
+    program(bin, &["build", "--package", "dmaring-soak", "--bin", bin])
+}
+
 /// The tests that need the machine, called by their package's directory and `-vfio`.
 pub(crate) fn suites() -> Outcome<Vec<Program>> {
     let present =

@@ -87,6 +87,11 @@ pub(crate) struct Hardware {
     no_functions: bool,
 }
 
+/// Builds the long run, which is the same program in the machine and outside.
+pub(crate) fn soak() -> Outcome<std::path::PathBuf> {
+    build::soak().map(|program| program.path)
+}
+
 /// Runs the suite in a process of its own, which a limit can end.
 pub(crate) fn test() -> Outcome {
     let program = std::env::current_exe().map_err(Failure::of("cannot find this program"))?;
