@@ -237,11 +237,6 @@ mod tests {
             assert_eq!([(); 3].map(|()| recovery.tries_again()), [true, true, false]);
             recovery.reset_failed();
         }
-        recovery.restore();
-        assert!(recovery.tries_again());
-        recovery.reset_done(0);
-        recovery.failed(|| SECOND);
-        assert_eq!([(); 3].map(|()| recovery.tries_again()), [true, true, false]);
     }
 
     #[test]

@@ -7,12 +7,15 @@
 //! 4. An engine that was lost is asked back, and two more operations show whether it works.
 //! 5. The runtime shuts down, all memory is compared, and the device is asked what it saw.
 
+mod checks;
+mod submit;
+
 use std::{sync::Arc, time::Duration};
 
 use dmaring::{EngineState, Error, ErrorKind, Idle, OnError, Runtime};
 use dmaring_cpu::CpuEngine;
 use dmaring_driver::ioat::{IoatChannel, Options};
-use dmaring_emulated::{Device, Fault, FaultPlan, PlannedFault, Preset, ViolationKind};
+use dmaring_emulated::{Device, Fault, FaultPlan, PlannedFault, Preset};
 
 use crate::{
     cell::{Cell, Column, Policy, Row},
@@ -20,8 +23,8 @@ use crate::{
     memory::{Memory, SHORTEST, XFERCAP_LOG2},
     outcome::{Others, Seen, in_words},
     random::Random,
-    stage::{Pace, Panic, Stage, StageClock, Wire},
-    waiting::{Waiting, resolve},
+    stage::{Panic, Stage, StageClock, Wire},
+    waiting::Waiting,
 };
 
 /// The engine's name.
@@ -245,63 +248,6 @@ impl Run {
         (faults, ended)
     }
 
-    /// Submits works and waits for them.
-    fn submit(&mut self, works: &[usize]) {
-        let pace = self.stage.pace();
-        let mut waiting: Vec<_> = works.iter().map(|&work| start(&self.memory, work)).collect();
-        let told = tell(&self.memory, works, &mut waiting, &pace);
-        self.note(works, waiting, told);
-    }
-
-    /// Submits the first work, waits until it holds the gate, sets the plan, submits the others, does `more`, opens the gate
-    /// and waits for all of it.
-    fn submit_behind_gate(
-        &mut self,
-        works: &[usize],
-        plan: &FaultPlan,
-        more: impl for<'a> FnOnce(&'a Runtime) -> Option<Waiting<'a, Result<(), Error>>>,
-    ) -> Option<Result<(), Error>> {
-        let stage = self.stage.clone();
-        let shut = stage.shut();
-        let mut waiting = vec![start(&self.memory, works[0])];
-        stage.wait_until_held();
-        self.device.set_fault_plan(plan);
-        waiting.extend(works[1..].iter().map(|&work| start(&self.memory, work)));
-        // Those without a place stand in line for one.
-        waiting.iter_mut().for_each(|waiting| {
-            waiting.poll();
-        });
-        let runtime = &self.runtime;
-        let mut more = more(runtime);
-        if let Some(more) = &mut more {
-            more.poll();
-        }
-        let pace = stage.pace();
-        drop(shut);
-        let told = tell(&self.memory, works, &mut waiting, &pace);
-        drop(pace);
-        let ended = more.and_then(Waiting::wait);
-        self.note(works, waiting, told);
-        ended
-    }
-
-    fn note(
-        &mut self,
-        works: &[usize],
-        waiting: Vec<Waiting<'static, Result<u64, Error>>>,
-        told: Vec<String>,
-    ) {
-        self.complaints.extend(told);
-        for (&work, waiting) in works.iter().zip(waiting) {
-            if self.said.len() <= work {
-                self.said.resize_with(work + 1, || None);
-            }
-            let said = waiting.into_output();
-            self.check(said.is_some(), &format!("operation {work} never resolved"));
-            self.said[work] = said;
-        }
-    }
-
     /// A CPU may have saved every operation before the channel is back.
     fn await_reset(&self) {
         let ends = self.cell.column == Column::DuringShutdown || self.cell.row == Row::PollerPanic;
@@ -318,156 +264,6 @@ impl Run {
         let length = self.memory.work(work).length;
         matches!(self.said.get(work), Some(Some(Ok(bytes))) if *bytes == length)
     }
-
-    /// Without a CPU the culprit gets what the fault is, and nothing where there is nothing to get.
-    fn check_culprit(&mut self, culprit: usize) {
-        let companion = self.cell.column == Column::DuringReset || self.cell.row == Row::StaleEpoch;
-        let expected = match self.cell.row {
-            _ if companion => Err(Some(1 << 9)),
-            Row::PollerPanic => Err(None),
-            Row::ChanErr(bit) => Err(Some(1 << bit)),
-            Row::Stall => Err(Some(0)),
-            Row::ShortCopy => Err(Some(1 << 9)),
-            Row::AllOnes => Err(Some(u32::MAX)),
-            Row::LostWriteBack | Row::DuplicateWriteBack | Row::StaleEpoch => Ok(()),
-        };
-        let destination = self.memory.work(culprit).destination.1;
-        let source = self.memory.source(culprit).map(|(_, offset)| offset);
-        let right = match (&self.said[culprit], expected) {
-            (Some(Ok(_)), Ok(())) => true,
-            (Some(Err(error)), Err(expected)) => match error.kind() {
-                ErrorKind::Device(device) => {
-                    Some(device.status.bits) == expected
-                        && device.destination_offset == destination
-                        && device.source_offset == source
-                }
-                kind => kind == ErrorKind::EngineLost && expected.is_none(),
-            },
-            _ => false,
-        };
-        let said = format!("the culprit got {:?}", self.said[culprit]);
-        self.check(right, &said);
-    }
-
-    /// Where all but the culprit succeeded, each of their parts was made once.
-    fn check_made_once(&mut self, works: &[usize], culprit: usize, made: u64) {
-        let failed: Vec<_> = works.iter().filter(|&&work| !self.said_ok(work)).collect();
-        if failed.iter().any(|&&work| work != culprit) {
-            return;
-        }
-        let ok = works.iter().filter(|&&work| self.said_ok(work));
-        let parts: u64 = ok.map(|&work| self.memory.work(work).length.div_ceil(LONGEST)).sum();
-        self.check(made == parts, &format!("{made} parts were made of {parts}"));
-    }
-
-    /// Everybody else's operations are made, unless nothing is left that could make them.
-    fn check_others(&mut self, works: &[usize], culprit: Option<usize>) {
-        let has_cpu = self.policy == Policy::RetryOnCpu;
-        let may_fail = match self.cell.row {
-            Row::PollerPanic => true,
-            Row::AllOnes => !has_cpu,
-            _ => false,
-        };
-        for &work in works.iter().filter(|&&work| Some(work) != culprit) {
-            if !may_fail && !self.said_ok(work) {
-                self.complaints.push(format!("operation {work} got {:?}", self.said[work]));
-            }
-        }
-    }
-
-    /// Whether the runtime works on, and the engine, if it has to be asked back.
-    fn go_on(&mut self) -> String {
-        let engine = &self.runtime.stats().engines[0];
-        let mut words = "works";
-        if engine.lost || engine.retired {
-            let restored = Waiting::new(self.runtime.restore_engine(ENGINE)).wait();
-            words = match restored {
-                Some(Ok(())) => "lost, then restored",
-                Some(Err(error)) if error.kind() == ErrorKind::EngineLost => "lost for good",
-                Some(Err(_)) => "closed",
-                None => "restoring it never ended",
-            };
-        }
-        let probes: Vec<_> = (0..2).map(|_| self.memory.plan(&mut self.random, LONGEST)).collect();
-        self.submit(&probes);
-        let made = probes.iter().filter(|&&probe| self.said_ok(probe)).count();
-        let error = probes.iter().find_map(|&probe| self.said[probe].as_ref()?.as_ref().err());
-        if error.map(Error::kind) == Some(ErrorKind::Closed) {
-            words = "closed";
-        }
-        let expected =
-            if words == "closed" || words == "lost for good" && self.policy == Policy::Fail {
-                0
-            } else {
-                2
-            };
-        self.check(made == expected, &format!("{made} of 2 operations were made afterwards"));
-        self.check(self.device.held_words() == 0, "the late completion word never arrived");
-        words.to_owned()
-    }
-
-    /// Ends the runtime, and asks memory and device what they saw. How many bytes changed that were nobody's.
-    fn end(&mut self) -> usize {
-        let ended = Waiting::new(self.runtime.shutdown(LONG)).wait();
-        let panicked = self.cell.row == Row::PollerPanic;
-        let right = match &ended {
-            Some(Ok(())) => !panicked,
-            Some(Err(error)) => panicked && error.kind() == ErrorKind::EngineLost,
-            None => false,
-        };
-        self.check(right, &format!("the shutdown ended with {ended:?}"));
-        self.check(self.runtime.stats().in_flight == 0, "something is in flight at the end");
-        let (lies, outside) = self.memory.compare(|work| self.said_ok(work));
-        self.complaints.extend(lies);
-        self.check(outside == 0, &format!("{outside} bytes changed outside all destinations"));
-        let domain = self.device.domain();
-        self.check(domain.faults() == 0, &format!("the IOMMU refused {:?}", domain.fault_list()));
-        self.check(domain.misuse().is_empty(), &format!("{:?}", domain.misuse()));
-        // A doorbell may be on its way when a channel halts.
-        let late = ViolationKind::CountWhileHalted;
-        let violations = self.device.violations();
-        let rules = violations.iter().all(|violation| violation.kind == late);
-        self.check(rules, &format!("the driver broke rules: {violations:?}"));
-        outside
-    }
-
-    fn check(&mut self, holds: bool, complaint: &str) {
-        if !holds {
-            self.complaints.push(complaint.to_owned());
-        }
-    }
-}
-
-/// The operation that does a work, submitted.
-fn start(memory: &Memory, number: usize) -> Waiting<'static, Result<u64, Error>> {
-    let work = memory.work(number);
-    let (region, offset) = (memory.region(work.destination.0), work.destination.1);
-    match memory.source(number) {
-        Some((from, source_offset)) => {
-            let copy = memory.region(from).copy_to(source_offset, region, offset, work.length);
-            Waiting::new(if work.fenced { copy.fence() } else { copy }.submit())
-        }
-        None => {
-            let crate::memory::Source::Pattern(pattern) = work.source else { unreachable!() };
-            Waiting::new(region.fill(offset, work.length, pattern).submit())
-        }
-    }
-}
-
-/// Waits for all, and compares each that says `Ok` at once.
-fn tell(
-    memory: &Memory,
-    works: &[usize],
-    waiting: &mut [Waiting<'static, Result<u64, Error>>],
-    pace: &Pace,
-) -> Vec<String> {
-    let mut mistakes = Vec::new();
-    resolve(waiting, Some(pace), |number, said| {
-        if said.is_ok() {
-            mistakes.extend(memory.mistake(works[number]));
-        }
-    });
-    mistakes
 }
 
 fn in_words_of_the_end(ended: &Result<(), Error>) -> String {
