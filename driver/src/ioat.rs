@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod failure;
 mod hardware;
+mod mastering;
 mod open;
 mod options;
 mod pattern;

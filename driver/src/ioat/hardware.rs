@@ -7,7 +7,7 @@ use dmaring_ioat_spec::{
     registers::{ChannelControl, config},
 };
 
-use super::{Clock, dma_memory::DmaMemory, registers::Registers};
+use super::{Clock, dma_memory::DmaMemory, mastering, registers::Registers};
 
 pub(super) struct Hardware<R: RegisterIo> {
     pub(super) registers: Registers<R>,
@@ -16,6 +16,8 @@ pub(super) struct Hardware<R: RegisterIo> {
     pub(super) clock: Box<dyn Clock>,
     /// Whether the channel is ours, by CHANCTRL.
     pub(super) claimed: bool,
+    /// Its bus mastering was switched off because it did not answer.
+    pub(super) is_muted: bool,
 }
 
 impl<R: RegisterIo> Hardware<R> {
@@ -52,6 +54,21 @@ impl<R: RegisterIo> Hardware<R> {
     /// Whether nothing answers any more: CHANSTS was all ones, and a register is too that never was.
     pub(super) fn is_gone(&self) -> bool {
         self.registers.read_chansts().is_absent() && self.registers.read_cbver().bits() == u8::MAX
+    }
+
+    /// Whether a device that does not answer is shown to make no more requests. Its bus mastering is off then, if it is there.
+    pub(super) fn cut_off(&mut self) -> bool {
+        let shown = self.config.as_deref().is_some_and(mastering::cut_off);
+        self.is_muted |= shown;
+        shown
+    }
+
+    /// Lets a channel that a reset has stopped reach memory again.
+    pub(super) fn unmute(&mut self) {
+        if let Some(config) = self.config.as_deref().filter(|_| self.is_muted) {
+            mastering::restore(config);
+        }
+        self.is_muted = false;
     }
 
     /// Gives up the claim on the channel, once: afterwards it may be somebody else's.
