@@ -17,6 +17,7 @@ mod port;
 mod recovery;
 mod route;
 mod table;
+mod transfers;
 mod watch;
 
 use std::sync::Arc;
@@ -79,7 +80,7 @@ pub(crate) struct Lanes(Vec<Lane>);
 
 impl Lanes {
     pub(crate) fn add<E: Engine + 'static>(&mut self, engine: E, settings: LaneSettings) {
-        self.0.push(Lane::new(engine, self.0.len(), settings));
+        self.0.push(Lane::new(engine, settings));
     }
 }
 
