@@ -18,6 +18,7 @@ mod error;
 mod failure;
 mod hardware;
 mod host;
+mod mastering;
 mod open;
 mod options;
 mod pattern;

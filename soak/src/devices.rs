@@ -1,7 +1,6 @@
 //! The engines of a runtime, what stands behind them, and what goes wrong there.
 
 use std::{
-
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,

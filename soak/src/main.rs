@@ -1,5 +1,8 @@
 //! `dmaring-soak`: long runs of random operations and faults, held against a model. `docs/soak.md` says what is checked.
-#![allow(clippy::print_stdout, reason = "a program that talks to the person or the log that started it")]
+#![allow(
+    clippy::print_stdout,
+    reason = "a program that talks to the person or the log that started it"
+)]
 #![allow(clippy::print_stderr, reason = "what went wrong is said on the error stream")]
 
 mod args;

@@ -211,9 +211,8 @@ impl Player<'_> {
         let plan = &self.plans[region];
         let directories = &self.life.run.directories;
         let facts = (plan.kind, plan.seed, generation);
-        let opened = self
-            .life
-            .with_runtime(|runtime| Held::open(runtime, directories, facts, &plan.lots));
+        let opened =
+            self.life.with_runtime(|runtime| Held::open(runtime, directories, facts, &plan.lots));
         let held = match opened {
             Some(Ok(held)) => held,
             Some(Err(failure)) if !self.life.is_ending() => return Err(failure),
@@ -307,7 +306,9 @@ impl Player<'_> {
             marks.push(self.mark(id, operation, first));
         }
         for mark in &marks {
-            for place in [Some(mark.place), mark.reads.map(|(place, _)| place)].into_iter().flatten() {
+            for place in
+                [Some(mark.place), mark.reads.map(|(place, _)| place)].into_iter().flatten()
+            {
                 self.regions[place.region].lots[place.lot].user = Some(id);
             }
         }

@@ -80,7 +80,8 @@ impl<R: RegisterIo> IoatChannel<R> {
     ///
     /// `registers` and `config` are the function's; bus mastering is on already, and interrupts, relaxed
     /// ordering and no-snoop are off. Without `config`, or where CHANERR_INT is out of its reach, a
-    /// channel with an internal error cannot be brought back. The ring is mapped in `domain`, as the
+    /// channel with an internal error cannot be brought back; without it, a device that does not answer counts as one that
+    /// may still write, since nothing shows that it is gone. The ring is mapped in `domain`, as the
     /// memory of transfers is. Blocks, for less than a second.
     ///
     /// # Errors
@@ -147,6 +148,7 @@ impl<R: RegisterIo> IoatChannel<R> {
                 memory,
                 clock: options.clock,
                 claimed: true,
+                is_muted: false,
             },
         };
         channel.drive(Goal::Run, START_TIMEOUT)?;

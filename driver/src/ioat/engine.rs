@@ -12,9 +12,9 @@ use super::IoatChannel;
 
 // SAFETY: (1) a token is reported when `reported` passes its position, which only grows between resets, and
 // a reset begins when every token is reported; it passes positions that the device completed, in order, or
-// those of a channel that CHANSTS says has halted, that was reset, or that is gone; (2) a completed address
+// those of a channel that CHANSTS says has halted, that was reset, or that is cut off from memory; (2) a completed address
 // is the device's word that the data is written, read before an acquire fence; (3) `halt` says `Ok` after a
-// reset was seen to end with the channel halted, or when the device is gone, and a drop does the same; (4)
+// reset was seen to end with the channel halted, or when the device is cut off from memory, and a drop does the same; (4)
 // descriptors hold addresses of transfers and of the ring's own memory, and no others, and a descriptor is
 // rewritten only after its token was reported; (5) what `capabilities` and `domain` give is set once.
 unsafe impl<R: RegisterIo> Engine for IoatChannel<R> {

@@ -5,7 +5,7 @@
 //! Running ─────────────────────────────────► Stopped ──────────────► Recovering ──► Running
 //!  │ │                                        ▲  ▲                         │
 //!  │ └─halted with none─► HaltedIdle ──submit─┘  │                      ▲  └─fails─► Lost
-//!  └───no progress─► Quieting ──reset────────────┘                      └──recover──┘
+//!  └───no progress, no answer─► Quieting ──reset─┘                      └──recover──┘
 //! ```
 //!
 //! A halt by the caller leads from each of them to Ended, for good.
@@ -15,7 +15,8 @@
 //! token is told once: done up to the last completed descriptor, failed for the transfer after it, not run
 //! for those behind. Where the device names no completed descriptor, or one that cannot be, the first
 //! outstanding transfer is the one that failed. A device that is gone cannot say how far it came: all that
-//! it had has failed.
+//! it had has failed. But registers that do not answer are no proof that it is gone: nothing is told before it is shown to be
+//! cut off from memory (see [`super::mastering`]). Where that cannot be shown, it counts as one that does not stop.
 //!
 //! A channel that hangs may still touch memory. Its tokens are told only when a reset has stopped it; until
 //! then it is reset again and again, and after the first attempt that failed it says of itself that it is stuck.
@@ -45,6 +46,9 @@ use super::{
 const GONE: Status = Status { kind: StatusKind::Gone, bits: u32::MAX };
 const HANG: Status = Status { kind: StatusKind::Hang, bits: 0 };
 
+/// After how long a device that does not answer is looked at again.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// How long a drop waits for the channel to stop.
 const DROP_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -56,11 +60,13 @@ pub(super) enum Life {
     Running,
     /// The channel halted with nothing to do: what is submitted next is not run.
     HaltedIdle(Status),
-    /// The channel hangs and is being reset.
+    /// The channel hangs, or does not answer, and is being reset.
     Quieting {
         reset: Reset,
-        /// An earlier reset did not stop it.
-        resists: bool,
+        /// Not stepped before.
+        not_before: Duration,
+        /// Why the channel counts as one that does not stop: an earlier attempt failed.
+        resists: Option<Status>,
     },
     /// The channel has stopped, and this is being told.
     Stopped(Verdict),
@@ -85,7 +91,7 @@ impl<R: RegisterIo> IoatChannel<R> {
         fence(Acquire);
         if status.is_absent() {
             if self.hardware.is_gone() {
-                self.gone();
+                self.vanished();
             } else {
                 self.violation(status);
             }
@@ -96,7 +102,7 @@ impl<R: RegisterIo> IoatChannel<R> {
             self.absorb_completion();
             let errors = self.hardware.registers.read_chanerr();
             if errors.is_absent() && self.hardware.is_gone() {
-                return self.gone();
+                return self.vanished();
             }
             self.halted(errors);
         } else {
@@ -119,6 +125,9 @@ impl<R: RegisterIo> IoatChannel<R> {
         match &mut self.life {
             Life::Stopped(verdict) => self.ring.reap_stopped(verdict, completions),
             Life::Running | Life::HaltedIdle(_) => self.ring.reap(completions),
+            Life::Quieting { not_before, .. } if self.hardware.clock.now() < *not_before => {
+                self.ring.reap(completions)
+            }
             Life::Quieting { reset, .. } => {
                 let ended = reset.step(&mut self.hardware);
                 let reset = *reset;
@@ -189,9 +198,13 @@ impl<R: RegisterIo> IoatChannel<R> {
         Poll::Ready(Err(REQUESTED))
     }
 
-    /// Whether the channel hangs and was not stopped by a reset.
+    /// Why the channel counts as one that does not stop: it hangs and was not stopped by a reset, or does not answer and was
+    /// not cut off from memory.
     pub(super) fn resists(&self) -> Option<Status> {
-        matches!(self.life, Life::Quieting { resists: true, .. }).then_some(HANG)
+        match self.life {
+            Life::Quieting { resists, .. } => resists,
+            _ => None,
+        }
     }
 
     /// Stops the channel and gives it up.
@@ -210,8 +223,7 @@ impl<R: RegisterIo> IoatChannel<R> {
         self.life = Life::Ended(status.unwrap_or(GONE));
         match status {
             None => Ok(()),
-            // Whoever answers no read makes no request either: nothing is there, or its link is down.
-            Some(_) if self.hardware.is_gone() => {
+            Some(_) if self.hardware.is_gone() && self.hardware.cut_off() => {
                 self.hardware.memory.take_back();
                 Ok(())
             }
@@ -253,6 +265,24 @@ impl<R: RegisterIo> IoatChannel<R> {
         self.blame_first(status);
     }
 
+    /// The registers do not answer.
+    fn vanished(&mut self) {
+        if self.hardware.cut_off() {
+            self.gone();
+            return self.give_away();
+        }
+        if self.resists() != Some(GONE) {
+            tracing::error!(
+                name = self.name,
+                "the device does not answer and is not shown to be cut off from memory: it may still write"
+            );
+        }
+        self.ring.close();
+        let not_before = self.hardware.clock.now().saturating_add(AGAIN);
+        let reset = Reset::new(Goal::Quiet);
+        self.life = Life::Quieting { reset, not_before, resists: Some(GONE) };
+    }
+
     fn gone(&mut self) {
         tracing::error!(name = self.name, "the device is gone");
         self.absorb_completion();
@@ -291,7 +321,7 @@ impl<R: RegisterIo> IoatChannel<R> {
                 if now.saturating_sub(since) >= limit {
                     tracing::error!(name = self.name, ?limit, "no progress: the channel is reset");
                     self.ring.close();
-                    self.life = Life::Quieting { reset: Reset::new(Goal::Quiet), resists: false };
+                    self.life = quieting(None);
                 }
             }
             _ => self.stalled = Some((at, now)),
@@ -312,16 +342,17 @@ impl<R: RegisterIo> IoatChannel<R> {
                 self.blame_first(status);
                 self.give_away();
             }
-            Err(_) if self.hardware.is_gone() => {
-                self.gone();
-                self.give_away();
-            }
+            Err(_) if self.hardware.is_gone() => self.vanished(),
             Err(error) => {
                 tracing::error!(name = self.name, %error, "the channel does not stop: it is reset again");
-                self.life = Life::Quieting { reset: Reset::new(Goal::Quiet), resists: true };
+                self.life = quieting(Some(HANG));
             }
         }
     }
+}
+
+pub(super) fn quieting(resists: Option<Status>) -> Life {
+    Life::Quieting { reset: Reset::new(Goal::Quiet), not_before: Duration::ZERO, resists }
 }
 
 impl<R: RegisterIo> Drop for IoatChannel<R> {

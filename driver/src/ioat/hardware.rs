@@ -7,7 +7,7 @@ use dmaring_ioat_spec::{
     registers::{ChannelControl, config},
 };
 
-use super::{Clock, dma_memory::DmaMemory, host::Loan, registers::Registers};
+use super::{Clock, dma_memory::DmaMemory, host::Loan, mastering, registers::Registers};
 
 pub(super) struct Hardware<R: RegisterIo> {
     pub(super) registers: Registers<R>,
@@ -18,6 +18,8 @@ pub(super) struct Hardware<R: RegisterIo> {
     pub(super) clock: Box<dyn Clock>,
     /// Whether the channel is ours, by CHANCTRL.
     pub(super) claimed: bool,
+    /// Its bus mastering was switched off because it did not answer.
+    pub(super) is_muted: bool,
 }
 
 impl<R: RegisterIo> Hardware<R> {
@@ -58,11 +60,25 @@ impl<R: RegisterIo> Hardware<R> {
 
     /// Lets go of registers that are somebody else's from here on.
     pub(super) fn leave(&mut self) {
-        if self.is_gone() {
-            // Whoever answers no read makes no request either.
+        if self.is_gone() && self.cut_off() {
             self.memory.take_back();
         }
         self.release();
+    }
+
+    /// Whether a device that does not answer is shown to make no more requests. Its bus mastering is off then, if it is there.
+    pub(super) fn cut_off(&mut self) -> bool {
+        let shown = self.config.as_deref().is_some_and(mastering::cut_off);
+        self.is_muted |= shown;
+        shown
+    }
+
+    /// Lets a channel that a reset has stopped reach memory again.
+    pub(super) fn unmute(&mut self) {
+        if let Some(config) = self.config.as_deref().filter(|_| self.is_muted) {
+            mastering::restore(config);
+        }
+        self.is_muted = false;
     }
 
     /// Gives up the claim on the channel, once: afterwards it may be somebody else's.

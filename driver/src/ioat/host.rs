@@ -23,7 +23,7 @@ use dmaring_ioat_spec::RegisterIo;
 
 use super::{
     IoatChannel,
-    failure::Life,
+    failure::{Life, quieting},
     reset::{Goal, Reset},
 };
 
@@ -129,7 +129,7 @@ impl<R: RegisterIo> IoatChannel<R> {
         match self.life {
             Life::Running | Life::HaltedIdle(_) => {
                 self.ring.close();
-                self.life = Life::Quieting { reset: Reset::new(Goal::Quiet), resists: false };
+                self.life = quieting(None);
             }
             Life::Stopped(_) if self.ring.has_unreported() => {}
             // Nobody may ever ask it to recover.

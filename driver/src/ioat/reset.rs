@@ -196,6 +196,7 @@ impl Reset {
 }
 
 fn arm<R: RegisterIo>(hardware: &mut Hardware<R>) -> Step {
+    hardware.unmute();
     let registers = &hardware.registers;
     registers.write_chanctrl(ChannelControl::ANY_ERROR_ABORT | ChannelControl::ERROR_COMPLETION);
     // Writing the in-use bit as 0 gave up the claim: the read takes it again.

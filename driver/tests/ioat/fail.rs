@@ -149,7 +149,7 @@ fn a_lost_completion_word_is_made_up_for_by_chansts() {
 
 #[test]
 fn a_device_that_is_gone_fails_all_it_had() {
-    let bench = Bench::new();
+    let bench = with_config();
     let mut channel = bench.running();
     submit(&mut channel, 0..3);
     enqueue(&mut channel, 3, &copy(0x1000, 0x2000, 64)).unwrap();
@@ -170,7 +170,7 @@ fn a_device_that_is_gone_fails_all_it_had() {
 #[test]
 fn a_device_that_goes_with_nothing_outstanding_is_told_of_at_the_next_submission() {
     for last in [HALTED, ACTIVE] {
-        let bench = Bench::new();
+        let bench = with_config();
         let mut channel = bench.running();
         submit(&mut channel, 0..2);
         bench.complete(2, last);
@@ -189,6 +189,96 @@ fn a_device_that_goes_with_nothing_outstanding_is_told_of_at_the_next_submission
         });
         assert_eq!(ended, Some(Err(gone)));
     }
+}
+
+/// A bench with a configuration space: memory space and bus mastering are on.
+fn with_config() -> Bench {
+    let mut bench = Bench::new();
+    bench.with_config = true;
+    bench.registers.set_config(0x00, 0x2021_8086);
+    bench.registers.set_config(COMMAND, 0x0010_0406);
+    bench
+}
+
+#[test]
+fn a_device_that_does_not_answer_is_cut_off_before_anything_is_told() {
+    let bench = with_config();
+    let mut channel = bench.running();
+    submit(&mut channel, 0..2);
+    bench.complete(1, ACTIVE);
+    bench.registers.silence(true);
+    let told: Vec<_> = (0..2).flat_map(|_| poll_long(&mut channel)).collect();
+    assert_eq!(told, [(0, Done), (1, GONE)]);
+    let off = (u32::from(COMMAND) | CONFIG, 0x0402);
+    assert_eq!(bench.registers.writes().last(), Some(&off), "bus mastering, and nothing else");
+    // It answers again: it is reset before it may reach memory.
+    bench.registers.silence(false);
+    while channel.recover().is_pending() {}
+    let writes = bench.registers.writes();
+    let at = |write: (u32, u64)| writes.iter().position(|written| *written == write).unwrap();
+    let on = at((u32::from(COMMAND) | CONFIG, 0x0406));
+    assert!(at((CHANCMD, 0x20)) < on, "{writes:x?}");
+    assert!(writes[on..].iter().any(|&(at, chain)| at == CHAINADDR && chain != 0), "{writes:x?}");
+    submit(&mut channel, 2..3);
+    bench.complete(1, IDLE);
+    assert_eq!(poll(&mut channel), [(2, Done)]);
+}
+
+#[test]
+fn a_device_that_does_not_answer_and_cannot_be_cut_off_keeps_what_it_has() {
+    for with_config in [true, false] {
+        let mut bench = self::with_config();
+        bench.with_config = with_config;
+        let mut channel = bench.running();
+        submit(&mut channel, 0..2);
+        bench.complete(1, ACTIVE);
+        bench.registers.fix_config(true);
+        bench.registers.silence(true);
+        assert_eq!(poll_long(&mut channel), [(0, Done)], "it may still write");
+        let gone = Status { kind: StatusKind::Gone, bits: u32::MAX };
+        assert_eq!((channel.stuck(), channel.room()), (Some(gone), 0));
+        assert_eq!(channel.recover(), Poll::Pending);
+        // It is looked at now and then, and not with every poll.
+        bench.registers.status_reads();
+        for _ in 0..1000 {
+            assert_eq!(poll(&mut channel), []);
+        }
+        assert_eq!(bench.registers.status_reads(), 0);
+        bench.time.advance(Duration::from_millis(100));
+        assert_eq!(poll(&mut channel), []);
+        assert!(bench.registers.status_reads() > 0);
+        // A halt shows nothing either.
+        if !with_config {
+            assert_eq!(channel.halt(Duration::ZERO).unwrap_err().status, gone);
+            drop(channel);
+            assert!(bench.memory.is_mapped(), "left in place");
+            continue;
+        }
+        bench.registers.fix_config(false);
+        bench.time.advance(Duration::from_millis(100));
+        let told: Vec<_> = (0..3).flat_map(|_| poll(&mut channel)).collect();
+        assert_eq!((told, channel.stuck()), (vec![(1, GONE)], None));
+        channel.halt(Duration::ZERO).unwrap();
+        drop(channel);
+        assert!(!bench.memory.is_mapped());
+    }
+}
+
+#[test]
+fn a_device_that_answers_again_is_reset_and_tells() {
+    let bench = Bench::new();
+    let mut channel = bench.running();
+    submit(&mut channel, 0..3);
+    bench.complete(1, ACTIVE);
+    bench.registers.silence(true);
+    assert_eq!(poll_long(&mut channel), [(0, Done)]);
+    bench.registers.silence(false);
+    bench.status(2, ACTIVE);
+    bench.time.advance(Duration::from_millis(100));
+    let told: Vec<_> = (0..10).flat_map(|_| poll(&mut channel)).collect();
+    assert_eq!(told, [(1, Done), (2, failed(StatusKind::Hang, 0))]);
+    while channel.recover().is_pending() {}
+    assert_eq!((channel.stuck(), channel.room()), (None, 7));
 }
 
 #[test]

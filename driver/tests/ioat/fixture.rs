@@ -62,6 +62,8 @@ pub(crate) struct Refusals {
 /// One write: offset and value; in configuration space, offset | CONFIG.
 pub(crate) type Write = (u32, u64);
 pub(crate) const CONFIG: u32 = 1 << 31;
+/// The command register.
+pub(crate) const COMMAND: u16 = 0x04;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Registers(Arc<Mutex<State>>);
@@ -76,6 +78,10 @@ struct State {
     /// Every read is all ones.
     gone: bool,
     config: Vec<(u16, u32)>,
+    /// Configuration space reads all ones.
+    config_gone: bool,
+    /// Configuration space does not keep what is written to it.
+    config_fixed: bool,
 }
 
 impl State {
@@ -139,8 +145,20 @@ impl Registers {
         self.0.lock().unwrap().refusals = refusals;
     }
 
+    /// Nothing answers any more, in configuration space either.
     pub(crate) fn unplug(&self) {
-        self.0.lock().unwrap().gone = true;
+        let mut state = self.0.lock().unwrap();
+        (state.gone, state.config_gone) = (true, true);
+    }
+
+    /// The registers do not answer, or do again; configuration space does.
+    pub(crate) fn silence(&self, silent: bool) {
+        self.0.lock().unwrap().gone = silent;
+    }
+
+    /// Writes to configuration space do nothing from now on, or do something again.
+    pub(crate) fn fix_config(&self, fixed: bool) {
+        self.0.lock().unwrap().config_fixed = fixed;
     }
 
     /// The writes since the last call.
@@ -210,11 +228,18 @@ impl RegisterIo for Registers {
 impl ConfigIo for Registers {
     fn read_config32(&self, offset: u16) -> Option<u32> {
         let state = self.0.lock().unwrap();
-        state.config.iter().find(|(at, _)| *at == offset).map(|(_, value)| *value)
+        if state.config_gone {
+            return Some(u32::MAX);
+        }
+        state.config.iter().rev().find(|(at, _)| *at == offset).map(|(_, value)| *value)
     }
 
     fn write_config32(&self, offset: u16, value: u32) -> bool {
-        self.0.lock().unwrap().writes.push((u32::from(offset) | CONFIG, value.into()));
+        let mut state = self.0.lock().unwrap();
+        state.writes.push((u32::from(offset) | CONFIG, value.into()));
+        if offset == COMMAND && !state.config_fixed {
+            state.config.push((offset, value));
+        }
         true
     }
 }
@@ -263,6 +288,8 @@ impl Bench {
             memory: memory.clone(),
             gone: false,
             config: Vec::new(),
+            config_gone: false,
+            config_fixed: false,
         })));
         registers.set(CHANCNT, 1, 1);
         registers.set(XFERCAP, 1, 20);

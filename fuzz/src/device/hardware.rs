@@ -2,7 +2,7 @@
 //!
 //! Beside what a device knows, this keeps what it has *said*: the driver may believe nothing else. `named`:
 //! since the chain was last written, some answer named a descriptor behind the first as completed. `armed`: the
-//! driver gave the channel a chain, and has not been told since that a reset stopped it or that it is gone.
+//! driver gave the channel a chain, and has not been told since that a reset stopped it or that it is cut off from memory.
 
 use std::{
     collections::VecDeque,
@@ -36,6 +36,9 @@ pub(super) const ARMED: u64 = 4;
 const SUSPEND: u8 = 0x04;
 const RESET: u8 = 0x20;
 const CHANERR_INT: u16 = 0x180;
+const VENDOR_ID: u16 = 0x00;
+const COMMAND: u16 = 0x04;
+const MASTER: u32 = 1 << 2;
 
 /// The device. Clones are the same one, and its clock.
 #[derive(Clone, Debug)]
@@ -57,6 +60,10 @@ pub(super) struct Device {
     count: u16,
     /// CHANERR_INT; `None` where configuration space does not answer.
     pub(super) internal: Option<u32>,
+    /// The command register.
+    pci_command: u32,
+    /// The driver wrote that bus mastering is off.
+    mastering_cleared: bool,
     pub(super) gone: bool,
     /// What becomes of the next accesses, a byte each; those without one are honest.
     pub(super) script: VecDeque<u8>,
@@ -82,6 +89,7 @@ impl Hardware {
             channels: 1,
             transfer_cap: 12,
             status: HALTED,
+            pci_command: 0x0406,
             ..Device::default()
         })))
     }
@@ -202,9 +210,20 @@ impl Device {
                 self.armed &= !(stopped && self.reset_ended);
             }
             CHANCMD => self.reset_ended |= self.reset_asked && said & u64::from(RESET) == 0,
-            CBVER => self.armed &= !(self.status_absent && said & 0xff == 0xff),
             _ => {}
         }
+    }
+
+    /// Notes what the driver has heard of configuration space: nothing answers, or bus mastering is off.
+    fn listen_to_config(&mut self, offset: u16, said: u32) {
+        let cut_off = match offset {
+            VENDOR_ID => said == u32::MAX,
+            COMMAND => {
+                said | 1 << 20 >= 0xffff_0000 || self.mastering_cleared && said & MASTER == 0
+            }
+            _ => false,
+        };
+        self.armed &= !cut_off;
     }
 
     /// Notes that a word names a completed descriptor.
@@ -293,14 +312,25 @@ impl RegisterIo for Hardware {
 impl ConfigIo for Hardware {
     fn read_config32(&self, offset: u16) -> Option<u32> {
         let mut device = self.lock();
-        let honest = if offset == CHANERR_INT { device.internal? } else { 0x3430_8086 };
-        Some(device.answer(honest.into()) as u32)
+        let honest = match offset {
+            CHANERR_INT => device.internal?,
+            COMMAND => 0x0010_0000 | device.pci_command,
+            _ => 0x3430_8086,
+        };
+        let said = device.answer(honest.into()) as u32;
+        device.listen_to_config(offset, said);
+        Some(said)
     }
 
     fn write_config32(&self, offset: u16, value: u32) -> bool {
         let mut device = self.lock();
         if offset == CHANERR_INT {
             device.internal = device.internal.map(|errors| errors & !value);
+        }
+        if offset == COMMAND {
+            device.pci_command = value & 0xffff;
+            device.mastering_cleared = value & MASTER == 0;
+            return true;
         }
         device.internal.is_some()
     }

@@ -57,12 +57,8 @@ pub(crate) struct LaneSettings {
 }
 
 impl Lane {
-    pub(super) fn new<E: Engine + 'static>(
-        engine: E,
-        number: usize,
-        settings: LaneSettings,
-    ) -> Self {
-        let line = Line::new(engine.name().to_owned(), engine.capabilities(), number, settings);
+    pub(super) fn new<E: Engine + 'static>(engine: E, settings: LaneSettings) -> Self {
+        let line = Line::new(engine.name().to_owned(), engine.capabilities(), settings);
         Self { driver: Box::new(Driver(engine)), line }
     }
 
@@ -177,15 +173,14 @@ impl<E: Engine> Driver<E> {
             return Fed::Share;
         }
         let Some(part) = op.next_part() else { return Fed::Nothing };
-        let epoch = line.recovery.epoch();
-        let Some(token) = turn.ops.token(index, part.number, epoch) else { return Fed::Nothing };
-        let Some(op) = turn.ops.get_mut(index) else { return Fed::Nothing };
+        let Some(token) = line.transfers.offer() else { return Fed::Full };
         // SAFETY: (1) the ranges were checked against their regions when the operation was admitted, and the
         // part lies within them; (2) the addresses are those of the regions' mappings in this engine's domain,
         // made with the rights that admission checked; (3) the regions stay mapped until the operation's
         // slot lets go of them, which follows the completion of its last part.
         match unsafe { self.0.enqueue(token, &part.transfer) } {
             Ok(()) => {
+                line.transfers.keep(index, part.number);
                 let again = op.part_taken(&part);
                 let more = op.has_parts();
                 line.taken(index, again, turn);

@@ -13,6 +13,7 @@ use super::{
     ops::Rest,
     recovery::{Recovery, State},
     table::Ops,
+    transfers::Transfers,
 };
 use crate::{clock::Clock, stats::EngineCounters};
 
@@ -22,8 +23,6 @@ pub(super) struct Line {
     pub(super) capabilities: Capabilities,
     /// The engine's name.
     name: String,
-    /// Which lane this is.
-    number: usize,
     /// The index of the engine's address space.
     pub(super) domain: usize,
     /// Operations with parts to feed.
@@ -34,6 +33,7 @@ pub(super) struct Line {
     replaying: usize,
     /// Parts in the engine.
     outstanding: usize,
+    pub(super) transfers: Transfers,
     /// Bytes routed here and not yet ended: what routing balances.
     pub(super) load: u64,
     pub(super) recovery: Recovery,
@@ -62,22 +62,17 @@ pub(super) struct Turn<'a> {
 
 impl Line {
     /// The line of an engine with this name.
-    pub(super) fn new(
-        name: String,
-        capabilities: Capabilities,
-        number: usize,
-        settings: LaneSettings,
-    ) -> Self {
+    pub(super) fn new(name: String, capabilities: Capabilities, settings: LaneSettings) -> Self {
         let LaneSettings { domain, operations, retirement } = settings;
         Self {
             capabilities,
             name,
-            number,
             domain,
             queue: VecDeque::with_capacity(operations),
             replay: VecDeque::with_capacity(operations),
             replaying: 0,
             outstanding: 0,
+            transfers: Transfers::new(capabilities.depth),
             load: 0,
             recovery: Recovery::new(retirement),
             published: State::Running,
@@ -133,15 +128,13 @@ impl Line {
 
     /// Books one completion.
     pub(super) fn account(&mut self, completion: &Completion, turn: &mut Turn<'_>) {
-        let epoch = self.recovery.epoch();
-        let Some((index, op, number)) = turn.ops.find(completion.token, self.number, epoch) else {
+        let Some((index, number)) = self.transfers.end(completion.token) else {
             turn.violations += 1;
             return;
         };
-        let Some(length) = op.part_back(number) else {
-            turn.violations += 1;
-            return;
-        };
+        // An operation stays where it is while one of its parts is in an engine.
+        let Some(op) = turn.ops.get_mut(index) else { return };
+        let length = op.part_back(number);
         self.outstanding = self.outstanding.saturating_sub(1);
         match completion.outcome {
             Outcome::Done => {

@@ -10,6 +10,7 @@ mod deadlines;
 mod end;
 mod fence;
 mod idle;
+mod keys;
 mod lane;
 mod line;
 mod ops;
@@ -18,12 +19,13 @@ mod recovery;
 mod route;
 mod sampler;
 mod table;
+mod transfers;
 mod watch;
 
 use std::sync::Arc;
 
 use dmaring_engine::Engine;
-use dmaring_ring::{CompletionCode, SubmissionEntry, handshake};
+use dmaring_ring::{CompletionCode, Key, SubmissionEntry, handshake};
 
 pub use self::idle::Idle;
 use self::{
@@ -31,6 +33,7 @@ use self::{
     deadlines::Deadlines,
     fence::Fences,
     idle::{Advice, Idler},
+    keys::{Entered, Keys},
     lane::Lane,
     line::Turn,
     ops::{Failure, Route},
@@ -60,6 +63,8 @@ pub(crate) struct Poller {
     lanes: Vec<Lane>,
     next_lane: usize,
     ops: Ops,
+    /// Of the application's port.
+    keys: Keys,
     fences: Fences,
     deadlines: Deadlines,
     ports: Vec<Port>,
@@ -81,7 +86,7 @@ pub(crate) struct Lanes(Vec<Lane>);
 
 impl Lanes {
     pub(crate) fn add<E: Engine + 'static>(&mut self, engine: E, settings: LaneSettings) {
-        self.0.push(Lane::new(engine, self.0.len(), settings));
+        self.0.push(Lane::new(engine, settings));
     }
 }
 
@@ -100,6 +105,7 @@ impl Poller {
             lanes: lanes.0,
             next_lane: 0,
             ops: Ops::new(operations),
+            keys: Keys::new(entries),
             fences: Fences::new(operations),
             deadlines: Deadlines::new(operations),
             staging: None,
@@ -230,10 +236,10 @@ impl Poller {
 
     /// Checks an entry and begins its operation, or answers that it is refused.
     fn begin(&mut self, port: usize, entry: &SubmissionEntry) {
-        let counters = &self.shared.counters.runtime;
-        if port == APPLICATION {
-            counters.submitted.add(1);
+        if port == APPLICATION && !self.enter_key(entry.key) {
+            return;
         }
+        let counters = &self.shared.counters.runtime;
         let admitted = match admit(&self.shared.regions, self.shared.policy, port, entry) {
             Ok(admitted) if !(admitted.fenced && self.captives > 0) => Ok(admitted),
             // It would wait for an engine that may never let go.
@@ -244,6 +250,9 @@ impl Poller {
             Ok(admitted) => admitted,
             Err(failure) => {
                 counters.failed.add(1);
+                if port == APPLICATION {
+                    self.keys.leave(entry.key.index);
+                }
                 if let Some(port) = self.ports.get_mut(port) {
                     port.post(entry.key, Err(failure));
                 }
@@ -282,6 +291,22 @@ impl Poller {
         }
     }
 
+    /// Counts an entry of the application's, unless its slot has an operation under way, or is none.
+    fn enter_key(&mut self, key: Key) -> bool {
+        let mut entered = self.keys.enter(key.index);
+        if entered == Entered::Beyond && self.shared.client.inflight.slot(key).is_some() {
+            self.keys.grow(key.index);
+            entered = self.keys.enter(key.index);
+        }
+        let counters = &self.shared.counters.runtime;
+        if entered == Entered::New {
+            counters.submitted.add(1);
+        } else {
+            counters.violations.add(1);
+        }
+        entered == Entered::New
+    }
+
     /// Sends an operation that nothing holds back to where it is carried out.
     fn start(&mut self, index: usize) {
         let Some(op) = self.ops.get_mut(index) else { return };
@@ -312,6 +337,9 @@ impl Poller {
             && let Some(lane) = self.lanes.get_mut(lane)
         {
             lane.line.load = lane.line.load.saturating_sub(op.length);
+        }
+        if op.port == APPLICATION {
+            self.keys.leave(op.key.index);
         }
         if op.port == APPLICATION && !op.told_early {
             let counters = &self.shared.counters.runtime;

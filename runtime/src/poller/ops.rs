@@ -269,14 +269,11 @@ impl ActiveOp {
         self.trouble.as_ref().is_some_and(|trouble| !trouble.retrying && !trouble.failed.is_empty())
     }
 
-    /// A part came back. Its length, or `None` if no such part is out.
-    pub(super) fn part_back(&mut self, number: u32) -> Option<u64> {
-        let offset = u64::from(number).checked_mul(self.part)?;
-        if self.outstanding == 0 || offset >= self.next {
-            return None;
-        }
-        self.outstanding -= 1;
-        Some(self.part.min(self.length - offset))
+    /// A part came back, one that was out: [`super::transfers`] sees to that. Its length.
+    pub(super) fn part_back(&mut self, number: u32) -> u64 {
+        let offset = u64::from(number) * self.part;
+        self.outstanding = self.outstanding.saturating_sub(1);
+        self.part.min(self.length.saturating_sub(offset))
     }
 
     /// A part was not run and is to be enqueued again.

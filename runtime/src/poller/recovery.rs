@@ -26,7 +26,7 @@
 //!
 //! Each reset that ends with nothing outstanding begins a new [`Epoch`]. By the contract of
 //! [`recover`](dmaring_engine::Engine::recover) every token of the old one was reported by then, so a report that comes
-//! later is no part's end. Where an engine says *ready* with transfers outstanding there was nothing to reset, and the
+//! later is no part's end, and names none (see [`super::transfers`]). Where an engine says *ready* with transfers outstanding there was nothing to reset, and the
 //! epoch goes on.
 
 use std::{collections::VecDeque, time::Duration};

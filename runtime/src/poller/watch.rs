@@ -66,6 +66,9 @@ impl Poller {
     /// Answers an operation whose deadline passed before it was taken.
     pub(super) fn refuse_late(&mut self, port: usize, key: Key) {
         self.count_early(port, Early::Deadline);
+        if port == APPLICATION {
+            self.keys.leave(key.index);
+        }
         if let Some(port) = self.ports.get_mut(port) {
             port.post_early(key, Early::Deadline);
             port.post_release(key);

@@ -127,3 +127,31 @@ fn a_report_of_before_the_reset_ends_nothing() {
     assert_eq!(block_on(copy).unwrap(), 64);
     assert!(matches!(kind(block_on(culprit)), dmaring::ErrorKind::Device(_)));
 }
+
+/// An engine that tells one part twice has not told another: the memory of that is still its own.
+#[test]
+fn a_part_that_is_reported_twice_ends_no_other() {
+    let engine = ManualEngine::builder().max_transfer(64).depth(16);
+    let (runtime, control) = manual_with(16, engine);
+    let src = region_of(&runtime, &pattern(6, 64 * 4));
+    let dst = runtime.allocate(64 * 4).unwrap();
+    let mut copy = src.copy_to(0, &dst, 0, 64 * 4).submit();
+    let parts = control.wait_for_submitted(4);
+    control.complete(0);
+    for outcome in [Outcome::Done, Outcome::Done, Outcome::NotRun, Outcome::Failed(READ_ERROR)] {
+        control.forge(Completion { token: parts[0].token, outcome });
+    }
+    control.complete(1);
+    control.complete(2);
+    eventually("the violations", || runtime.stats().violations == 4);
+    control.wait_for_polls(10);
+    assert!(poll_once(&mut copy).is_pending(), "the last part is with the engine");
+    drop((src, dst));
+    control.wait_for_polls(10);
+    assert!(control.domain().live() > 0);
+    control.complete(3);
+    assert_eq!(block_on(copy).unwrap(), 64 * 4);
+    let engine = &runtime.stats().engines[0];
+    assert_eq!((engine.transfers, engine.errors, engine.recoveries), (4, 0, 0));
+    assert_eq!(control.violations(), []);
+}

@@ -133,8 +133,7 @@ impl Player<'_> {
         marks: Vec<Mark>,
         mut outcomes: Vec<Result<u64, Error>>,
     ) -> Result<(), String> {
-        let (Some(outcome), Ok([first, second])) =
-            (outcomes.pop(), <[Mark; 2]>::try_from(marks))
+        let (Some(outcome), Ok([first, second])) = (outcomes.pop(), <[Mark; 2]>::try_from(marks))
         else {
             return Err("a chain told no outcome".to_owned());
         };
@@ -250,8 +249,7 @@ impl Player<'_> {
     /// Whether the lot that an operation writes is still its own: its region was not replaced, and it was not settled.
     fn has(&self, mark: &Mark) -> bool {
         let region = &self.regions[mark.place.region];
-        region.generation == mark.generation
-            && region.lots[mark.place.lot].user == Some(mark.task)
+        region.generation == mark.generation && region.lots[mark.place.lot].user == Some(mark.task)
     }
 
     /// An operation is over: its lots are nobody's.

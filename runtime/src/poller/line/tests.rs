@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dmaring_engine::Iova;
+use dmaring_engine::{Iova, Token};
 use dmaring_ring::{CompletionCode, Key};
 
 use super::*;
@@ -22,6 +22,8 @@ struct Bench {
     moved: Vec<usize>,
     counters: EngineCounters,
     clock: ManualClock,
+    /// By operation, of the part that the engine was given last.
+    tokens: [Option<Token>; 16],
 }
 
 impl Bench {
@@ -31,12 +33,13 @@ impl Bench {
         let capabilities =
             Capabilities { max_transfer: 64, depth: 16, fill: true, host_memory: false };
         let mut bench = Self {
-            line: Line::new(String::new(), capabilities, 0, settings),
+            line: Line::new(String::new(), capabilities, settings),
             ops: Ops::new(16),
             ended: Vec::new(),
             moved: Vec::new(),
             counters: EngineCounters::default(),
             clock: ManualClock::new(),
+            tokens: [None; 16],
         };
         for _ in 0..operations {
             bench.push();
@@ -81,13 +84,15 @@ impl Bench {
         let index = self.line.queue.pop_front()?;
         let op = self.ops.get_mut(index).unwrap();
         let part = op.next_part().unwrap();
+        self.tokens[index] = self.line.transfers.offer();
+        self.line.transfers.keep(index, part.number);
         let again = op.part_taken(&part);
         self.turn(|line, turn| line.taken(index, again, turn));
         Some(index)
     }
 
     fn report(&mut self, op: usize, outcome: Outcome) {
-        let token = self.ops.token(op, 0, self.line.recovery.epoch()).unwrap();
+        let token = self.tokens[op].unwrap();
         self.turn(|line, turn| line.account(&Completion { token, outcome }, turn));
     }
 
