@@ -208,13 +208,17 @@ impl Inner {
     pub(super) fn give_back(&self, device: Device) {
         let mut book = self.book();
         let Some(group) = book.open.remove(&device.address()) else { return };
-        if !book.open.is_empty() || book.space.count() == 0 {
-            return self.close(&mut book, device, group);
-        }
         let left = device.close();
         book.closed(group, left);
-        // Without an IOMMU behind it a container has no mapping. A group that stayed keeps both, to be unmapped as ever.
-        book.dissolved = calls::iommu_info(&*self.vfio()) == Err(Errno::EINVAL);
+        // The kernel ends the group of a function that it unbinds as soon as that is closed. If it is before vfio-ioctls, that
+        // keeps a group which is no more.
+        book.keep(group);
+        if book.open.is_empty() && book.space.count() > 0 {
+            // Without an IOMMU behind it a container has no mapping. A group that stayed keeps both, to be unmapped as ever.
+            book.dissolved = calls::iommu_info(&*self.vfio()) == Err(Errno::EINVAL);
+        } else {
+            self.renew(&mut book);
+        }
     }
 
     /// Closes a parked function when nothing is mapped any more.

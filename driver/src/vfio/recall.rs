@@ -20,13 +20,14 @@ use super::lease::Lease;
 
 /// A function's way back to the kernel.
 pub(crate) struct Recall {
-    lease: Arc<Lease>,
+    /// Let go of before the function, which cannot be closed while it is mapped, as in [`Bar`](super::Bar).
     registers: Arc<MmapRaw>,
+    lease: Arc<Lease>,
 }
 
 impl Recall {
     pub(super) fn new(lease: Arc<Lease>, registers: Arc<MmapRaw>) -> Self {
-        Self { lease, registers }
+        Self { registers, lease }
     }
 
     /// Whether the kernel wants the function back. One system call.
@@ -37,8 +38,8 @@ impl Recall {
     /// Gives the function back. The registers read as ones from some moment on, and writes of them go nowhere.
     pub(crate) fn give_back(&self) {
         let give = {
-            let (lease, registers) = (Arc::clone(&self.lease), Arc::clone(&self.registers));
-            move || lease.give_back(&registers)
+            let recall = Self::new(Arc::clone(&self.lease), Arc::clone(&self.registers));
+            move || recall.lease.give_back(&recall.registers)
         };
         let thread = thread::Builder::new().name("dmaring-recall".to_owned());
         if let Err(error) = thread.spawn(give) {

@@ -7,10 +7,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-use std::{env, fs};
+use std::{
+    env, fs,
+    time::{Duration, Instant},
+};
 
 use common::{LONG, bytes, pattern, region_of};
 use dmaring::{ErrorKind, Region, Runtime};
+use dmaring_cpu::CpuEngine;
 use dmaring_driver::{pci::Address, vfio::Container};
 use futures::{StreamExt, executor::block_on, stream::FuturesUnordered};
 
@@ -193,4 +197,42 @@ fn everything_may_be_dropped_in_flight_and_opened_again() {
     let targets = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     let left: Vec<_> = targets.filter(|target| target.to_string_lossy().contains("vfio")).collect();
     assert!(left.is_empty(), "open when everything was dropped: {left:?}");
+}
+
+/// The kernel unbinds a function of a runtime whose poller sleeps. The regions outlive it, and the CPU takes over.
+#[test]
+#[ignore = "needs I/OAT functions bound to vfio-pci and devdax nodes: `cargo xtask vm test` runs it"]
+fn a_sleeping_runtime_gives_its_function_back() {
+    const DRIVER: &str = "/sys/bus/pci/drivers/vfio-pci";
+    let function = functions()[0];
+    let channel = Container::new().unwrap().open_ioat(function).unwrap();
+    let runtime = Runtime::builder().engine(channel).engine(CpuEngine::new()).build().unwrap();
+    let [src, dst] = nodes(&runtime);
+    let given = pattern(3, 1 << 16);
+    src.write_at(0, &given).unwrap();
+    let parks = runtime.stats().parks;
+    while runtime.stats().parks == parks {
+        std::thread::yield_now();
+    }
+
+    let begin = Instant::now();
+    fs::write(format!("{DRIVER}/unbind"), function.to_string()).unwrap();
+    let took = begin.elapsed();
+    fs::write(format!("{DRIVER}/bind"), function.to_string()).unwrap();
+    // The kernel asks once in 10 s, and the poller sleeps for a second at most.
+    assert!(took < Duration::from_secs(9), "unbinding took {took:?}");
+
+    for round in 0..8 {
+        assert_eq!(block_on(src.copy_to(0, &dst, round << 16, 1 << 16)).unwrap(), 1 << 16);
+        assert!(bytes(&dst, round << 16, 1 << 16) == given, "{round}");
+    }
+    let memory = region_of(&runtime, &given);
+    assert_eq!(block_on(memory.copy_to(0, &dst, 0, 4096)).unwrap(), 4096);
+    let stats = runtime.stats();
+    assert!(stats.engines[0].lost && stats.engines[0].transfers == 0, "{stats:?}");
+    let status = block_on(runtime.restore_engine(&function.to_string())).unwrap_err();
+    assert!(status.to_string().contains("the host asks for the device back"), "{status}");
+    drop((src, dst, memory));
+    block_on(runtime.shutdown(LONG)).unwrap();
+    drop(Container::new().unwrap().open_ioat(function).unwrap());
 }
