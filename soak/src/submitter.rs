@@ -306,9 +306,11 @@ impl Player<'_> {
             let first = if chained { marks.first() } else { None };
             marks.push(self.mark(id, operation, first));
         }
-        for mark in &marks {
+        for (mark, operation) in marks.iter().zip(operations) {
             for place in [Some(mark.place), mark.reads.map(|(place, _)| place)].into_iter().flatten() {
-                self.regions[place.region].lots[place.lot].user = Some(id);
+                let lot = &mut self.regions[place.region].lots[place.lot];
+                lot.user = Some(id);
+                lot.note(id, format!("step {}, {fate:?}: {operation:?}", self.step));
             }
         }
         self.counts.operations += operations.len() as u64;
@@ -396,6 +398,9 @@ impl Player<'_> {
     /// Gives a future up: what it was about is in doubt.
     fn lose(&mut self, task: Task, how: &str) {
         counts::add(&mut self.counts.futures, how, task.marks.len() as u64);
+        for mark in &task.marks {
+            self.note(mark, how);
+        }
         self.doubts.extend(task.marks);
     }
 }

@@ -96,6 +96,7 @@ impl Player<'_> {
     /// What is in doubt is over: looks what has come of it.
     fn look_at_doubts(&mut self) -> Result<(), String> {
         for mark in std::mem::take(&mut self.doubts) {
+            self.note(&mark, "settled");
             let region = &mut self.regions[mark.place.region];
             if region.generation == mark.generation {
                 self.counts.bytes_checked += region.over(mark.place.lot, &mark.change)?;
@@ -164,6 +165,7 @@ impl Player<'_> {
 
     fn succeeded(&mut self, mark: &Mark, bytes: Option<u64>) -> Result<(), String> {
         self.count("ok");
+        self.note(mark, "ok");
         let length = mark.change.bytes.len() as u64;
         if let Some(bytes) = bytes.filter(|bytes| *bytes != length) {
             return Err(format!("{bytes} bytes were written, it says, of {length}"));
@@ -211,6 +213,7 @@ impl Player<'_> {
         };
         self.closed |= ending;
         self.count(name);
+        self.note(mark, name);
         if allowed {
             return Ok(kind);
         }
@@ -263,6 +266,14 @@ impl Player<'_> {
             if region.generation == generation && lot.user == Some(mark.task) {
                 lot.user = None;
             }
+        }
+    }
+
+    /// Notes what became of a task in the history of its lot.
+    pub(super) fn note(&mut self, mark: &Mark, what: &str) {
+        let region = &mut self.regions[mark.place.region];
+        if region.generation == mark.generation {
+            region.lots[mark.place.lot].note(mark.task, what.to_owned());
         }
     }
 
