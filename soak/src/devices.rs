@@ -1,7 +1,6 @@
 //! The engines of a runtime, what stands behind them, and what goes wrong there.
 
 use std::{
-
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -185,7 +184,9 @@ impl Emulated {
 
 impl fmt::Debug for Devices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Devices").field("emulated", &self.emulated.is_some()).finish_non_exhaustive()
+        f.debug_struct("Devices")
+            .field("emulated", &self.emulated.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -86,8 +86,7 @@ pub(crate) fn live(
     let (devices, builder) = Devices::start(&plan.engines, domain, functions, builder)?;
     let runtime = builder.build().map_err(|error| format!("starting a runtime: {error}"))?;
     let source_bytes = Arc::new(noise(plan.source.seed, plan.source.length as usize));
-    let (source, file) =
-        region::open(&runtime, &run.directories, plan.source.kind, &source_bytes)?;
+    let (source, file) = region::open(&runtime, &run.directories, plan.source.kind, &source_bytes)?;
     let runtime = Arc::new(runtime);
     let _state = run.watch.state(describe(&runtime));
     let life = Life {

@@ -193,9 +193,8 @@ fn life(random: &mut Rng, scale: Scale, threads: usize, forgets: bool) -> Life {
     let source = Source { kind: kind(random), length: longest * 2, seed: random.u64(..) };
     let steps = scale.steps;
     let total = (threads * steps) as u64;
-    let submitters = (0..threads)
-        .map(|_| steps::submitter(random, steps, longest, &engines, forgets))
-        .collect();
+    let submitters =
+        (0..threads).map(|_| steps::submitter(random, steps, longest, &engines, forgets)).collect();
     let troubles = faults::troubles(random, total, &engines, scale);
     let midway = random.u64(total / 3..total.max(2));
     let (end, at) = match random.u8(..8) {

@@ -25,7 +25,8 @@ impl Report {
             serde_json::to_writer_pretty(&mut file, self)?;
             file.write_all(b"\n")
         });
-        written.map_err(|error| format!("the report cannot be written to {}: {error}", path.display()))
+        written
+            .map_err(|error| format!("the report cannot be written to {}: {error}", path.display()))
     }
 }
 
@@ -34,6 +35,10 @@ impl fmt::Display for Report {
         let result = if self.failure.is_none() { "ok" } else { "FAILED" };
         writeln!(f, "\nsoak: {result}, seed {}, {:.1} s", self.seed, self.seconds)?;
         write!(f, "{}", self.counts)?;
-        writeln!(f, "{:<20} {} KiB at first, {} KiB at last", "memory", self.memory.0, self.memory.1)
+        writeln!(
+            f,
+            "{:<20} {} KiB at first, {} KiB at last",
+            "memory", self.memory.0, self.memory.1
+        )
     }
 }

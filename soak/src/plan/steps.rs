@@ -10,16 +10,34 @@ use super::{Destination, Engines, Submitter, kind};
 /// One step.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    One { operation: Operation, manner: Manner, fate: Fate },
-    Batch { operations: Vec<Operation>, fate: Fate },
+    One {
+        operation: Operation,
+        manner: Manner,
+        fate: Fate,
+    },
+    Batch {
+        operations: Vec<Operation>,
+        fate: Fate,
+    },
     /// The second copies what the first wrote, and begins only if that succeeded.
-    Chain { operations: [Operation; 2], fate: Fate },
+    Chain {
+        operations: [Operation; 2],
+        fate: Fate,
+    },
     /// The thread itself writes a part of a lot.
-    Write { to: Place, offset: u64, length: u64, seed: u64 },
+    Write {
+        to: Place,
+        offset: u64,
+        length: u64,
+        seed: u64,
+    },
     /// All that is running is waited for.
     Claim,
     /// A region is closed and another of its kind opened: once all on it has ended, or while it runs.
-    Reopen { region: usize, settled: bool },
+    Reopen {
+        region: usize,
+        settled: bool,
+    },
 }
 
 impl Step {
@@ -105,7 +123,8 @@ pub(super) fn submitter(
     engines: &Engines,
     forgets: bool,
 ) -> Submitter {
-    let regions: Vec<_> = (0..random.usize(REGIONS)).map(|_| destination(random, longest)).collect();
+    let regions: Vec<_> =
+        (0..random.usize(REGIONS)).map(|_| destination(random, longest)).collect();
     let mut drawing = Drawing { random, regions: &regions, engines, longest, forgets };
     let steps = (0..steps).map(|_| drawing.step()).collect();
     Submitter { regions, steps }
@@ -238,7 +257,8 @@ impl Drawing<'_> {
     fn range(&mut self, place: Place) -> (u64, u64) {
         let lot = self.regions[place.region].lots[place.lot];
         let offset = if self.random.bool() { 0 } else { self.random.u64(..lot) };
-        let length = if self.random.bool() { lot - offset } else { self.random.u64(1..=lot - offset) };
+        let length =
+            if self.random.bool() { lot - offset } else { self.random.u64(1..=lot - offset) };
         (offset, length)
     }
 }

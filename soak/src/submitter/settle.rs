@@ -5,11 +5,11 @@ use std::error::Error as _;
 use dmaring::{Error, ErrorKind};
 use futures::executor::block_on;
 
-use super::{Player, poll, task::Mark};
+use super::{Player, built::one, poll, task::Mark};
 use crate::{
     args::Defect,
     counts,
-    plan::{Fate, Operation, Place, Work},
+    plan::{Fate, Manner, Operation, Place, Work},
 };
 
 /// The lot of the first region that fences write.
@@ -64,7 +64,7 @@ impl Player<'_> {
             on_error: None,
         };
         let mark = self.mark(0, &fence, None);
-        let future = super::one(self.built(&fence), super::Manner::AtOnce);
+        let future = one(self.built(&fence), Manner::AtOnce);
         let outcome = {
             let number = self.number;
             let _note =
@@ -134,8 +134,7 @@ impl Player<'_> {
         marks: Vec<Mark>,
         mut outcomes: Vec<Result<u64, Error>>,
     ) -> Result<(), String> {
-        let (Some(outcome), Ok([first, second])) =
-            (outcomes.pop(), <[Mark; 2]>::try_from(marks))
+        let (Some(outcome), Ok([first, second])) = (outcomes.pop(), <[Mark; 2]>::try_from(marks))
         else {
             return Err("a chain told no outcome".to_owned());
         };
@@ -253,8 +252,7 @@ impl Player<'_> {
     /// Whether the lot that an operation writes is still its own: its region was not replaced, and it was not settled.
     fn has(&self, mark: &Mark) -> bool {
         let region = &self.regions[mark.place.region];
-        region.generation == mark.generation
-            && region.lots[mark.place.lot].user == Some(mark.task)
+        region.generation == mark.generation && region.lots[mark.place.lot].user == Some(mark.task)
     }
 
     /// An operation is over: its lots are nobody's.

@@ -49,12 +49,7 @@ impl Task {
     pub(super) fn describe(&self) -> String {
         let operations = self.marks.iter().map(|mark| {
             let Mark { place, change, .. } = mark;
-            format!(
-                "{} bytes to region {} at {}",
-                change.bytes.len(),
-                place.region,
-                change.at
-            )
+            format!("{} bytes to region {} at {}", change.bytes.len(), place.region, change.at)
         });
         let kind = if self.chained { "a chain: " } else { "" };
         format!("{kind}{}", operations.collect::<Vec<_>>().join(", "))

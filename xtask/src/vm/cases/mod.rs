@@ -5,6 +5,7 @@ mod copy;
 mod linux;
 mod refusals;
 mod setup;
+mod soak;
 mod tests;
 mod trouble;
 
@@ -33,6 +34,7 @@ pub(crate) const ALL: &[Case] = &[
     case("killed", STANDARD, trouble::killed),
     case("injected-error", BOTH, trouble::injected),
     case("busy", BOTH, trouble::busy),
+    case("soak", STANDARD, soak::soak),
     case("version", STANDARD, refusals::version),
     case("transfer-limit", STANDARD, refusals::transfer_limit),
     case("not-ioat", STANDARD, refusals::not_ioat),
