@@ -28,8 +28,6 @@ const HASTE: u32 = 5;
 
 /// What stands behind the engines of a runtime. Dropped after the runtime.
 pub(crate) struct Devices {
-    /// In the order of the channels.
-    names: Vec<String>,
     emulated: Option<Emulated>,
 }
 
@@ -74,16 +72,15 @@ impl Devices {
             .map_err(|error| format!("the emulated device: {error}"))?;
         let clock = device.run().map_err(|error| format!("the device's clock: {error}"))?;
         let slowness = if plan.faulty { HASTE } else { SLOWNESS };
-        let mut names = Vec::new();
         for function in (0..device.functions()).filter_map(|index| device.function(index)) {
             let options = Options {
                 name: format!("emulated{}", function.index()),
                 ring_entries: plan.ring_entries,
+                status_interval: plan.status_interval,
                 clock: Box::new(MonotonicClock::slowed(slowness)),
                 hang_after: Some(plan.hang_after / slowness),
                 ..Options::default()
             };
-            names.push(options.name.clone());
             let config = Box::new(function.config());
             let channel =
                 IoatChannel::start(function.registers(), Some(config), device.domain(), options)
@@ -92,7 +89,7 @@ impl Devices {
         }
         let fired = Mutex::new(("", Named::new()));
         let emulated = Some(Emulated { device, faulty: plan.faulty, fired, _clock: clock });
-        Ok((Self { names, emulated }, builder))
+        Ok((Self { emulated }, builder))
     }
 
     fn functions(
@@ -101,26 +98,20 @@ impl Devices {
         mut builder: Builder,
     ) -> Result<(Self, Builder), String> {
         let container = Container::new().map_err(|error| format!("VFIO: {}", chain(&error)))?;
-        let mut names = Vec::new();
         for address in functions {
             let options = Options {
                 name: address.to_string(),
                 ring_entries: plan.ring_entries,
+                status_interval: plan.status_interval,
                 hang_after: Some(plan.hang_after.max(Duration::from_secs(1))),
                 ..Options::default()
             };
-            names.push(options.name.clone());
             let channel = container
                 .open_ioat_with(*address, options)
                 .map_err(|error| format!("opening {address}: {}", chain(&error)))?;
             builder = builder.engine(channel);
         }
-        Ok((Self { names, emulated: None }, builder))
-    }
-
-    /// The name of a channel's engine.
-    pub(crate) fn name(&self, channel: u8) -> Option<&str> {
-        self.names.get(usize::from(channel)).map(String::as_str)
+        Ok((Self { emulated: None }, builder))
     }
 
     /// Lets something go wrong in the device.
@@ -141,7 +132,7 @@ impl Devices {
                 function(index).inspect(|function| function.set_bus_master(*on));
                 emulated.count(if *on { "bus master on" } else { "bus master off" });
             }
-            Trouble::Restore(_) | Trouble::End => {}
+            Trouble::Restore | Trouble::End => {}
         }
     }
 
@@ -193,7 +184,9 @@ impl Emulated {
 
 impl fmt::Debug for Devices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Devices").field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("Devices")
+            .field("emulated", &self.emulated.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -153,7 +153,7 @@ fn conduct(life: &Life<'_>, devices: &Devices, counts: &mut Counts) -> Result<()
         }
         match trouble {
             Trouble::End => break,
-            Trouble::Restore(channel) => restore(life, devices, *channel, counts)?,
+            Trouble::Restore => restore(life, counts)?,
             trouble => devices.make(trouble),
         }
     }
@@ -197,18 +197,14 @@ fn shut_down(runtime: &Runtime, deadline: Duration, may_give_up: bool) -> Result
     }
 }
 
-fn restore(
-    life: &Life<'_>,
-    devices: &Devices,
-    channel: u8,
-    counts: &mut Counts,
-) -> Result<(), String> {
-    let Some(name) = devices.name(channel) else { return Ok(()) };
+/// Asks for an engine back that is not at work.
+fn restore(life: &Life<'_>, counts: &mut Counts) -> Result<(), String> {
     let restored = life.with_runtime(|runtime| {
-        let at_work = |engine: &dmaring::EngineStats| !engine.lost && !engine.retired;
-        if runtime.stats().engines.iter().any(|engine| engine.name == name && at_work(engine)) {
+        let engines = runtime.stats().engines;
+        let Some(engine) = engines.iter().find(|engine| engine.lost || engine.retired) else {
             return Ok("not needed");
-        }
+        };
+        let name = &engine.name;
         let _note = life.run.watch.wait(|| format!("restore_engine({name})"));
         match block_on(runtime.restore_engine(name)) {
             Ok(()) => Ok("brought back"),

@@ -62,7 +62,8 @@ fn soak(arguments: &Arguments) -> Result<bool, String> {
     println!("seed {seed}");
     let round = Arc::new(AtomicU64::new(0));
     let at = Arc::clone(&round);
-    let watch = Watch::start(Duration::from_secs(arguments.patience), move |account| {
+    let patience = Duration::from_secs(arguments.patience);
+    let watch = Watch::start(patience, move |account| {
         tell(seed, at.load(Ordering::Relaxed), account);
         std::process::exit(1);
     });
@@ -96,7 +97,7 @@ fn soak(arguments: &Arguments) -> Result<bool, String> {
         round.store(number, Ordering::Relaxed);
         let played = round::play(&run, seed, number).and_then(|played| {
             counts.add(&played);
-            ledger.settle(played.leaked_runtimes)
+            ledger.settle(played.leaked_runtimes, patience)
         });
         if let Err(what) = played {
             tell(seed, number, &what);

@@ -75,6 +75,8 @@ pub(crate) struct Engines {
     pub(crate) xfercap: u8,
     /// Descriptors of each channel.
     pub(crate) ring_entries: u32,
+    /// After how many polls without news the driver reads CHANSTS.
+    pub(crate) status_interval: u32,
     pub(crate) seed: u64,
     pub(crate) cpu: bool,
     /// Something may go wrong.
@@ -230,6 +232,7 @@ fn engines(random: &mut Rng, scale: Scale) -> Engines {
         channels: random.u8(1..=4),
         xfercap: random.u8(9..=20),
         ring_entries: 8 << random.u32(..7),
+        status_interval: 1 << random.u32(..=10),
         seed: random.u64(..),
         cpu: random.u8(..3) > 0,
         faulty,

@@ -4,7 +4,7 @@
 //! it is known to be over, so a byte is in one of two states: it must be what the model says, or, within the range of an
 //! operation of which more is not known, what it was before or what that operation writes.
 
-use std::{fs::File, io::Write as _, os::fd::AsRawFd, sync::Arc};
+use std::{collections::VecDeque, fs::File, io::Write as _, os::fd::AsRawFd, sync::Arc};
 
 use dmaring::{Error, Region, Runtime};
 use fastrand::Rng;
@@ -28,12 +28,32 @@ pub(crate) struct Held {
 }
 
 /// A part of a region.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lot {
     pub(crate) start: u64,
     pub(crate) length: u64,
     /// The task that has it.
     pub(crate) user: Option<u64>,
+    /// What happened to it last, for whoever looks for what went wrong.
+    history: VecDeque<(u64, String)>,
+}
+
+/// How much of a lot's history is kept.
+const HISTORY: usize = 12;
+
+impl Lot {
+    /// Notes what a task did with it.
+    pub(crate) fn note(&mut self, task: u64, what: String) {
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back((task, what));
+    }
+
+    fn account(&self) -> String {
+        let events = self.history.iter().map(|(task, what)| format!("\n  task {task}: {what}"));
+        events.collect()
+    }
 }
 
 /// A range that an operation writes, and what it writes there.
@@ -108,7 +128,7 @@ impl Held {
             .map(|&length| {
                 let start = next;
                 next += length;
-                Lot { start, length, user: None }
+                Lot { start, length, user: None, history: VecDeque::new() }
             })
             .collect();
         let model = noise(seed.wrapping_add(generation), next as usize);
@@ -205,12 +225,11 @@ impl Held {
         }
         let wrong = model.iter().zip(found).position(|(model, found)| model != found).unwrap_or(0);
         let count = model.iter().zip(found).filter(|(model, found)| model != found).count();
+        let at = start + wrong;
+        let (kind, found, model, history) =
+            (self.kind.name(), found[wrong], model[wrong], self.history(at));
         Err(format!(
-            "{}: {count} bytes are not what they should be, the first at {}: {:#04x}, not {:#04x}",
-            self.kind.name(),
-            start + wrong,
-            found[wrong],
-            model[wrong]
+            "{kind}: {count} bytes are not what they should be, the first at {at}: {found:#04x}, not {model:#04x}{history}"
         ))
     }
 
@@ -224,15 +243,22 @@ impl Held {
 
     /// The range of a change and what is near it in its lot.
     fn around(&self, lot: usize, change: &Change) -> (usize, usize) {
-        let Lot { start, length, .. } = self.lots[lot];
-        let (start, end) = (start as usize, (start + length) as usize);
+        let Lot { start, length, .. } = &self.lots[lot];
+        let (start, end) = (*start as usize, (*start + *length) as usize);
         let last = change.at + change.bytes.len();
         (change.at.saturating_sub(MARGIN).max(start), (last + MARGIN).min(end))
     }
 
     fn account(&self, at: usize, what: &str, change: &Change) -> String {
         let (kind, from, to) = (self.kind.name(), change.at, change.at + change.bytes.len());
-        format!("{kind}: the byte at {at}, an operation having had {from}..{to}: {what}")
+        let history = self.history(at);
+        format!("{kind}: the byte at {at}, an operation having had {from}..{to}: {what}{history}")
+    }
+
+    /// What happened to the lot that has a byte.
+    fn history(&self, at: usize) -> String {
+        let lot = self.lots.iter().rfind(|lot| lot.start <= at as u64);
+        lot.map(Lot::account).unwrap_or_default()
     }
 }
 

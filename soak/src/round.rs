@@ -73,8 +73,10 @@ fn play_station(
     for (number, plan) in station.lives.iter().enumerate() {
         let lived = life::live(run, plan, Arc::clone(domain), functions);
         let told = |failure| {
-            let (engines, end) = (&plan.engines, plan.end);
-            format!("life {number} of a runtime on {engines:?}, end {end:?}: {failure}")
+            let (engines, end, faults) = (&plan.engines, plan.end, &plan.troubles);
+            format!(
+                "life {number} of a runtime on {engines:?}, end {end:?}: {failure}\nplanned by step: {faults:?}"
+            )
         };
         counts.add(&lived.map_err(told)?);
     }
@@ -115,7 +117,7 @@ fn plant(run: &Run) -> Result<(), String> {
         }
         Some(Defect::Thread) => drop(thread::spawn(|| thread::park())),
         Some(Defect::Memory) => {
-            vec![1u8; LOSS].leak();
+            std::hint::black_box(vec![1u8; LOSS].leak());
         }
         Some(Defect::ShortCopy | Defect::StrayByte | Defect::Hang) | None => {}
     }

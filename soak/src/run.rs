@@ -26,8 +26,6 @@ pub(crate) struct Run {
     pub(crate) plant: Option<Defect>,
 }
 
-/// How long threads and mappings of ended runtimes may take to go.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Rounds after which the process has the memory that it needs.
 const WARM_UP: usize = 12;
 /// How many rounds in a row have to be above the bound: allocators do not give all back at once.
@@ -52,8 +50,9 @@ impl Ledger {
     }
 
     /// Holds what the process has after a round against what it had before; `leaks` runtimes are expected to be left.
-    pub(crate) fn settle(&mut self, leaks: u64) -> Result<(), String> {
-        let end = Instant::now() + PATIENCE;
+    /// Threads and mappings of ended runtimes may take `patience` to go.
+    pub(crate) fn settle(&mut self, leaks: u64, patience: Duration) -> Result<(), String> {
+        let end = Instant::now() + patience;
         let beyond = loop {
             let now = now()?;
             let beyond = now.beyond(&self.holdings);

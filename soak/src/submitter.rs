@@ -10,6 +10,7 @@
 //! What is in doubt is settled by a fenced operation that has begun: all that was submitted before has ended by then.
 //! Until then nothing else is done with the lot.
 
+mod built;
 mod settle;
 mod task;
 
@@ -17,20 +18,21 @@ use std::{
     collections::BTreeMap,
     mem,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use dmaring::{Copy, Fill, OnError, Operation as AnyOperation, Region};
 use futures::{StreamExt, executor::block_on};
 
-use self::task::{Mark, May, Outcomes, Task};
+use self::{
+    built::{Built, one},
+    task::{Mark, Outcomes, Task},
+};
 use crate::{
     args::Defect,
     counts::{self, Counts},
     life::Life,
-    plan::{self, Fate, Manner, Operation, Place, Step, Work},
-    region::{Bytes, Change, Held},
+    plan::{self, Fate, Operation, Place, Step, Work},
+    region::Held,
 };
 
 /// How many futures are left to be claimed at a time.
@@ -230,63 +232,6 @@ impl Player<'_> {
         Ok(true)
     }
 
-    fn built(&self, operation: &Operation) -> Built {
-        let target = &self.regions[operation.to.region];
-        let (to, length) = (self.start(operation.to) + operation.offset, operation.length);
-        let copy = |from: &Region, at| Built::Copy(from.copy_to(at, target.region(), to, length));
-        let mut built = match operation.work {
-            Work::Source(from) => copy(&self.life.source, from),
-            Work::Lot(place, offset) => {
-                copy(self.regions[place.region].region(), self.start(place) + offset)
-            }
-            Work::Fill(pattern) => Built::Fill(target.region().fill(to, length, pattern)),
-        };
-        if operation.fenced {
-            built = built.map(Copy::fence, Fill::fence);
-        }
-        if let Some(timeout) = operation.timeout {
-            built = built.map(|copy| copy.timeout(timeout), |fill| fill.timeout(timeout));
-        }
-        if let Some(on_error) = operation.on_error {
-            built = built.map(|copy| copy.on_error(on_error), |fill| fill.on_error(on_error));
-        }
-        built
-    }
-
-    /// What an operation does, for when its end is known. `first`: that before it in a chain.
-    fn mark(&self, task: u64, operation: &Operation, first: Option<&Mark>) -> Mark {
-        let length = operation.length as usize;
-        let bytes = match (operation.work, first) {
-            (_, Some(first)) => first.change.bytes.prefix(length),
-            (Work::Source(from), _) => {
-                Bytes::Source(Arc::clone(&self.life.source_bytes), from as usize, length)
-            }
-            (Work::Fill(pattern), _) => Bytes::Fill(pattern, length),
-            (Work::Lot(place, offset), _) => {
-                let at = (self.start(place) + offset) as usize;
-                Bytes::Own(self.regions[place.region].model(at, length).to_vec())
-            }
-        };
-        let reads = match (operation.work, first) {
-            (Work::Lot(place, _), None) => Some((place, self.regions[place.region].generation)),
-            _ => None,
-        };
-        let engines = &self.life.plan.engines;
-        let unless_told = if engines.cpu { OnError::RetryOnCpu } else { OnError::Fail };
-        let policy = operation.on_error.or(self.life.plan.on_error).unwrap_or(unless_told);
-        Mark {
-            task,
-            place: operation.to,
-            generation: self.regions[operation.to.region].generation,
-            change: Change { at: (self.start(operation.to) + operation.offset) as usize, bytes },
-            reads,
-            may: May {
-                time_out: operation.timeout.is_some_and(|timeout| timeout < plan::GENEROUS),
-                fail: engines.faulty && (policy == OnError::Fail || !engines.cpu),
-            },
-        }
-    }
-
     fn start(&self, place: Place) -> u64 {
         self.regions[place.region].lots[place.lot].start
     }
@@ -305,11 +250,13 @@ impl Player<'_> {
             let first = if chained { marks.first() } else { None };
             marks.push(self.mark(id, operation, first));
         }
-        for mark in &marks {
+        for (mark, operation) in marks.iter().zip(operations) {
             for place in
                 [Some(mark.place), mark.reads.map(|(place, _)| place)].into_iter().flatten()
             {
-                self.regions[place.region].lots[place.lot].user = Some(id);
+                let lot = &mut self.regions[place.region].lots[place.lot];
+                lot.user = Some(id);
+                lot.note(id, format!("step {}, {fate:?}: {operation:?}", self.step));
             }
         }
         self.counts.operations += operations.len() as u64;
@@ -397,46 +344,10 @@ impl Player<'_> {
     /// Gives a future up: what it was about is in doubt.
     fn lose(&mut self, task: Task, how: &str) {
         counts::add(&mut self.counts.futures, how, task.marks.len() as u64);
+        for mark in &task.marks {
+            self.note(mark, how);
+        }
         self.doubts.extend(task.marks);
-    }
-}
-
-/// An operation that is not submitted.
-enum Built {
-    Copy(Copy),
-    Fill(Fill),
-}
-
-impl Built {
-    fn map(self, copy: impl FnOnce(Copy) -> Copy, fill: impl FnOnce(Fill) -> Fill) -> Self {
-        match self {
-            Self::Copy(one) => Self::Copy(copy(one)),
-            Self::Fill(one) => Self::Fill(fill(one)),
-        }
-    }
-}
-
-impl From<Built> for AnyOperation {
-    fn from(built: Built) -> Self {
-        match built {
-            Built::Copy(copy) => copy.into(),
-            Built::Fill(fill) => fill.into(),
-        }
-    }
-}
-
-fn one(built: Built, manner: Manner) -> Outcomes {
-    let built = match manner {
-        Manner::Late => built,
-        Manner::AtOnce => built.map(Copy::submit, Fill::submit),
-        Manner::Trying => built.map(
-            |copy| copy.try_submit().unwrap_or_else(|rejected| rejected.operation),
-            |fill| fill.try_submit().unwrap_or_else(|rejected| rejected.operation),
-        ),
-    };
-    match built {
-        Built::Copy(copy) => Box::pin(async move { vec![copy.await] }),
-        Built::Fill(fill) => Box::pin(async move { vec![fill.await] }),
     }
 }
 

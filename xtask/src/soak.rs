@@ -8,9 +8,6 @@ use clap::Args;
 
 use crate::{command::Run, failure::Outcome, vm};
 
-/// What continuous integration runs.
-const IN_CI: Soak = Soak { minutes: 5.0, seed: Some(5), round: None, json: None, more: Vec::new() };
-
 /// How long, and from which seed.
 #[derive(Debug, Args)]
 pub(crate) struct Soak {
@@ -47,9 +44,4 @@ pub(crate) fn run(soak: &Soak) -> Outcome {
     }
     // Rounds that began in time are run to their end.
     run.args(&soak.more).limit(soak.minutes.ceil() as u32 + 10).run()
-}
-
-/// Runs it as continuous integration does.
-pub(crate) fn in_ci() -> Outcome {
-    run(&IN_CI)
 }

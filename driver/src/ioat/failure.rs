@@ -97,6 +97,7 @@ impl<R: RegisterIo> IoatChannel<R> {
             }
             return;
         }
+        self.forget_earlier_word(status);
         self.absorb(status);
         if status.state() == ChannelState::Halted {
             self.absorb_completion();
@@ -249,6 +250,17 @@ impl<R: RegisterIo> IoatChannel<R> {
             self.hardware.clock.pause();
         }
         Err(ResetError::OutOfTime)
+    }
+
+    /// A completion word that was written since the last look at it may be older than CHANSTS. It must not be looked at
+    /// later: what CHANSTS says makes room in the ring, and once that is filled the word's address is also that of a new
+    /// descriptor.
+    fn forget_earlier_word(&mut self, status: ChannelStatus) {
+        let word = self.hardware.memory.read_completion();
+        let completed = ChannelStatus::from_bits(word).completed();
+        if word != self.seen && self.ring.is_earlier(completed, status.completed()) {
+            self.seen = word;
+        }
     }
 
     fn absorb_completion(&mut self) {

@@ -129,12 +129,9 @@ impl Ring {
     /// was new. Address 0 says that it completed none.
     #[inline]
     pub(super) fn complete(&mut self, address: u64) -> Result<bool, Violation> {
-        let offset = address.wrapping_sub(self.base);
-        let index = offset >> DESCRIPTOR_SHIFT;
-        if index > self.mask || index << DESCRIPTOR_SHIFT != offset {
+        let Some(ahead) = self.ahead(address) else {
             return if address == 0 { Ok(false) } else { Err(Violation) };
-        }
-        let ahead = index.wrapping_sub(self.completed) & self.mask;
+        };
         if ahead < self.submitted - self.completed {
             self.completed += ahead + 1;
             Ok(true)
@@ -143,6 +140,23 @@ impl Ring {
         } else {
             Err(Violation)
         }
+    }
+
+    /// Whether the first of two completion addresses is of an earlier descriptor than the second, neither being of one
+    /// before the last that was taken.
+    pub(super) fn is_earlier(&self, one: u64, other: u64) -> bool {
+        // The descriptor before the next to complete is the last that was taken: not ahead at all.
+        let place = |address| self.ahead(address).map(|ahead| ahead.wrapping_add(1) & self.mask);
+        matches!((place(one), place(other)), (Some(one), Some(other)) if one < other)
+    }
+
+    /// How far the descriptor at an address is from the next to complete; `None`: it is none of the ring's.
+    #[inline]
+    fn ahead(&self, address: u64) -> Option<u64> {
+        let offset = address.wrapping_sub(self.base);
+        let index = offset >> DESCRIPTOR_SHIFT;
+        let is_one = index <= self.mask && index << DESCRIPTOR_SHIFT == offset;
+        is_one.then(|| index.wrapping_sub(self.completed) & self.mask)
     }
 
     /// Reports completed tokens, and returns how many.

@@ -73,6 +73,8 @@ struct State {
     bytes: Vec<u8>,
     writes: Vec<Write>,
     status_reads: usize,
+    /// What the device writes just before CHANSTS is read next: the completion word, and CHANSTS.
+    race: Option<(u64, u64)>,
     refusals: Refusals,
     memory: Memory,
     /// Every read is all ones.
@@ -175,9 +177,21 @@ impl Registers {
         self.0.lock().unwrap().config.push((offset, value));
     }
 
+    /// The device completes descriptors just before CHANSTS is read next: the completion word says the first, CHANSTS the
+    /// second.
+    pub(crate) fn race(&self, word: u64, status: u64) {
+        let active = |index| (RING + 64 * index) | ACTIVE;
+        self.0.lock().unwrap().race = Some((active(word), active(status)));
+    }
+
     fn read(&self, offset: u32, width: usize) -> u64 {
         let mut state = self.0.lock().unwrap();
         state.status_reads += usize::from(offset == CHANSTS);
+        if let Some((word, status)) = state.race.take_if(|_| offset == CHANSTS) {
+            let at = state.read(CHANCMP, 8);
+            state.memory.write(at, word);
+            state.set(CHANSTS, 8, status);
+        }
         state.read(offset, width)
     }
 
@@ -284,6 +298,7 @@ impl Bench {
             bytes: vec![0; 0x4000],
             writes: Vec::new(),
             status_reads: 0,
+            race: None,
             refusals: Refusals::default(),
             memory: memory.clone(),
             gone: false,

@@ -224,3 +224,22 @@ fn a_fill_that_finds_too_few_descriptors_takes_none() {
     assert_eq!(channel.room(), 1);
     enqueue(&mut channel, 7, &fill(1, 0x9000, 16_384)).unwrap();
 }
+
+/// CHANSTS makes room that a completion word of before, not yet seen, must not be taken for.
+#[test]
+fn a_word_older_than_chansts_completes_nothing_of_what_took_its_place() {
+    let bench = Bench::new();
+    let mut channel = bench.running();
+    submit(&mut channel, 1..4);
+    submit(&mut channel, 4..8);
+    bench.registers.race(3, 5);
+    let done: Vec<_> = (1..6).map(|token| (token, DONE)).collect();
+    // No poll after the one that looks: the ring is filled again before the next.
+    assert_eq!((0..4).flat_map(|_| poll(&mut channel)).collect::<Vec<_>>(), done);
+    submit(&mut channel, 8..13);
+    assert_eq!(poll(&mut channel), []);
+    bench.complete(4, IDLE);
+    let done: Vec<_> = (6..13).map(|token| (token, DONE)).collect();
+    assert_eq!(poll(&mut channel), done);
+    assert_eq!(channel.violations(), 0);
+}

@@ -16,8 +16,8 @@ pub(crate) enum Trouble {
     Reset(u8),
     /// Bus mastering of the function is turned off, or on.
     BusMaster(u8, bool),
-    /// The engine of this channel is brought back if it is not at work.
-    Restore(u8),
+    /// An engine that is not at work is brought back, if there is one.
+    Restore,
     /// The runtime ends.
     End,
 }
@@ -40,9 +40,9 @@ pub(super) fn troubles(
         return troubles;
     }
     let function = |random: &mut Rng| random.u8(..engines.channels);
-    for _ in 0..random.usize(3..12) {
+    for _ in 0..random.usize(4..16) {
         let (at, function) = (random.u64(..steps), function(random));
-        let trouble = match random.u8(..20) {
+        let trouble = match random.u8(..40) {
             0 => Trouble::Unplug(function),
             1 | 2 => Trouble::Reset(function),
             3 => {
@@ -53,28 +53,28 @@ pub(super) fn troubles(
         };
         troubles.push((at, trouble));
     }
-    for _ in 0..random.usize(3..10) {
-        troubles.push((random.u64(..steps), Trouble::Restore(function(random))));
+    for _ in 0..random.usize(5..20) {
+        troubles.push((random.u64(..steps), Trouble::Restore));
     }
     if scale.functions > 0 {
         // What happens to these happens from outside.
-        troubles.retain(|(_, trouble)| matches!(trouble, Trouble::Restore(_)));
+        troubles.retain(|(_, trouble)| matches!(trouble, Trouble::Restore));
     }
     troubles.sort_by_key(|(at, _)| *at);
     troubles
 }
 
 fn plan(random: &mut Rng, channels: u8) -> Trouble {
-    let draw = random.u8(..12);
+    let draw = random.u8(..24);
     let mut kind = "";
     let mut plan = FaultPlan::new();
     for _ in 0..random.usize(1..=3) {
         let fault = match draw {
-            0..=4 => Fault::ChanErr(random.u8(..32)),
-            5 | 6 => Fault::Short(random.u32(..5000)),
-            7 | 8 => Fault::Stall,
-            9 => Fault::LostWriteBack,
-            10 => Fault::DuplicateWriteBack,
+            0..=12 => Fault::ChanErr(random.u8(..32)),
+            13..=16 => Fault::Short(random.u32(..5000)),
+            17 | 18 => Fault::Stall,
+            19 | 20 => Fault::LostWriteBack,
+            21 | 22 => Fault::DuplicateWriteBack,
             _ => Fault::Gone,
         };
         kind = name(fault);
@@ -82,8 +82,8 @@ fn plan(random: &mut Rng, channels: u8) -> Trouble {
         let when = match fault {
             Fault::Gone | Fault::Stall => When::Nth(random.u64(1..2000)),
             Fault::LostWriteBack | Fault::DuplicateWriteBack => When::Every(random.u64(2..200)),
-            _ if random.bool() => When::Nth(random.u64(1..2000)),
-            _ => When::Every(random.u64(100..4000)),
+            _ if random.bool() => When::Nth(random.u64(1..500)),
+            _ => When::Every(random.u64(50..2000)),
         };
         let channel = random.bool().then(|| random.usize(..usize::from(channels)));
         plan = plan.with(PlannedFault { when, channel, fault });

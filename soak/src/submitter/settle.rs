@@ -5,11 +5,11 @@ use std::error::Error as _;
 use dmaring::{Error, ErrorKind};
 use futures::executor::block_on;
 
-use super::{Player, poll, task::Mark};
+use super::{Player, built::one, poll, task::Mark};
 use crate::{
     args::Defect,
     counts,
-    plan::{Fate, Operation, Place, Work},
+    plan::{Fate, Manner, Operation, Place, Work},
 };
 
 /// The lot of the first region that fences write.
@@ -64,7 +64,7 @@ impl Player<'_> {
             on_error: None,
         };
         let mark = self.mark(0, &fence, None);
-        let future = super::one(self.built(&fence), super::Manner::AtOnce);
+        let future = one(self.built(&fence), Manner::AtOnce);
         let outcome = {
             let number = self.number;
             let _note =
@@ -96,6 +96,7 @@ impl Player<'_> {
     /// What is in doubt is over: looks what has come of it.
     fn look_at_doubts(&mut self) -> Result<(), String> {
         for mark in std::mem::take(&mut self.doubts) {
+            self.note(&mark, "settled");
             let region = &mut self.regions[mark.place.region];
             if region.generation == mark.generation {
                 self.counts.bytes_checked += region.over(mark.place.lot, &mark.change)?;
@@ -163,6 +164,7 @@ impl Player<'_> {
 
     fn succeeded(&mut self, mark: &Mark, bytes: Option<u64>) -> Result<(), String> {
         self.count("ok");
+        self.note(mark, "ok");
         let length = mark.change.bytes.len() as u64;
         if let Some(bytes) = bytes.filter(|bytes| *bytes != length) {
             return Err(format!("{bytes} bytes were written, it says, of {length}"));
@@ -210,6 +212,7 @@ impl Player<'_> {
         };
         self.closed |= ending;
         self.count(name);
+        self.note(mark, name);
         if allowed {
             return Ok(kind);
         }
@@ -261,6 +264,14 @@ impl Player<'_> {
             if region.generation == generation && lot.user == Some(mark.task) {
                 lot.user = None;
             }
+        }
+    }
+
+    /// Notes what became of a task in the history of its lot.
+    pub(super) fn note(&mut self, mark: &Mark, what: &str) {
+        let region = &mut self.regions[mark.place.region];
+        if region.generation == mark.generation {
+            region.lots[mark.place.lot].note(mark.task, what.to_owned());
         }
     }
 

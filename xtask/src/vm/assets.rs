@@ -40,6 +40,7 @@ impl Assets {
         let mut programs = vec![build::command()?];
         if suites {
             programs.extend(build::suites()?);
+            programs.push(build::soak()?);
         }
         let model = if model { Some(build::model()?.path) } else { None };
         let dmatest = dmatest::build(&directory.join("dmatest"), &packages)?;

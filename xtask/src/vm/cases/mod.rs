@@ -6,6 +6,7 @@ mod faults;
 mod linux;
 mod refusals;
 mod setup;
+mod soak;
 mod tests;
 mod trouble;
 
@@ -35,6 +36,7 @@ pub(crate) const ALL: &[Case] = &[
     case("injected-error", BOTH, trouble::injected),
     case("faults", STANDARD, faults::faults),
     case("busy", BOTH, trouble::busy),
+    case("soak", STANDARD, soak::soak),
     case("version", STANDARD, refusals::version),
     case("transfer-limit", STANDARD, refusals::transfer_limit),
     case("not-ioat", STANDARD, refusals::not_ioat),
