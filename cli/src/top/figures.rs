@@ -129,7 +129,8 @@ impl Rates {
 
 impl Percentiles {
     fn of(latency: &Latency) -> Self {
-        let nanos = |time: Option<Duration>| time.and_then(|time| u64::try_from(time.as_nanos()).ok());
+        let nanos =
+            |time: Option<Duration>| time.and_then(|time| u64::try_from(time.as_nanos()).ok());
         let percentile = |percent| nanos(latency.percentile(percent));
         Self {
             operations: latency.count(),

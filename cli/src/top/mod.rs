@@ -16,12 +16,12 @@ use std::{
 
 use dmaring::observe::{self, ObserveError, Observer};
 
+pub(crate) use self::{interval::parse as parse_interval, ticks::Tick};
 use self::{
     reading::{Reading, Watched},
     screen::Screen,
     ticks::Ticks,
 };
-pub(crate) use self::{interval::parse as parse_interval, ticks::Tick};
 use crate::{args::TopArguments, failure::Failure};
 
 /// Carries out the command, until nothing is left to show, so many readings are shown, or it is interrupted.
@@ -83,7 +83,8 @@ fn leave(watched: &mut Vec<Watched>, pid: Option<u32>) -> String {
         if runtime.was_live() {
             return true;
         }
-        let (pid, what) = (runtime.pid(), if runtime.has_process() { "runtime of process" } else { "process" });
+        let (pid, what) =
+            (runtime.pid(), if runtime.has_process() { "runtime of process" } else { "process" });
         let _ = writeln!(text, "the {what} {pid} has ended");
         false
     });

@@ -32,9 +32,8 @@ fn observed(engine: &str) -> Value {
     let text = succeed(&mut top(&format!("--count 1 --json {}", process::id())));
     let reading: Value = serde_json::from_str(&text).unwrap();
     let runtimes = reading["runtimes"].as_array().unwrap();
-    let mut named = runtimes.iter().filter(|runtime| {
-        runtime["totals"]["engines"][0]["name"] == engine
-    });
+    let mut named =
+        runtimes.iter().filter(|runtime| runtime["totals"]["engines"][0]["name"] == engine);
     let runtime = named.next().unwrap().clone();
     assert_eq!((named.next(), &runtime["pid"]), (None, &process::id().into()));
     runtime
@@ -54,8 +53,7 @@ fn it_shows_what_the_runtime_says_of_itself() {
         block_on(source.copy_to(0, &destination, 0, 4096)).unwrap();
     }
     control.set_auto(false);
-    let held: Vec<_> =
-        (0..3).map(|_| source.copy_to(0, &destination, 0, 64).submit()).collect();
+    let held: Vec<_> = (0..3).map(|_| source.copy_to(0, &destination, 0, 64).submit()).collect();
     let stats = loop {
         let stats = runtime.stats();
         if stats.engines[0].in_flight == 3 {
@@ -91,10 +89,9 @@ fn it_shows_what_the_runtime_says_of_itself() {
         assert_eq!(engine[name], value, "{name}");
     }
     assert_eq!(engine["state"], "running");
-    for (latency, own) in [
-        (&totals["latency"], &stats.latency),
-        (&engine["latency"], &stats.engines[0].latency),
-    ] {
+    for (latency, own) in
+        [(&totals["latency"], &stats.latency), (&engine["latency"], &stats.engines[0].latency)]
+    {
         assert_eq!(latency["operations"], own.count());
         assert!(own.count() > 60, "the first 64 are measured each");
         for (name, time) in [

@@ -1,8 +1,12 @@
 //! Runtimes of this process and of its children, observed; memory that is none.
 
 use std::{
+    fs,
     io::Write,
-    os::{fd::AsFd, unix::fs::FileExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
     process::{self, Command, Stdio},
 };
 
@@ -87,16 +91,11 @@ fn nobody_else_can_write() {
     let seals = SealFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GET_SEALS).unwrap());
     let fixed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
     assert!(seals.contains(fixed | SealFlag::F_SEAL_FUTURE_WRITE), "{seals:?}");
-    let inode = { std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap()) };
+    let inode = file.metadata().unwrap().ino();
     assert!(own(inode).is_some());
-    let path = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
-    let path = path
-        .filter(|path| {
-            std::fs::metadata(path)
-                .is_ok_and(|found| std::os::unix::fs::MetadataExt::ino(&found) == inode)
-        })
-        .next()
-        .unwrap();
+    let paths = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let mut paths = paths.filter(|path| fs::metadata(path).is_ok_and(|found| found.ino() == inode));
+    let path = paths.next().unwrap();
     let writable = File::options().read(true).write(true).open(path).unwrap();
     assert!(MmapOptions::new().map_raw(&writable).is_err(), "mapped for writing");
     assert!(writable.write_all_at(&[1], 0).is_err(), "written");

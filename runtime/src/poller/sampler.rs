@@ -81,7 +81,7 @@ impl Poller {
     pub(super) fn measure(&self, op: &ActiveOp, sample: Sample) {
         let taken = self.shared.nanos().saturating_sub(sample.since);
         let (counters, weight) = (&self.shared.counters, sample.weight.get().into());
-        if op.port == APPLICATION && !op.told_early {
+        if op.port == APPLICATION {
             counters.runtime.latency.record(taken, weight);
         }
         if let Route::Lane(lane) = op.route

@@ -5,14 +5,7 @@
 //! that no page of it can vanish.
 #![allow(unsafe_code, reason = "island: makes references to words from mapped memory")]
 
-use std::{
-    fs::File,
-    io,
-    ops::Deref,
-    os::fd::OwnedFd,
-    ptr::NonNull,
-    sync::Arc,
-};
+use std::{fs::File, io, ops::Deref, os::fd::OwnedFd, ptr::NonNull, sync::Arc};
 
 use memmap2::{MmapOptions, MmapRaw};
 

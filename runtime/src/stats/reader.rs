@@ -49,7 +49,8 @@ impl Reader {
         let outside = || Unreadable::Io(io::ErrorKind::InvalidData.into());
         let header = memory.block::<Header>(0).ok_or_else(outside)?;
         let engines = header.identify(length).map_err(Unreadable::Mismatch)?;
-        let mut counters = Counters::over(memory, vec![String::new(); engines]).ok_or_else(outside)?;
+        let mut counters =
+            Counters::over(memory, vec![String::new(); engines]).ok_or_else(outside)?;
         counters.names = counters.engines.iter().map(super::EngineCounters::name).collect();
         Ok(Self(counters))
     }
