@@ -34,7 +34,7 @@ use self::{
     line::Turn,
     ops::{Failure, Route},
     port::Port,
-    sampler::Sample,
+    sampler::Samples,
     table::Ops,
 };
 pub(crate) use self::{lane::LaneSettings, recovery::Retirement};
@@ -61,6 +61,7 @@ pub(crate) struct Poller {
     ops: Ops,
     fences: Fences,
     deadlines: Deadlines,
+    samples: Samples,
     ports: Vec<Port>,
     staging: Option<Arc<StagingPort>>,
     idler: Idler,
@@ -99,6 +100,7 @@ impl Poller {
             ops: Ops::new(operations),
             fences: Fences::new(operations),
             deadlines: Deadlines::new(operations),
+            samples: Samples::new(operations),
             staging: None,
             idler: Idler::new(idler.0, idler.1),
             turns: 0,
@@ -256,7 +258,10 @@ impl Poller {
         }
         let mut begins = true;
         if let Some(op) = self.ops.get_mut(index) {
-            op.sample = weight.map(|weight| Sample { since: self.shared.nanos(), weight });
+            if let Some(weight) = weight {
+                op.is_sampled = true;
+                self.samples.begin(index, weight, self.shared.nanos());
+            }
             if staged {
                 op.route = Route::Staging;
             }
@@ -323,10 +328,8 @@ impl Poller {
                 port.post(op.key, outcome);
             }
         }
-        if let Some(sample) = op.sample
-            && outcome.is_ok()
-        {
-            self.measure(&op, sample);
+        if op.is_sampled && outcome.is_ok() {
+            self.measure(index, &op);
         }
         self.fences.leave(op.group);
         while let Some(released) = self.fences.next_released() {

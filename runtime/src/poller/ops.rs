@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use dmaring_engine::{Iova, Operation, Status, Transfer};
 use dmaring_ring::{CompletionCode, CompletionEntry, Key};
 
-use super::{fence::Group, sampler::Sample};
+use super::fence::Group;
 
 /// How many parts of an operation can be told apart.
 pub(super) const MAX_PARTS: u64 = 1 << 28;
@@ -61,8 +61,8 @@ pub(super) struct ActiveOp {
     pub(super) replaying: bool,
     /// Tells this operation from an earlier one at the same place.
     pub(super) tag: u16,
-    /// When it was taken, if its time is measured.
-    pub(super) sample: Option<Sample>,
+    /// Whether its time is measured.
+    pub(super) is_sampled: bool,
 }
 
 #[derive(Debug, Default)]
@@ -171,7 +171,7 @@ impl ActiveOp {
             told_early: false,
             replaying: false,
             tag,
-            sample: None,
+            is_sampled: false,
         }
     }
 
