@@ -329,7 +329,7 @@ impl Poller {
             }
         }
         if op.is_sampled && outcome.is_ok() {
-            self.measure(index, &op);
+            self.measure(index, op.port, op.route);
         }
         self.fences.leave(op.group);
         while let Some(released) = self.fences.next_released() {

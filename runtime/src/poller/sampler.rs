@@ -7,10 +7,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{
-    APPLICATION, Poller,
-    ops::{ActiveOp, Route},
-};
+use super::{APPLICATION, Poller, ops::Route};
 
 /// From this length on, in bytes, every operation is measured.
 const LONG: u64 = 64 << 10;
@@ -94,16 +91,17 @@ impl Samples {
 }
 
 impl Poller {
-    /// Counts the time of an operation that has succeeded and was chosen.
+    /// Counts the time of an operation that has succeeded and was chosen. By values: the operation's address is not
+    /// taken, since it would have to be copied to have one.
     #[inline(never)]
-    pub(super) fn measure(&self, index: usize, op: &ActiveOp) {
+    pub(super) fn measure(&self, index: usize, port: usize, route: Route) {
         let Some(sample) = self.samples.0.get(index) else { return };
         let taken = self.shared.nanos().saturating_sub(sample.since);
         let (counters, weight) = (&self.shared.counters, sample.weight.get().into());
-        if op.port == APPLICATION {
+        if port == APPLICATION {
             counters.runtime.latency.record(taken, weight);
         }
-        if let Route::Lane(lane) = op.route
+        if let Route::Lane(lane) = route
             && let Some(engine) = counters.engines.get(lane)
         {
             engine.latency.record(taken, weight);
