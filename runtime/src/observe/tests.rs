@@ -195,6 +195,19 @@ fn processes_that_cannot_be_observed_are_told_apart() {
     assert!(!process.is_alive());
 }
 
+/// As a child of fork has its parent's.
+#[test]
+fn a_process_with_the_memory_of_another_has_no_runtime() {
+    let (_counters, file) = counters(&["inherited"]);
+    let mut child =
+        Command::new("tail").args(["-f", "/dev/null"]).stdin(Stdio::from(file)).spawn().unwrap();
+    let found = Process::open(child.id()).unwrap().memory().unwrap();
+    assert_eq!(found.len(), 1, "the control: it has the descriptor");
+    assert!(matches!(attach(child.id()), Err(ObserveError::NoRuntime { .. })));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 fn every_runtime_of_a_process_is_found_once() {
     let (_first, one) = counters(&["many-1"]);
