@@ -6,4 +6,5 @@ mod hardware;
 mod privileges;
 mod refusals;
 mod scratch;
+mod top;
 mod usage;

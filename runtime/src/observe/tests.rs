@@ -1,8 +1,12 @@
 //! Runtimes of this process and of its children, observed; memory that is none.
 
 use std::{
+    fs,
     io::Write,
-    os::{fd::AsFd, unix::fs::FileExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
     process::{self, Command, Stdio},
 };
 
@@ -87,16 +91,11 @@ fn nobody_else_can_write() {
     let seals = SealFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GET_SEALS).unwrap());
     let fixed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
     assert!(seals.contains(fixed | SealFlag::F_SEAL_FUTURE_WRITE), "{seals:?}");
-    let inode = { std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap()) };
+    let inode = file.metadata().unwrap().ino();
     assert!(own(inode).is_some());
-    let path = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
-    let path = path
-        .filter(|path| {
-            std::fs::metadata(path)
-                .is_ok_and(|found| std::os::unix::fs::MetadataExt::ino(&found) == inode)
-        })
-        .next()
-        .unwrap();
+    let paths = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let mut paths = paths.filter(|path| fs::metadata(path).is_ok_and(|found| found.ino() == inode));
+    let path = paths.next().unwrap();
     let writable = File::options().read(true).write(true).open(path).unwrap();
     assert!(MmapOptions::new().map_raw(&writable).is_err(), "mapped for writing");
     assert!(writable.write_all_at(&[1], 0).is_err(), "written");
@@ -194,6 +193,19 @@ fn processes_that_cannot_be_observed_are_told_apart() {
     assert!(matches!(attach(pid), Err(ObserveError::NoProcess { .. })));
     child.wait().unwrap();
     assert!(!process.is_alive());
+}
+
+/// As a child of fork has its parent's.
+#[test]
+fn a_process_with_the_memory_of_another_has_no_runtime() {
+    let (_counters, file) = counters(&["inherited"]);
+    let mut child =
+        Command::new("tail").args(["-f", "/dev/null"]).stdin(Stdio::from(file)).spawn().unwrap();
+    let found = Process::open(child.id()).unwrap().memory().unwrap();
+    assert_eq!(found.len(), 1, "the control: it has the descriptor");
+    assert!(matches!(attach(child.id()), Err(ObserveError::NoRuntime { .. })));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

@@ -38,7 +38,7 @@ use self::{
     line::Turn,
     ops::{Failure, Route},
     port::Port,
-    sampler::Sample,
+    sampler::Samples,
     table::Ops,
 };
 pub(crate) use self::{lane::LaneSettings, recovery::Retirement};
@@ -67,6 +67,7 @@ pub(crate) struct Poller {
     keys: Keys,
     fences: Fences,
     deadlines: Deadlines,
+    samples: Samples,
     ports: Vec<Port>,
     staging: Option<Arc<StagingPort>>,
     idler: Idler,
@@ -108,6 +109,7 @@ impl Poller {
             keys: Keys::new(entries),
             fences: Fences::new(operations),
             deadlines: Deadlines::new(operations),
+            samples: Samples::new(operations),
             staging: None,
             idler: Idler::new(idler.0, idler.1),
             turns: 0,
@@ -276,7 +278,10 @@ impl Poller {
         }
         let mut begins = true;
         if let Some(op) = self.ops.get_mut(index) {
-            op.sample = weight.map(|weight| Sample { since: self.shared.nanos(), weight });
+            if let Some(weight) = weight {
+                op.is_sampled = true;
+                self.samples.begin(index, weight, self.shared.nanos());
+            }
             if staged {
                 op.route = Route::Staging;
             }
@@ -367,10 +372,8 @@ impl Poller {
         if op.is_captive && op.port == APPLICATION {
             self.captives = self.captives.saturating_sub(1);
         }
-        if let Some(sample) = op.sample
-            && outcome.is_ok()
-        {
-            self.measure(&op, sample);
+        if op.is_sampled && outcome.is_ok() {
+            self.measure(index, op.port, op.route);
         }
         self.fences.leave(op.group);
         while let Some(released) = self.fences.next_released() {

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use dmaring_engine::{Iova, Operation, Status, Transfer};
 use dmaring_ring::{CompletionCode, CompletionEntry, Key};
 
-use super::{fence::Group, sampler::Sample};
+use super::fence::Group;
 use crate::op::is_for_a_cpu;
 
 /// How many parts of an operation can be told apart.
@@ -65,8 +65,8 @@ pub(super) struct ActiveOp {
     pub(super) replaying: bool,
     /// Tells this operation from an earlier one at the same place.
     pub(super) tag: u16,
-    /// When it was taken, if its time is measured.
-    pub(super) sample: Option<Sample>,
+    /// Whether its time is measured.
+    pub(super) is_sampled: bool,
 }
 
 #[derive(Debug, Default)]
@@ -176,7 +176,7 @@ impl ActiveOp {
             is_captive: false,
             replaying: false,
             tag,
-            sample: None,
+            is_sampled: false,
         }
     }
 

@@ -7,10 +7,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{
-    APPLICATION, Poller,
-    ops::{ActiveOp, Route},
-};
+use super::{APPLICATION, Poller, ops::Route};
 
 /// From this length on, in bytes, every operation is measured.
 const LONG: u64 = 64 << 10;
@@ -31,13 +28,17 @@ pub(super) struct Sampler {
     noise: u32,
 }
 
-/// An operation that is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sample {
+/// The operations that are measured, by their places in the poller's table: beside it, so that those that are not
+/// carry nothing.
+#[derive(Debug)]
+pub(super) struct Samples(Vec<Sample>);
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
     /// When it was taken, in nanoseconds since the runtime was built.
-    pub(super) since: u64,
+    since: u64,
     /// For how many operations it counts.
-    pub(super) weight: NonZeroU32,
+    weight: NonZeroU32,
 }
 
 impl Default for Sampler {
@@ -75,16 +76,32 @@ impl Sampler {
     }
 }
 
+impl Samples {
+    /// Room for so many operations.
+    pub(super) fn new(operations: usize) -> Self {
+        Self(vec![Sample { since: 0, weight: NonZeroU32::MIN }; operations])
+    }
+
+    /// Notes when an operation was taken, and for how many it counts.
+    pub(super) fn begin(&mut self, index: usize, weight: NonZeroU32, since: u64) {
+        if let Some(sample) = self.0.get_mut(index) {
+            *sample = Sample { since, weight };
+        }
+    }
+}
+
 impl Poller {
-    /// Counts the time of an operation that has succeeded and was chosen.
+    /// Counts the time of an operation that has succeeded and was chosen. By values: the operation's address is not
+    /// taken, since it would have to be copied to have one.
     #[inline(never)]
-    pub(super) fn measure(&self, op: &ActiveOp, sample: Sample) {
+    pub(super) fn measure(&self, index: usize, port: usize, route: Route) {
+        let Some(sample) = self.samples.0.get(index) else { return };
         let taken = self.shared.nanos().saturating_sub(sample.since);
         let (counters, weight) = (&self.shared.counters, sample.weight.get().into());
-        if op.port == APPLICATION && !op.told_early {
+        if port == APPLICATION {
             counters.runtime.latency.record(taken, weight);
         }
-        if let Route::Lane(lane) = op.route
+        if let Route::Lane(lane) = route
             && let Some(engine) = counters.engines.get(lane)
         {
             engine.latency.record(taken, weight);

@@ -134,3 +134,29 @@ impl Header {
 fn expect(word: &'static str, found: u64, expected: u64) -> Result<(), Mismatch> {
     if found == expected { Ok(()) } else { Err(Mismatch { word, found, expected }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    /// The figures of `docs/statistics.md`.
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        assert_eq!(MAGIC, 0x7461_7473_7261_6d64);
+        assert_eq!((size_of::<Header>(), align_of::<Header>()), (128, 128));
+        assert_eq!(offset_of!(Header, engines), 48);
+        assert_eq!(offset_of!(Header, pid), 72);
+        assert_eq!(offset_of!(Header, ended), 88);
+        assert_eq!((Header::runtime_offset(), size_of::<RuntimeCounters>()), (128, 4864));
+        assert_eq!(offset_of!(RuntimeCounters, in_flight), 48);
+        assert_eq!(offset_of!(RuntimeCounters, latency), 72);
+        assert_eq!((Header::engines_offset(), size_of::<EngineCounters>()), (4992, 4992));
+        assert_eq!(offset_of!(EngineCounters, latency), 80);
+        assert_eq!(offset_of!(EngineCounters, name), 4824);
+        assert_eq!(Header::length_for(2), 3 * 4992);
+        assert_eq!(Header::length_for(u64::MAX), u64::MAX);
+        assert_eq!((BUCKETS, SUB_BUCKETS), (592, 16));
+    }
+}

@@ -7,6 +7,7 @@ mod domains;
 mod engines;
 mod failures;
 mod fences;
+mod latency;
 mod panics;
 mod queue;
 mod recovery;
