@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use dmaring::{Error, ErrorKind};
+use dmaring::{Error, ErrorKind, StatusKind};
 use futures::executor::block_on;
 
 use super::{Player, built::one, poll, task::Mark};
@@ -204,7 +204,10 @@ impl Player<'_> {
         let ending = self.life.is_ending();
         let (name, allowed) = match kind {
             ErrorKind::TimedOut => ("timed out", mark.may.time_out),
-            ErrorKind::Device(_) => ("device error", mark.may.fail),
+            ErrorKind::Device(error) => {
+                let faulty = self.life.plan.engines.faulty;
+                ("device error", mark.may.fail || faulty && !is_for_a_cpu(error.status.kind))
+            }
             ErrorKind::EngineLost => ("engine lost", mark.may.fail),
             ErrorKind::Shutdown => ("shutdown", ending),
             ErrorKind::Closed => ("closed", ending),
@@ -278,4 +281,9 @@ impl Player<'_> {
     fn count(&mut self, kind: &str) {
         counts::add(&mut self.counts.futures, kind, 1);
     }
+}
+
+/// Whether a CPU is to save what failed in this way, as [`dmaring::OnError::RetryOnCpu`] promises. Faulty runtimes alone fail.
+fn is_for_a_cpu(kind: StatusKind) -> bool {
+    !matches!(kind, StatusKind::Read | StatusKind::Integrity | StatusKind::Unspecified)
 }
