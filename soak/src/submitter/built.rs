@@ -95,9 +95,9 @@ impl Player<'_> {
                 Bytes::Own(self.regions[place.region].model(at, length).to_vec())
             }
         };
-        let reads = match (operation.work, first) {
-            (Work::Lot(place, _), None) => Some((place, self.regions[place.region].generation)),
-            _ => None,
+        let reads = match operation.work {
+            Work::Lot(place, _) => Some((place, self.regions[place.region].generation)),
+            Work::Source(_) | Work::Fill(_) => None,
         };
         let engines = &self.life.plan.engines;
         let unless_told = if engines.cpu { OnError::RetryOnCpu } else { OnError::Fail };

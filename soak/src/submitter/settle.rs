@@ -134,19 +134,21 @@ impl Player<'_> {
         marks: Vec<Mark>,
         mut outcomes: Vec<Result<u64, Error>>,
     ) -> Result<(), String> {
-        let (Some(outcome), Ok([first, second])) = (outcomes.pop(), <[Mark; 2]>::try_from(marks))
+        let (Some(outcome), Ok([first, mut second])) =
+            (outcomes.pop(), <[Mark; 2]>::try_from(marks))
         else {
             return Err("a chain told no outcome".to_owned());
         };
         let error = match outcome {
             Ok(bytes) => {
-                self.succeeded(&first, None)?;
+                self.check_written(&first, None)?;
                 return self.succeeded(&second, Some(bytes));
             }
             Err(error) => error,
         };
         if error.kind() != ErrorKind::Aborted {
-            self.succeeded(&first, None)?;
+            // The first one's lot is free when the second is over, which reads it.
+            self.check_written(&first, None)?;
             return self.failed(second, &error);
         }
         self.count("aborted");
@@ -158,11 +160,19 @@ impl Player<'_> {
             self.counts.bytes_checked +=
                 self.regions[second.place.region].untouched(second.place.lot, &second.change)?;
         }
+        // It has not begun, and reads nothing.
+        second.reads = None;
         self.free(&second);
         Ok(())
     }
 
     fn succeeded(&mut self, mark: &Mark, bytes: Option<u64>) -> Result<(), String> {
+        self.check_written(mark, bytes)?;
+        self.free(mark);
+        Ok(())
+    }
+
+    fn check_written(&mut self, mark: &Mark, bytes: Option<u64>) -> Result<(), String> {
         self.count("ok");
         self.note(mark, "ok");
         let length = mark.change.bytes.len() as u64;
@@ -173,7 +183,6 @@ impl Player<'_> {
             self.counts.bytes_checked +=
                 self.regions[mark.place.region].succeeded(mark.place.lot, &mark.change)?;
         }
-        self.free(mark);
         Ok(())
     }
 
