@@ -24,6 +24,7 @@ use crate::{
 
 mod closing;
 mod late;
+mod restoring;
 
 struct Pair {
     header: Header,
