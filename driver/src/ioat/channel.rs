@@ -137,7 +137,14 @@ impl<R: RegisterIo> IoatChannel<R> {
             dma_capability,
             channels,
             transfer_cap,
-            hardware: Hardware { registers, config, memory, clock: options.clock, claimed: true, is_muted: false },
+            hardware: Hardware {
+                registers,
+                config,
+                memory,
+                clock: options.clock,
+                claimed: true,
+                is_muted: false,
+            },
         };
         channel.drive(Goal::Run, START_TIMEOUT)?;
         channel.begin();

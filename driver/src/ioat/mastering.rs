@@ -40,9 +40,8 @@ pub(super) fn cut_off(config: &dyn ConfigIo) -> bool {
 /// Lets a function reach memory again.
 pub(super) fn restore(config: &dyn ConfigIo) {
     let command = config.read_config32(COMMAND).filter(|command| !is_absent(*command));
-    let restored = command.is_some_and(|command| {
-        config.write_config32(COMMAND, command & !STATUS | BUS_MASTER)
-    });
+    let restored = command
+        .is_some_and(|command| config.write_config32(COMMAND, command & !STATUS | BUS_MASTER));
     if !restored {
         tracing::warn!("bus mastering was not switched on again");
     }

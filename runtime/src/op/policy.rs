@@ -23,9 +23,7 @@ pub enum OnError {
 
 /// Whether a CPU can do better, where an engine has failed in this way, without being sent to bad memory.
 pub(crate) const fn is_for_a_cpu(kind: StatusKind) -> bool {
-    use StatusKind::{
-        Descriptor, DestinationAddress, Gone, Hang, Requested, SourceAddress, Write,
-    };
+    use StatusKind::{Descriptor, DestinationAddress, Gone, Hang, Requested, SourceAddress, Write};
     matches!(
         kind,
         SourceAddress | DestinationAddress | Write | Descriptor | Hang | Gone | Requested

@@ -103,9 +103,10 @@ impl Poller {
     fn fail_those_behind(&mut self) {
         let captives = self.ops.iter().filter(|(_, op)| op.is_captive);
         let Some(first) = captives.filter_map(|(_, op)| op.group.number()).min() else { return };
-        let behind = self.ops.iter().filter(|(_, op)| {
-            op.is_held && op.group.number().is_some_and(|group| group > first)
-        });
+        let behind = self
+            .ops
+            .iter()
+            .filter(|(_, op)| op.is_held && op.group.number().is_some_and(|group| group > first));
         let behind: Vec<_> = behind.map(|(index, _)| index).collect();
         for index in behind {
             let Some(op) = self.ops.get_mut(index) else { continue };

@@ -62,11 +62,7 @@ pub(super) struct Turn<'a> {
 
 impl Line {
     /// The line of an engine with this name.
-    pub(super) fn new(
-        name: String,
-        capabilities: Capabilities,
-        settings: LaneSettings,
-    ) -> Self {
+    pub(super) fn new(name: String, capabilities: Capabilities, settings: LaneSettings) -> Self {
         let LaneSettings { domain, operations, retirement } = settings;
         Self {
             capabilities,

@@ -119,7 +119,10 @@ fn after_a_failure_the_cpu_does_what_is_left_and_nothing_else() {
     assert!(route(&mut op, 4));
     // Cut again for an engine with shorter transfers.
     let parts = take(&mut op, 99);
-    assert_eq!(parts.iter().map(|part| part.0).collect::<Vec<_>>(), [8, 9, 2, 3, 6, 7, 10, 11, 12, 13]);
+    assert_eq!(
+        parts.iter().map(|part| part.0).collect::<Vec<_>>(),
+        [8, 9, 2, 3, 6, 7, 10, 11, 12, 13]
+    );
     let retried = parts.iter().filter(|part| op.is_retry(part.0)).count();
     assert_eq!(retried, 4);
     back(&mut op, parts.iter().map(|part| part.0));
