@@ -251,7 +251,7 @@ impl Builder {
             lifecycle: Lifecycle::new(),
             housekeeper: Housekeeper::new(),
             staging: Staging::new(blocks),
-            restores: Restores::default(),
+            restores: Restores::new(),
             policy,
             event: OnceLock::new(),
             start: clock.now(),

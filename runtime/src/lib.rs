@@ -40,6 +40,8 @@ mod inflight;
 mod loom_tests;
 mod permit;
 mod reap;
+#[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
+mod restore;
 mod submit;
 mod sync;
 
@@ -72,8 +74,6 @@ mod placement;
 mod poller;
 #[cfg(not(loom))]
 mod region;
-#[cfg(not(loom))]
-mod restore;
 #[cfg(not(loom))]
 mod runtime;
 #[cfg(not(loom))]

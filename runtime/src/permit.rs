@@ -132,11 +132,13 @@ impl Permits {
     }
 
     /// How many permits there are.
+    #[cfg(not(loom))]
     pub(crate) fn total(&self) -> u32 {
         self.total
     }
 
     /// Whether anybody waits for a permit, or is about to.
+    #[cfg(not(loom))]
     pub(crate) fn has_waiters(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) != 0
     }

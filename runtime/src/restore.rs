@@ -2,18 +2,23 @@
 //!
 //! An order waits in a list behind a lock that nobody takes in steady state. Each is answered once: by the poller, when
 //! it is dropped, or because the list was closed. So nobody waits for a poller that has ended.
+//!
+//! A poller that is about to sleep does not miss an order. Who makes one sets `waiting`, then clears the word that the poller
+//! sleeps on (`park::summon`); the poller sets that word, executes a full fence, and looks at `waiting`. Both write the word
+//! by exchanges, which stand in one order. If the poller's is the later one, it has read what the other's released, and the
+//! look sees the order; if it is the earlier one, the word is clear again, and the poller does not sleep on it.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use dmaring_engine::Status;
 
-use crate::foreign;
+use crate::{
+    foreign,
+    sync::{AtomicU32, Mutex, Ordering, lock},
+};
 
 /// What became of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +31,10 @@ pub(crate) enum Restored {
     Ended,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Restores {
-    waiting: AtomicBool,
+    /// 1: the list is not empty.
+    waiting: AtomicU32,
     orders: Mutex<Orders>,
 }
 
@@ -59,6 +65,10 @@ struct Reply {
 pub(crate) struct Wish(Arc<Mutex<Reply>>);
 
 impl Restores {
+    pub(crate) fn new() -> Self {
+        Self { waiting: AtomicU32::new(0), orders: Mutex::new(Orders::default()) }
+    }
+
     /// Asks for an engine. The caller wakes the poller.
     pub(crate) fn order(&self, lane: usize) -> Wish {
         let reply = Arc::new(Mutex::new(Reply::default()));
@@ -69,19 +79,19 @@ impl Restores {
             drop(order);
         } else {
             orders.list.push(order);
-            self.waiting.store(true, Ordering::Release);
+            self.waiting.store(1, Ordering::Release);
         }
         Wish(reply)
     }
 
     pub(crate) fn has_orders(&self) -> bool {
-        self.waiting.load(Ordering::Acquire)
+        self.waiting.load(Ordering::Acquire) != 0
     }
 
     /// Takes what was asked for.
     pub(crate) fn take(&self) -> Vec<Order> {
         let mut orders = lock(&self.orders);
-        self.waiting.store(false, Ordering::Release);
+        self.waiting.store(0, Ordering::Release);
         std::mem::take(&mut orders.list)
     }
 
@@ -137,11 +147,7 @@ impl Wish {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -151,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_order_is_answered_once_and_one_that_is_dropped_is_answered_too() {
-        let restores = Restores::default();
+        let restores = Restores::new();
         let wishes = [restores.order(0), restores.order(1)];
         assert!(restores.has_orders());
         assert!(poll(&wishes[0]).is_pending());
@@ -169,7 +175,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_poller_that_has_ended() {
-        let restores = Restores::default();
+        let restores = Restores::new();
         let before = restores.order(0);
         restores.close();
         assert_eq!(poll(&before), Poll::Ready(Restored::Ended));

@@ -210,7 +210,7 @@ impl Runtime {
             Outcome::GivenUp(operations) => Err(Error::new(
                 ErrorKind::TimedOut,
                 format!(
-                    "{operations} operations were still in flight and were given up: they had not ended within {deadline:?}, or an engine was lost that keeps them"
+                    "{operations} operations were still in flight after {deadline:?}, or an engine was lost that keeps them, and were given up"
                 ),
             )),
             Outcome::Leaked(operations) => Err(Error::new(

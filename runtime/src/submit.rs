@@ -124,33 +124,32 @@ impl<C, P: RingPair> Client<C, P> {
         (earliest != NO_DEADLINE).then_some(earliest)
     }
 
-    /// Resolves the waiters whose deadline is not after `now` as late: they were not begun. `count` hears how many, in
-    /// portions, before their futures do.
-    pub(crate) fn expire_waiters(&self, now: u64, mut count: impl FnMut(u64)) {
-        loop {
-            let mut leftovers = Leftovers::new();
-            let queue = self.permits.queue();
-            let done = self.expire_some(now, queue, &mut leftovers);
-            count(leftovers.len());
-            leftovers.deliver();
-            if done {
-                return;
-            }
-        }
+    /// Resolves waiters whose deadline is not after `now` as late: they were not begun. `count` hears how many, before their
+    /// futures do.
+    ///
+    /// As many as are reaped at a time, so that wakers that queue up others do not keep the caller; `next_deadline` says
+    /// whether there may be more. It walks the queue, under its lock: as far as so many late ones, or once to its end. That is
+    /// as long as the queue, and happens only when a deadline in it has passed.
+    pub(crate) fn expire_waiters(&self, now: u64, count: impl FnOnce(u64)) {
+        let mut leftovers = Leftovers::new();
+        self.expire_some(now, self.permits.queue(), &mut leftovers);
+        count(leftovers.len());
+        leftovers.deliver();
     }
 
-    /// Takes late waiters off the queue while there is room for what they leave. `true`: that were all.
+    /// Takes late waiters off the queue while there is room for what they leave. The deadline that is noted stays as it is
+    /// if there was not enough.
     fn expire_some(
         &self,
         now: u64,
         mut queue: MutexGuard<'_, Queue>,
         leftovers: &mut Leftovers<C>,
-    ) -> bool {
+    ) {
         let mut earliest = NO_DEADLINE;
         let mut next = queue.front(&self.inflight);
         while let Some(key) = next {
             if !leftovers.has_room() {
-                return false;
+                return;
             }
             let (_, behind) = self.inflight.links(key.index);
             next = self.inflight.current_key(behind);
@@ -171,7 +170,6 @@ impl<C, P: RingPair> Client<C, P> {
             self.permits.served(1);
         }
         self.waiters_deadline.store(earliest, Ordering::Relaxed);
-        true
     }
 
     /// Notes a deadline of one that waits, under the waiters' lock.

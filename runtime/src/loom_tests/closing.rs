@@ -58,7 +58,7 @@ fn loom_close_against_a_waiter() {
             assert!(is_resolved(&bench.client, key));
             abandon(&bench.client, key);
         }
-        keys.map(|key| abandon(&bench.client, key));
+        keys.into_iter().for_each(|key| abandon(&bench.client, key));
         assert_eq!(bench.dropped(), 3);
     });
 }

@@ -24,6 +24,7 @@ use crate::{
 
 mod closing;
 mod late;
+mod restoring;
 
 struct Pair {
     header: Header,
@@ -304,7 +305,7 @@ fn loom_a_waker_panics() {
         poller.join().unwrap();
         assert!(resolved || woken.0.load(Ordering::SeqCst) == 1);
         assert_eq!(bench.client.permits.out(), 0);
-        keys.map(|key| abandon(&bench.client, key));
+        keys.into_iter().for_each(|key| abandon(&bench.client, key));
     });
 }
 
@@ -345,7 +346,7 @@ fn loom_a_waiter_leaves_while_a_permit_comes_home() {
         reaper.join().unwrap();
         poller.turn(&bench.client);
         bench.client.reap();
-        keys.map(|key| abandon(&bench.client, key));
+        keys.into_iter().for_each(|key| abandon(&bench.client, key));
         assert_eq!(bench.dropped(), 3);
         assert_eq!(bench.client.permits.out(), 0);
     });
