@@ -178,17 +178,6 @@ impl<R: RegisterIo> IoatChannel<R> {
         }
     }
 
-    /// What becomes of a channel whose function was given away.
-    fn end_given(&mut self) -> Poll<Result<(), Status>> {
-        self.submit_stopped();
-        if matches!(self.life, Life::Stopped(_)) && self.ring.has_unreported() {
-            return Poll::Pending;
-        }
-        self.ring.close();
-        self.life = Life::Ended(REQUESTED);
-        Poll::Ready(Err(REQUESTED))
-    }
-
     /// Whether the channel hangs and was not stopped by a reset.
     pub(super) fn resists(&self) -> Option<Status> {
         matches!(self.life, Life::Quieting { resists: true, .. }).then_some(HANG)

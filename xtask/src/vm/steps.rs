@@ -91,7 +91,10 @@ impl Machine {
         let end = Instant::now() + LIMIT;
         while self.status(slot)?.text("paused")? != "yes" {
             if Instant::now() > end {
-                return Err(Failure::new(format!("{slot} is not paused within {} s", LIMIT.as_secs())));
+                return Err(Failure::new(format!(
+                    "{slot} is not paused within {} s",
+                    LIMIT.as_secs()
+                )));
             }
             thread::sleep(MOMENT);
         }

@@ -80,7 +80,9 @@ fn answer(functions: &[GuestFunction], line: &str) -> Result<String, String> {
     }
     match command {
         "fault-plan" => function.set_fault_plan(&parse::<FaultPlan>(rest)?),
-        "pause" if !rest.is_empty() => function.pause_after(number(rest, "pause SLOT N, as in pause 05.0 1")?),
+        "pause" if !rest.is_empty() => {
+            function.pause_after(number(rest, "pause SLOT N, as in pause 05.0 1")?)
+        }
         "pause" => function.set_paused(true),
         "resume" => function.set_paused(false),
         "unplug" => function.unplug(),

@@ -146,7 +146,10 @@ fn a_function_is_paused_where_it_was_said() {
             thread::yield_now();
         }
         let status = ask(control, "status 05.0");
-        assert_eq!((value(&status, "executed"), value(&status, "state")), ("5".into(), "active".into()));
+        assert_eq!(
+            (value(&status, "executed"), value(&status, "state")),
+            ("5".into(), "active".into())
+        );
         assert_eq!((ram.word(0x50_0020), ram.word(0x50_0028)), (5, 0));
         assert_eq!(ask(control, "step 05.0 1"), "ok executed=1");
         assert_eq!(ask(control, "resume 05.0"), "ok");
@@ -172,12 +175,16 @@ fn a_function_that_is_unplugged_answers_with_ones() {
 
         // Plugged in again it is as after a reset, where it was.
         assert_eq!(ask(control, "plug 05.0"), "ok");
-        assert_eq!(qemu.config_read(0x10, 4), BAR as u32);
+        assert_eq!(qemu.config_read(0x10, 4), BAR);
         assert_eq!(qemu.bar_read(BAR + 0x88, 8), HALTED);
         assert_eq!(qemu.bar_read(BAR + 0x98, 8), 0);
         qemu.bar_write(BAR + 0x98, RING + 0x1000, 8);
         assert_eq!(ask(control, "plug 05.0"), "ok");
-        assert_eq!(qemu.bar_read(BAR + 0x98, 8), RING + 0x1000, "a function that is there is left alone");
+        assert_eq!(
+            qemu.bar_read(BAR + 0x98, 8),
+            RING + 0x1000,
+            "a function that is there is left alone"
+        );
     });
 }
 

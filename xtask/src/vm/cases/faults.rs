@@ -58,13 +58,21 @@ enum End {
 }
 
 const CASES: &[Case] = &[
-    planned("source address", "nth=3:chanerr=0", End::Fails("source address refused (error bits 0x1)")),
+    planned(
+        "source address",
+        "nth=3:chanerr=0",
+        End::Fails("source address refused (error bits 0x1)"),
+    ),
     planned(
         "destination address",
         "nth=3:chanerr=1",
         End::Fails("destination address refused (error bits 0x2)"),
     ),
-    planned("next descriptor", "nth=3:chanerr=2", End::Fails("descriptor refused (error bits 0x4)")),
+    planned(
+        "next descriptor",
+        "nth=3:chanerr=2",
+        End::Fails("descriptor refused (error bits 0x4)"),
+    ),
     planned("poison", "nth=3:chanerr=7", End::Fails("unspecified device error (error bits 0x80)")),
     planned(
         "destination data",
@@ -206,7 +214,10 @@ impl Bed {
         let found = machine.bytes(1)?;
         let right = matches!(end, End::Right);
         if finished.code != i32::from(!right) {
-            return Err(Failure::new(format!("it ended with {}\n{}", finished.code, finished.text)));
+            return Err(Failure::new(format!(
+                "it ended with {}\n{}",
+                finished.code, finished.text
+            )));
         }
         if let End::Fails(status) | End::Lost(status) = end {
             says(&finished.text, &[status, "failed after"])?;
