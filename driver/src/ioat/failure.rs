@@ -188,17 +188,6 @@ impl<R: RegisterIo> IoatChannel<R> {
         }
     }
 
-    /// What becomes of a channel whose function was given away.
-    fn end_given(&mut self) -> Poll<Result<(), Status>> {
-        self.submit_stopped();
-        if matches!(self.life, Life::Stopped(_)) && self.ring.has_unreported() {
-            return Poll::Pending;
-        }
-        self.ring.close();
-        self.life = Life::Ended(REQUESTED);
-        Poll::Ready(Err(REQUESTED))
-    }
-
     /// Why the channel counts as one that does not stop: it hangs and was not stopped by a reset, or does not answer and was
     /// not cut off from memory.
     pub(super) fn resists(&self) -> Option<Status> {

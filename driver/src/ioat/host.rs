@@ -16,7 +16,7 @@
 //! cannot be reset is given away as it is; the ring's memory then stays in place.
 #![forbid(unsafe_code)]
 
-use std::{fmt, mem, time::Duration};
+use std::{fmt, mem, task::Poll, time::Duration};
 
 use dmaring_engine::{Status, StatusKind};
 use dmaring_ioat_spec::RegisterIo;
@@ -150,5 +150,16 @@ impl<R: RegisterIo> IoatChannel<R> {
         }
         self.hardware.leave();
         self.hardware.loan.give();
+    }
+
+    /// What becomes of a channel whose function was given away.
+    pub(super) fn end_given(&mut self) -> Poll<Result<(), Status>> {
+        self.submit_stopped();
+        if matches!(self.life, Life::Stopped(_)) && self.ring.has_unreported() {
+            return Poll::Pending;
+        }
+        self.ring.close();
+        self.life = Life::Ended(REQUESTED);
+        Poll::Ready(Err(REQUESTED))
     }
 }

@@ -175,7 +175,7 @@ fn a_function_that_is_unplugged_answers_with_ones() {
 
         // Plugged in again it is as after a reset, where it was.
         assert_eq!(ask(control, "plug 05.0"), "ok");
-        assert_eq!(qemu.config_read(0x10, 4), BAR as u32);
+        assert_eq!(qemu.config_read(0x10, 4), BAR);
         assert_eq!(qemu.bar_read(BAR + 0x88, 8), HALTED);
         assert_eq!(qemu.bar_read(BAR + 0x98, 8), 0);
         qemu.bar_write(BAR + 0x98, RING + 0x1000, 8);
