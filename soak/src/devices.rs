@@ -3,7 +3,8 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use dmaring::Builder;
@@ -25,6 +26,9 @@ const SLOWNESS: u32 = 50;
 /// The same where it is to be found out soon that a device does not come back: a driver that takes one for lost too early is
 /// no failure there.
 const HASTE: u32 = 5;
+
+/// How long a function may take to be free.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What stands behind the engines of a runtime. Dropped after the runtime.
 pub(crate) struct Devices {
@@ -99,16 +103,24 @@ impl Devices {
     ) -> Result<(Self, Builder), String> {
         let container = Container::new().map_err(|error| format!("VFIO: {}", chain(&error)))?;
         for address in functions {
-            let options = Options {
+            let options = || Options {
                 name: address.to_string(),
                 ring_entries: plan.ring_entries,
                 status_interval: plan.status_interval,
                 hang_after: Some(plan.hang_after.max(Duration::from_secs(1))),
                 ..Options::default()
             };
-            let channel = container
-                .open_ioat_with(*address, options)
-                .map_err(|error| format!("opening {address}: {}", chain(&error)))?;
+            // The last regions of the runtime before may still be on their way out of it, and a fault may meet the start.
+            let end = Instant::now() + PATIENCE;
+            let channel = loop {
+                match container.open_ioat_with(*address, options()) {
+                    Ok(channel) => break channel,
+                    Err(error) if Instant::now() > end => {
+                        return Err(format!("opening {address}: {}", chain(&error)));
+                    }
+                    Err(_) => thread::yield_now(),
+                }
+            };
             builder = builder.engine(channel);
         }
         Ok((Self { emulated: None }, builder))

@@ -62,8 +62,6 @@ pub(crate) struct Life {
     /// By the number of steps that all submitters have made, in order.
     pub(crate) troubles: Vec<(u64, Trouble)>,
     pub(crate) end: End,
-    /// Futures are forgotten, with which the runtime's memory is lost for good.
-    pub(crate) forgets: bool,
 }
 
 /// The engines of a runtime.
@@ -218,7 +216,6 @@ fn life(random: &mut Rng, scale: Scale, threads: usize, forgets: bool) -> Life {
         submitters,
         troubles,
         end,
-        forgets,
     }
 }
 
@@ -256,7 +253,7 @@ fn kind(random: &mut Rng) -> Kind {
 
 #[cfg(test)]
 mod tests {
-    use super::{Scale, draw};
+    use super::{Fate, Scale, Step, draw};
 
     const SCALE: Scale =
         Scale { threads: 6, steps: 50, longest: 1 << 20, functions: 0, short_copies: false };
@@ -277,7 +274,7 @@ mod tests {
             assert_eq!(first.sum::<usize>(), SCALE.threads);
             for life in round.stations.iter().flat_map(|station| &station.lives) {
                 for submitter in &life.submitters {
-                    for operation in submitter.steps.iter().flat_map(super::Step::operations) {
+                    for operation in submitter.steps.iter().flat_map(Step::operations) {
                         let lots = &submitter.regions[operation.to.region].lots;
                         let end = operation.offset + operation.length;
                         assert!(end <= lots[operation.to.lot] && operation.length > 0);
@@ -290,10 +287,19 @@ mod tests {
     #[test]
     fn few_rounds_forget_futures_and_none_does_later() {
         let forgets = |number| {
-            let round = draw(9, number, SCALE);
-            round.stations.iter().flat_map(|station| &station.lives).any(|life| life.forgets)
+            let round = draw(9, number, Scale { steps: 300, ..SCALE });
+            let lives = round.stations.iter().flat_map(|station| &station.lives);
+            lives.flat_map(|life| &life.submitters).any(|submitter| {
+                submitter.steps.iter().any(|step| {
+                    matches!(
+                        step,
+                        Step::One { fate: Fate::Forgotten, .. }
+                            | Step::Batch { fate: Fate::Forgotten, .. }
+                    )
+                })
+            })
         };
-        assert_eq!((0..200).filter(|number| forgets(*number)).count(), 5);
-        assert!((1280..1400).all(|number| !forgets(number)));
+        assert_eq!((0..100).filter(|number| forgets(*number)).count(), 3);
+        assert!((1280..1330).all(|number| !forgets(number)));
     }
 }

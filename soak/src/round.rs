@@ -115,7 +115,7 @@ fn plant(run: &Run) -> Result<(), String> {
             let region = runtime.allocate(4096);
             std::mem::forget(region.map_err(|error| format!("planting a defect: {error}"))?);
         }
-        Some(Defect::Thread) => drop(thread::spawn(|| thread::park())),
+        Some(Defect::Thread) => drop(thread::spawn(thread::park)),
         Some(Defect::Memory) => {
             std::hint::black_box(vec![1u8; LOSS].leak());
         }

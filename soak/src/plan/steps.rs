@@ -42,6 +42,7 @@ pub(crate) enum Step {
 
 impl Step {
     /// The operations of the step.
+    #[cfg(test)]
     pub(crate) fn operations(&self) -> &[Operation] {
         match self {
             Self::One { operation, .. } => std::slice::from_ref(operation),
