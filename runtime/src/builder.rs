@@ -120,8 +120,8 @@ pub enum BuildError {
     /// The rings' shared memory could not be had.
     #[error("cannot create the rings' shared memory: {0}")]
     Memory(#[source] io::Error),
-    /// The statistics' shared memory could not be had.
-    #[error("cannot create the statistics' shared memory: {0}")]
+    /// The memory for statistics could not be had.
+    #[error("cannot create the memory for statistics: {0}")]
     Statistics(#[source] io::Error),
     /// The poller's thread could not be started.
     #[error("cannot start the poller's thread: {0}")]

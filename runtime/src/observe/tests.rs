@@ -199,13 +199,15 @@ fn processes_that_cannot_be_observed_are_told_apart() {
 #[test]
 fn a_process_with_the_memory_of_another_has_no_runtime() {
     let (_counters, file) = counters(&["inherited"]);
-    let mut child =
-        Command::new("tail").args(["-f", "/dev/null"]).stdin(Stdio::from(file)).spawn().unwrap();
-    let found = Process::open(child.id()).unwrap().memory().unwrap();
-    assert_eq!(found.len(), 1, "the control: it has the descriptor");
-    assert!(matches!(attach(child.id()), Err(ObserveError::NoRuntime { .. })));
+    let mut tail = Command::new("tail");
+    tail.args(["-f", "/dev/null"]).stdin(file).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = tail.spawn().unwrap();
+    let found = Process::open(child.id()).and_then(|process| process.memory());
+    let attached = attach(child.id());
     child.kill().unwrap();
     child.wait().unwrap();
+    assert_eq!(found.unwrap().len(), 1, "the control: it has the descriptor");
+    assert!(matches!(attached, Err(ObserveError::NoRuntime { .. })));
 }
 
 #[test]

@@ -38,9 +38,16 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Fresh memory, zeroed, that other processes can map for reading and no more.
+    /// Fresh memory, zeroed, that other processes can map for reading and no more. Where the process may have no such file,
+    /// memory that no other sees: a runtime that cannot be observed works all the same.
     pub(super) fn create(length: usize) -> io::Result<Arc<Self>> {
-        let (mapping, memfd) = map_readable_memfd(NAME, length)?;
+        let (mapping, memfd) = match map_readable_memfd(NAME, length) {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::warn!(%error, "statistics cannot be shared: the runtime cannot be observed");
+                (MmapOptions::new().len(length).map_anon()?.into(), None)
+            }
+        };
         Ok(Arc::new(Self { mapping, _memfd: memfd }))
     }
 
