@@ -2,7 +2,6 @@
 
 use std::{
     os::unix::fs::FileExt,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -15,8 +14,6 @@ use crate::failure::{Failure, Outcome};
 
 /// What a command may take unless its case says otherwise.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Between two questions to the model, which has the host's processors to itself meanwhile.
-const MOMENT: Duration = Duration::from_millis(5);
 /// Bytes of an NVDIMM.
 const DIMM: usize = DIMM_BYTES as usize;
 
@@ -88,17 +85,9 @@ impl Machine {
 
     /// Waits until a function has carried out as many descriptors as it was told to before its pause.
     pub(crate) fn until_paused(&mut self, slot: &str) -> Outcome {
-        let end = Instant::now() + LIMIT;
-        while self.status(slot)?.text("paused")? != "yes" {
-            if Instant::now() > end {
-                return Err(Failure::new(format!(
-                    "{slot} is not paused within {} s",
-                    LIMIT.as_secs()
-                )));
-            }
-            thread::sleep(MOMENT);
-        }
-        Ok(())
+        self.until("the middle of a copy", |machine| {
+            Ok(machine.status(slot)?.text("paused")? == "yes")
+        })
     }
 
     /// The model's state of a function.
