@@ -75,7 +75,8 @@ pub unsafe trait Engine: Send {
     /// Says that the engine has failed, does not stop, and may keep what it has for ever: why, and `None` in health.
     ///
     /// Its transfers stay outstanding, since their memory may still be touched; whoever waits for them is told that the
-    /// engine is lost. Should it stop after all, it reports them as usual.
+    /// engine is lost, and what waits for the engine goes elsewhere. It is asked with nothing outstanding, too. Should it stop
+    /// after all, it reports its transfers as usual.
     fn stuck(&self) -> Option<Status> {
         None
     }
