@@ -77,12 +77,14 @@ pub enum StatusKind {
     Descriptor = 5,
     /// The engine made no progress.
     Hang = 6,
-    /// The device is gone: unplugged, or reset by somebody else.
+    /// The device is gone: unplugged, or without power.
     Gone = 7,
     /// The host asks for the device back: it works, and its user is to let go of it.
     Requested = 8,
     /// What was read is not what was stored there, or nobody knows: a check of the data on its way failed.
     Integrity = 9,
+    /// The device stands still and tells of no error: somebody else has reset it.
+    Reset = 10,
 }
 
 impl StatusKind {
@@ -99,6 +101,7 @@ impl StatusKind {
             7 => Self::Gone,
             8 => Self::Requested,
             9 => Self::Integrity,
+            10 => Self::Reset,
             _ => Self::Unspecified,
         }
     }
@@ -117,6 +120,7 @@ impl fmt::Display for StatusKind {
             Self::Gone => "device gone",
             Self::Requested => "the host asks for the device back",
             Self::Integrity => "the data's integrity was lost",
+            Self::Reset => "reset by somebody else",
         })
     }
 }
@@ -129,7 +133,7 @@ mod tests {
     fn a_kind_survives_its_number_and_an_unknown_number_is_unspecified() {
         for number in 0..=u8::MAX {
             let kind = StatusKind::from_number(number);
-            let expected = if number <= 9 { number } else { 0 };
+            let expected = if number <= 10 { number } else { 0 };
             assert_eq!(kind as u8, expected);
         }
     }

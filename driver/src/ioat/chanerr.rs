@@ -9,11 +9,15 @@ use dmaring_ioat_spec::chanerr::{ChannelError, ErrorClass};
 ///
 /// Of several, one that tells of bad data outweighs the others: on the strength of the kind the CPU may be sent to where the
 /// device failed. Failed checks, which no transfer asks for, have no kind of their own: they are
-/// [`StatusKind::Unspecified`], and the bits tell more.
+/// [`StatusKind::Unspecified`], and the bits tell more. A channel that halts without any error was reset by somebody else: that
+/// clears them.
 #[must_use]
 pub fn status_kind(errors: ChannelError) -> StatusKind {
     if errors.is_absent() {
         return StatusKind::Gone;
+    }
+    if errors.is_empty() {
+        return StatusKind::Reset;
     }
     let bad_data = [ErrorClass::Integrity, ErrorClass::Read];
     let told = |class: &ErrorClass| errors.causes().any(|cause| cause.class() == *class);
@@ -100,7 +104,7 @@ mod tests {
         for &(bit, kind) in KINDS {
             assert_eq!(status_kind(ChannelError::from_bits_retain(1 << bit)), kind, "bit {bit}");
         }
-        assert_eq!(status_kind(ChannelError::empty()), StatusKind::Unspecified);
+        assert_eq!(status_kind(ChannelError::empty()), StatusKind::Reset);
         assert_eq!(status_kind(ChannelError::all()), StatusKind::Gone);
     }
 

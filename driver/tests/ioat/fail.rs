@@ -90,7 +90,7 @@ fn each_cause_reaches_the_status_with_its_bits() {
         (0x0800, StatusKind::Descriptor),
         (0x1000, StatusKind::Descriptor),
         (0x0040, StatusKind::Integrity),
-        (0x0000, StatusKind::Unspecified),
+        (0x0000, StatusKind::Reset),
         (0x8000_0000, StatusKind::Unspecified),
     ] {
         let bench = Bench::new();

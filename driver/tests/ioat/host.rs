@@ -197,7 +197,9 @@ fn a_channel_in_the_middle_of_its_recovery_is_not_brought_back() {
 
 #[test]
 fn a_function_that_is_gone_goes_back_as_well() {
-    let (bench, host, mut channel) = borrowed();
+    let host = Landlord::default();
+    let bench = Bench { host: Some(host.clone()), with_config: true, ..Bench::new() };
+    let mut channel = bench.running();
     submit(&mut channel, 0..2);
     bench.registers.unplug();
     host.want();

@@ -12,7 +12,7 @@ pub enum OnError {
     /// is done already is not done again. The operation succeeds if that does.
     ///
     /// Only where the CPU can do better: after a [`StatusKind`] that tells of the engine, of its way to memory, or of the
-    /// destination (`SourceAddress`, `DestinationAddress`, `Write`, `Descriptor`, `Hang`, `Gone`, `Requested`). After one that
+    /// destination (`SourceAddress`, `DestinationAddress`, `Write`, `Descriptor`, `Hang`, `Gone`, `Requested`, `Reset`). After one that
     /// tells of bad data (`Read`, `Integrity`), or of nothing that is known (`Unspecified`), the operation fails as with
     /// [`Fail`](OnError::Fail): the CPU would read the same memory, and a load from poisoned memory ends the process with SIGBUS.
     ///
@@ -23,10 +23,12 @@ pub enum OnError {
 
 /// Whether a CPU can do better, where an engine has failed in this way, without being sent to bad memory.
 pub(crate) const fn is_for_a_cpu(kind: StatusKind) -> bool {
-    use StatusKind::{Descriptor, DestinationAddress, Gone, Hang, Requested, SourceAddress, Write};
+    use StatusKind::{
+        Descriptor, DestinationAddress, Gone, Hang, Requested, Reset, SourceAddress, Write,
+    };
     matches!(
         kind,
-        SourceAddress | DestinationAddress | Write | Descriptor | Hang | Gone | Requested
+        SourceAddress | DestinationAddress | Write | Descriptor | Hang | Gone | Requested | Reset
     )
 }
 

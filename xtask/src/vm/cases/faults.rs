@@ -34,6 +34,8 @@ struct Case {
     name: &'static str,
     fault: Fault,
     alone: End,
+    /// No CPU is sent after it.
+    is_bad_data: bool,
 }
 
 enum Fault {
@@ -73,7 +75,14 @@ const CASES: &[Case] = &[
         "nth=3:chanerr=2",
         End::Fails("descriptor refused (error bits 0x4)"),
     ),
-    planned("poison", "nth=3:chanerr=7", End::Fails("unspecified device error (error bits 0x80)")),
+    Case {
+        is_bad_data: true,
+        ..planned(
+            "poison",
+            "nth=3:chanerr=7",
+            End::Fails("the data's integrity was lost (error bits 0x80)"),
+        )
+    },
     planned(
         "destination data",
         "nth=3:chanerr=9",
@@ -97,18 +106,25 @@ const CASES: &[Case] = &[
     Case {
         name: "reset by somebody else",
         fault: Fault::Reset,
-        alone: End::Fails("unspecified device error (error bits 0x0)"),
+        alone: End::Fails("reset by somebody else (error bits 0x0)"),
+        is_bad_data: false,
     },
     Case {
         name: "unbind",
         fault: Fault::Unbind,
         alone: End::Lost("the host asks for the device back"),
+        is_bad_data: false,
     },
-    Case { name: "unplug", fault: Fault::Unplug, alone: End::Lost("device gone") },
+    Case {
+        name: "unplug",
+        fault: Fault::Unplug,
+        alone: End::Lost("device gone"),
+        is_bad_data: false,
+    },
 ];
 
 const fn planned(name: &'static str, plan: &'static str, alone: End) -> Case {
-    Case { name, fault: Fault::Plan(plan), alone }
+    Case { name, fault: Fault::Plan(plan), alone, is_bad_data: false }
 }
 
 /// Every fault, alone and with the CPU.
@@ -118,7 +134,8 @@ pub(crate) fn faults(machine: &mut Machine) -> Outcome {
     for case in CASES {
         for with_cpu in [false, true] {
             let begin = Instant::now();
-            let end = if with_cpu { End::Right } else { case.alone };
+            let saved = with_cpu && !case.is_bad_data;
+            let end = if saved { End::Right } else { case.alone };
             let what = format!("{}{}", case.name, if with_cpu { ", with the CPU" } else { "" });
             let took = bed
                 .inject(machine, &case.fault, with_cpu, end)
