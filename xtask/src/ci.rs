@@ -6,7 +6,7 @@ use crate::{
     command::Run,
     docs, examples,
     failure::{Failure, Outcome},
-    fuzz, loom, miri, quick_start, test, tidy, vm,
+    fuzz, loom, miri, quick_start, soak, test, tidy, vm,
 };
 
 /// The steps in their order: what fails soonest comes first.
@@ -21,6 +21,7 @@ const STEPS: &[Step] = &[
     Step { name: "loom", run: loom::run },
     Step { name: "miri", run: || miri::run(&[]) },
     Step { name: "fuzz", run: fuzz::briefly },
+    Step { name: "soak", run: soak::briefly },
     Step { name: "vm", run: vm::test },
 ];
 

@@ -28,6 +28,16 @@ pub(crate) struct Soak {
     more: Vec<String>,
 }
 
+/// How long a change is run, in minutes, and from which seed.
+const BRIEFLY: f64 = 5.0;
+const BRIEF_SEED: u64 = 1;
+
+/// What a change must pass.
+pub(crate) fn briefly() -> Outcome {
+    let seed = Some(BRIEF_SEED);
+    run(&Soak { minutes: BRIEFLY, seed, round: None, json: None, more: Vec::new() })
+}
+
 /// Builds `dmaring-soak` and runs it.
 pub(crate) fn run(soak: &Soak) -> Outcome {
     let program = vm::soak()?;

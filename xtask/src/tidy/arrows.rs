@@ -97,6 +97,7 @@ const RULES: &[Rule] = &[
     Rule { package: "dmaring-cli", ours: Ours::Any, tests: &[], others: Others::Any },
     Rule { package: "dmaring-examples", ours: Ours::Any, tests: &[], others: Others::Any },
     Rule { package: "dmaring-benches", ours: Ours::Any, tests: &[], others: Others::Any },
+    Rule { package: "dmaring-soak", ours: Ours::Any, tests: &[], others: Others::Any },
     Rule { package: "xtask", ours: Ours::Only(&[]), tests: &[], others: Others::Any },
 ];
 
