@@ -59,6 +59,8 @@ mod housekeeper;
 #[cfg(not(loom))]
 mod lifecycle;
 #[cfg(not(loom))]
+mod limits;
+#[cfg(not(loom))]
 mod memory;
 #[cfg(not(loom))]
 mod op;
@@ -88,9 +90,10 @@ pub use self::{
     error::{DeviceError, Error, ErrorKind},
     op::{Batch, Copy, Fill, OnError, Operation, Rejected, Submitted, Then},
     poller::Idle,
-    region::{PinnedBuffer, Region},
+    limits::{Limits, SpaceLimits},
+    region::{BarOptions, PinnedBuffer, Region},
     runtime::Runtime,
     stats::{EngineState, EngineStats, Stats},
 };
 #[cfg(not(loom))]
-pub use dmaring_engine::{Status, StatusKind};
+pub use dmaring_engine::{DeviceMemory, MapLimits, Quota, Status, StatusKind};

@@ -134,6 +134,7 @@ mod tests {
             length: 100,
             deadline: 0,
             retries: false,
+            reach: Default::default(),
         });
         let nowhere = Addresses { source: Iova::new(0), destination: Iova::new(0) };
         assert!(ops.get_mut(index).unwrap().route_to(3, 8, nowhere));
