@@ -29,6 +29,8 @@ mod error;
 mod info;
 mod lease;
 mod map;
+mod parts;
+mod peer;
 mod preflight;
 mod space;
 
@@ -36,7 +38,9 @@ pub use bar::Bar;
 pub use container::Container;
 pub use error::Error;
 pub use lease::Config;
-pub use map::may_lock_memory;
+pub use map::{locked_memory, may_lock_memory};
+pub use parts::MapProgress;
 pub use preflight::check;
 
 pub(crate) use container::{Opened, check_system};
+pub(crate) use lease::Lease;

@@ -13,7 +13,7 @@ use memmap2::MmapRaw;
 use super::{Error, container::Inner, device::Device};
 use crate::pci::{
     Address,
-    config::{ConfigError, disable_bus_mastering, enable},
+    config::{ConfigError, disable_bus_mastering, enable, enable_memory},
 };
 
 /// The configuration space of a function that is open.
@@ -39,7 +39,7 @@ impl ConfigIo for Config {
 }
 
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     address: Address,
     /// There until the drop hands it over.
     device: Option<Device>,
@@ -63,6 +63,17 @@ impl Lease {
         let was_reset = device.reset();
         enable(device).map_err(|source| Error::Config { address, source })?;
         Ok((device.map_registers()?, was_reset))
+    }
+}
+
+impl Lease {
+    /// Switches memory space on, and maps a BAR. Bus mastering stays off: a peer is reached, and reaches nothing.
+    pub(super) fn bring_up_peer(&self, bar: u8, bytes: usize) -> Result<MmapRaw, Error> {
+        let address = self.address;
+        let gone = Error::Config { address, source: ConfigError::Absent };
+        let device = self.device.as_ref().ok_or(gone)?;
+        enable_memory(device).map_err(|source| Error::Config { address, source })?;
+        device.map_bar(bar, bytes)
     }
 }
 
