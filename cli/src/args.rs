@@ -13,7 +13,7 @@ use dmaring_emulated::{FaultPlan, Preset};
 use crate::{engine_spec::EngineSpec, location::Location, size};
 
 /// The most operations in flight: as many as the largest ring has entries.
-const MAX_DEPTH: i64 = 32_768;
+pub(crate) const MAX_DEPTH: i64 = 32_768;
 
 #[derive(Debug, Parser)]
 #[command(
