@@ -40,6 +40,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) iommu: Iommu,
     /// Backing files of the NVDIMMs.
     pub(crate) dimms: &'a [PathBuf],
+    /// Backing file of the memory of another PCI device.
+    pub(crate) peer: &'a Path,
     /// Descriptors of the serial ports: console, output, control.
     pub(crate) ports: [i32; 3],
     /// Functions with their descriptors.
@@ -50,6 +52,8 @@ pub(crate) struct Setup<'a> {
 
 /// Bytes of each NVDIMM.
 pub(crate) const DIMM_BYTES: u64 = 128 << 20;
+/// Bytes of the BAR that is the peer's memory.
+pub(crate) const PEER_BYTES: u64 = 4 << 20;
 /// The serial ports and their places. The third has an interrupt of its own: by default it shares the first one's,
 /// which an ISA bus cannot do without losing some.
 const PORTS: [(&str, &str); 3] =
@@ -81,6 +85,10 @@ pub(crate) fn arguments(setup: &Setup<'_>) -> Vec<String> {
         add("chardev", format!("socket,id={name},fd={descriptor}"));
         add("device", format!("isa-serial,chardev={name},{place}"));
     }
+    // Its BAR 2 is ordinary memory of a file: the one region more that the model is told of.
+    let backing = format!("mem-path={},size={PEER_BYTES},share=on", setup.peer.display());
+    add("object", format!("memory-backend-file,id=peer,{backing}"));
+    add("device", "ivshmem-plain,id=ivshmem,memdev=peer,bus=pcie.0,addr=0b.0".into());
     let all: Vec<_> = setup.functions.iter().map(|(function, _)| *function).collect();
     for (function, descriptor) in setup.functions {
         for device in function.for_qemu(*descriptor, &all) {
@@ -122,6 +130,7 @@ mod tests {
             processors: 2,
             iommu,
             dimms: &[PathBuf::from("/d0"), PathBuf::from("/d1")],
+            peer: Path::new("/p0"),
             ports: [3, 4, 5],
             functions: &[(function, 7)],
             qtest,
@@ -146,6 +155,8 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains("qtest"), "{line}");
+        assert!(line.contains("id=peer,mem-path=/p0,size=4194304,share=on"), "{line}");
+        assert!(line.contains("ivshmem-plain,id=ivshmem,memdev=peer,bus=pcie.0,addr=0b.0"));
     }
 
     #[test]
