@@ -9,5 +9,6 @@ mod fork;
 #[path = "../forking/mod.rs"]
 mod forking;
 mod open;
+mod peer;
 mod rig;
 mod transfer;
