@@ -80,7 +80,8 @@ fn parse_bar(text: &str) -> Result<Bar, String> {
     let number = bar.strip_prefix("bar").ok_or_else(form)?;
     let number = number.parse().ok().filter(|number| *number < 6);
     let number = number.ok_or("no BAR has this number: BARs are bar0 to bar5")?;
-    let address = address.parse().map_err(|error| format!("{error}, and pci:BDF:barN for a BAR"))?;
+    let address =
+        address.parse().map_err(|error| format!("{error}, and pci:BDF:barN for a BAR"))?;
     Ok(Bar { address, number })
 }
 

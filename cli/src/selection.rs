@@ -223,7 +223,8 @@ mod tests {
 
     #[test]
     fn the_selection_says_why() {
-        let describe = |specs: &[_]| Selection::of(specs, &PLAIN, Wanted::default()).unwrap().describe();
+        let describe =
+            |specs: &[_]| Selection::of(specs, &PLAIN, Wanted::default()).unwrap().describe();
         let auto = describe(&[]);
         assert!(auto.contains("(auto: "), "{auto}");
         assert_eq!(describe(&[EngineSpec::Auto]), auto);
@@ -245,7 +246,8 @@ mod tests {
     #[test]
     fn a_named_function_that_cannot_be_had_is_refused_by_name() {
         let spec = "7ffffffe:00:04.0".parse().unwrap();
-        let message = Selection::of(&[EngineSpec::Cpu, spec], &PLAIN, Wanted::default()).unwrap_err();
+        let message =
+            Selection::of(&[EngineSpec::Cpu, spec], &PLAIN, Wanted::default()).unwrap_err();
         assert!(message.starts_with("--engine 7ffffffe:00:04.0: "), "{message}");
         assert!(message.contains("dmaring list"), "{message}");
     }

@@ -8,10 +8,18 @@ use dmaring_driver::pci::Sysfs;
 
 use super::{
     bar::{self, Bars},
-    ends::Ends, inspect::End, memcpy::Buffers, memory, plan::Plan, progress::Mapping,
+    ends::Ends,
+    inspect::End,
+    memcpy::Buffers,
+    memory,
+    plan::Plan,
+    progress::Mapping,
 };
 use crate::{
-    args::CopyArguments, emulated::Emulated, failure::Failure, location::Location,
+    args::CopyArguments,
+    emulated::Emulated,
+    failure::Failure,
+    location::Location,
     selection::{Selection, Wanted},
 };
 

@@ -44,7 +44,9 @@ impl Limits {
     pub(super) fn of(machine: &Machine) -> Self {
         let facts = &machine.limits;
         let (most, set_by) = match machine.host.locked {
-            Some(Locked::Bytes(bytes)) => (Some(bytes), "RLIMIT_MEMLOCK: `ulimit -l KIB`, or LimitMEMLOCK= of a service"),
+            Some(Locked::Bytes(bytes)) => {
+                (Some(bytes), "RLIMIT_MEMLOCK: `ulimit -l KIB`, or LimitMEMLOCK= of a service")
+            }
             Some(Locked::Unlimited) => (None, "RLIMIT_MEMLOCK, which is unlimited"),
             Some(Locked::Privileged) => (None, "CAP_IPC_LOCK, which this process has: no limit"),
             None => (None, "unknown"),

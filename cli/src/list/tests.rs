@@ -19,7 +19,9 @@ fn expect(text: &str, parts: &[&str]) {
 fn what_is_ready_lacks_nothing() {
     let (text, json) = inventory(&Tree::ready());
     let lines: Vec<_> = text.lines().collect();
-    let [header, function, device_header, device, limits, ..] = lines.as_slice() else { panic!("{text}") };
+    let [header, function, device_header, device, limits, ..] = lines.as_slice() else {
+        panic!("{text}")
+    };
     expect(header, &["FUNCTION", "IDS", "PLATFORM", "NODE", "GROUP", "DRIVER", "USED BY"]);
     expect(function, &[FUNCTION, "8086:2021", "Skylake-SP", " 0 ", " 7 ", "vfio-pci"]);
     expect(device_header, &["DEVICE", "SIZE", "ALIGNMENT", "NODE", "PERSISTENCE", "DRIVER"]);
@@ -126,7 +128,10 @@ fn limits_are_listed_with_what_sets_them() {
     expect(&row("operations in a ring"), &["32768"]);
     let limits = &json["limits"];
     assert_eq!(limits["mappings"], 65_535);
-    assert_eq!((&limits["locked_memory"]["used"], &limits["locked_memory"]["most"]), (&65_536.into(), &8_388_608.into()));
+    assert_eq!(
+        (&limits["locked_memory"]["used"], &limits["locked_memory"]["most"]),
+        (&65_536.into(), &8_388_608.into())
+    );
     assert_eq!(limits["device_address_bytes"], 1_u64 << 39);
     assert_eq!(limits["iommu_address_bits"], 39);
     assert_eq!(limits["ring_entries"], 32_768);

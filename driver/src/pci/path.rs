@@ -42,8 +42,12 @@ impl PeerPath {
     }
 
     fn of(one: &[String], other: &[String]) -> Self {
-        let common: Vec<_> =
-            one.iter().zip(other).take_while(|(one, other)| one == other).map(|(one, _)| one).collect();
+        let common: Vec<_> = one
+            .iter()
+            .zip(other)
+            .take_while(|(one, other)| one == other)
+            .map(|(one, _)| one)
+            .collect();
         let Some(root) = common.iter().position(|step| step.starts_with("pci")) else {
             let known = [one, other].iter().all(|steps| steps.iter().any(|s| s.starts_with("pci")));
             return if known { Self::HostBridges } else { Self::Unknown };
@@ -103,7 +107,10 @@ mod tests {
         let one = "0000:00:01.0/0000:01:00.0/0000:02:08.0/0000:03:00.0";
         let near = "0000:00:01.0/0000:01:00.0/0000:02:08.0/0000:03:00.1";
         assert_eq!(way(one, near), PeerPath::Below(switch));
-        assert_eq!(way("0000:00:01.0/0000:01:00.0", "0000:00:01.0/0000:01:01.0"), PeerPath::Below(bridge));
+        assert_eq!(
+            way("0000:00:01.0/0000:01:00.0", "0000:00:01.0/0000:01:01.0"),
+            PeerPath::Below(bridge)
+        );
         assert_eq!(between(&at(one), "pci0000:80/0000:80:04.0"), PeerPath::HostBridges);
         assert_eq!(between("platform/a", "platform/b"), PeerPath::Unknown);
     }

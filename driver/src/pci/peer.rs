@@ -108,12 +108,14 @@ pub enum PeerError {
     },
     /// The function does not answer at its BARs.
     #[error(
-        "{address} does not decode its memory BARs (bit 1 of its command register is 0): `echo 1 | sudo tee \
-         /sys/bus/pci/devices/{address}/enable` switches it on"
+        "{address} does not decode its memory BARs (bit 1 of its command register is 0): `{}` switches it on",
+        enabling(*.address, *.enabled)
     )]
     NotDecoding {
         /// The function.
         address: Address,
+        /// Whether the kernel takes it for enabled all the same.
+        enabled: bool,
     },
     /// The BAR's file may not be opened.
     #[error("{} may not be opened: run as root, or `sudo chown $USER {}`", path.display(), path.display())]
@@ -256,7 +258,9 @@ fn check_awake(sysfs: &Sysfs, address: Address) -> Result<(), PeerError> {
     let config = File::open(directory.join("config"));
     match config.and_then(|config| config.read_exact_at(&mut command, COMMAND)) {
         Ok(()) if u16::from_le_bytes(command) & MEMORY_SPACE == 0 => {
-            Err(PeerError::NotDecoding { address })
+            let enabled = optional(&directory.join("enable"))?;
+            let enabled = enabled.is_some_and(|count| count != "0");
+            Err(PeerError::NotDecoding { address, enabled })
         }
         _ => Ok(()),
     }
@@ -272,6 +276,14 @@ fn map(path: &std::path::Path, bytes: usize) -> Result<MmapRaw, PeerError> {
     };
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
     MmapOptions::new().len(bytes).map_raw(&file).map_err(failed)
+}
+
+/// The command that lets a function decode its memory. The kernel counts who enabled it, and does nothing where it did.
+fn enabling(address: Address, enabled: bool) -> String {
+    if enabled {
+        return format!("sudo setpci -s {address} COMMAND=2:2");
+    }
+    format!("echo 1 | sudo tee /sys/bus/pci/devices/{address}/enable")
 }
 
 /// What the kernel means when it refuses to map a BAR.

@@ -60,12 +60,8 @@ mod tests {
     #[test]
     fn lines_of_the_kernel_are_understood() {
         let memory = parse("0x000000c000000000 0x000000c0003fffff 0x000000000014220c");
-        let expected = Resource {
-            start: 0xc0_0000_0000,
-            bytes: 4 << 20,
-            is_memory: true,
-            prefetchable: true,
-        };
+        let expected =
+            Resource { start: 0xc0_0000_0000, bytes: 4 << 20, is_memory: true, prefetchable: true };
         assert_eq!(memory, Some(expected));
         let registers = parse("0x00000000febf1000 0x00000000febf10ff 0x0000000000040200").unwrap();
         assert_eq!(
@@ -81,7 +77,8 @@ mod tests {
 
     #[test]
     fn what_no_kernel_writes_is_none() {
-        for line in ["", "0x0 0x0", "0 0 0", "0x10 0x5 0x200", "0x0 0xffffffffffffffff 0x200", "0xg"]
+        for line in
+            ["", "0x0 0x0", "0 0 0", "0x10 0x5 0x200", "0x0 0xffffffffffffffff 0x200", "0xg"]
         {
             assert_eq!(parse(line), None, "{line}");
         }

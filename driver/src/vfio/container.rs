@@ -31,15 +31,8 @@ use nix::errno::Errno;
 use vfio_ioctls::{VfioContainer, VfioError};
 
 use super::{
-    Bar, Config, Error, MapProgress,
-    book::Book,
-    calls,
-    device::Device,
-    info::IommuInfo,
-    lease::Lease,
-    parts::Listener,
-    preflight,
-    space::GRANULE,
+    Bar, Config, Error, MapProgress, book::Book, calls, device::Device, info::IommuInfo,
+    lease::Lease, parts::Listener, preflight, space::GRANULE,
 };
 use crate::{
     fork::Origin,

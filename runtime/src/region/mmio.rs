@@ -87,8 +87,10 @@ mod tests {
                 let mut whole = [0xee; 64];
                 // SAFETY: the range lies within the words, which nobody else has.
                 unsafe { write(base, &whole) };
+                // SAFETY: no further than the words' end.
+                let at = unsafe { base.add(offset) };
                 // SAFETY: as above.
-                unsafe { write(base.add(offset), &bytes) };
+                unsafe { write(at, &bytes) };
                 // SAFETY: as above.
                 unsafe { read(base, &mut whole) };
                 let mut expected = [0xee; 64];
@@ -96,7 +98,7 @@ mod tests {
                 assert_eq!(whole, expected, "{offset} {length}");
                 let mut part = vec![0; bytes.len()];
                 // SAFETY: as above.
-                unsafe { read(base.add(offset), &mut part) };
+                unsafe { read(at, &mut part) };
                 assert_eq!(part, bytes, "{offset} {length}");
             }
         }

@@ -22,7 +22,8 @@ pub use self::bar::BarOptions;
 pub(crate) use self::identity::Identity;
 pub use self::register::PinnedBuffer;
 pub(crate) use self::{
-    allocate::allocate, bar::open as open_bar, dax::open as open_dax, file::open as open_file, register::register,
+    allocate::allocate, bar::open as open_bar, dax::open as open_dax, file::open as open_file,
+    register::register,
 };
 use self::{bar::Bar, mapping::Mappings, table::RegionFacts};
 use crate::{

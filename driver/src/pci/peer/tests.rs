@@ -84,6 +84,10 @@ fn what_no_device_can_be_given_is_refused_with_why() {
     write(&root, "config", &[0; 64]);
     assert!(matches!(refused(2), PeerError::NotDecoding { .. }));
     says(2, &["/sys/bus/pci/devices/0000:00:0b.0/enable"]);
+    write(&root, "enable", b"0\n");
+    says(2, &["echo 1 | sudo tee"]);
+    write(&root, "enable", b"2\n");
+    says(2, &["setpci -s 0000:00:0b.0 COMMAND=2:2"]);
     write(&root, "config", &[0xff; 64]);
     fs::remove_file(root.path().join("bus/pci/devices/0000:00:0b.0/resource2")).unwrap();
     assert!(matches!(refused(2), PeerError::Map { .. }));

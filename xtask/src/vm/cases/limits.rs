@@ -13,7 +13,7 @@ pub(crate) fn limits(machine: &mut Machine) -> Outcome {
     says(&machine.does("dmaring list")?, &["mappings of a container", "65535", "CAP_IPC_LOCK"])?;
     let copy = format!("dmaring copy --engine {SKX} --size 1MiB");
     machine.does(&format!("echo 2 >{ENTRIES}"))?;
-    says(&machine.does("dmaring list --json")?, &["\"mappings\": 2"])?;
+    says(&machine.does("dmaring list --json")?, &["\"mappings\":2"])?;
     machine.refuses(&copy, &["1 mappings needed", "0 left", "2 of 2 are in use"])?;
     machine.does(&format!("echo 65535 >{ENTRIES}"))?;
     machine.does(&copy)?;

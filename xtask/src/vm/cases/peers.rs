@@ -48,17 +48,18 @@ pub(crate) fn through_vfio(machine: &mut Machine) -> Outcome {
 
 fn every_way(machine: &mut Machine) -> Outcome {
     let executed = |machine: &mut Machine| machine.status("05.0")?.count("executed");
-    let by = |machine: &mut Machine, engine: bool, copy: &mut dyn FnMut(&mut Machine) -> Outcome| {
-        let before = executed(machine)?;
-        copy(machine)?;
-        let after = executed(machine)?;
-        // Starting the channel takes a few descriptors, too.
-        if (after - before > 8) == engine {
-            return Ok(());
-        }
-        let by = if engine { "the CPU copied" } else { "the engine copied" };
-        Err(Failure::new(format!("{by}: {before} descriptors, then {after}")))
-    };
+    let by =
+        |machine: &mut Machine, engine: bool, copy: &mut dyn FnMut(&mut Machine) -> Outcome| {
+            let before = executed(machine)?;
+            copy(machine)?;
+            let after = executed(machine)?;
+            // Starting the channel takes a few descriptors, too.
+            if (after - before > 8) == engine {
+                return Ok(());
+            }
+            let by = if engine { "the CPU copied" } else { "the engine copied" };
+            Err(Failure::new(format!("{by}: {before} descriptors, then {after}")))
+        };
     let small = "--block 65537";
     let range = Range { source: MIB + 13, destination: 4099, length: 3 * MIB + 5 };
     let engine = format!("--engine {SKX} {small}");
@@ -138,7 +139,7 @@ pub(crate) fn refusals(machine: &mut Machine) -> Outcome {
     machine.refuses(&format!("su user -c '{}'", read.replace(SKX, "cpu")), &["resource2"])?;
     // A function that does not decode its memory, until the command that was printed has been run.
     machine.does(&format!(
-        "printf '\\000' | dd of=/sys/bus/pci/devices/{PEER}/config bs=1 seek=4 conv=notrunc"
+        "cd /sys/bus/pci/devices/{PEER}; while [ $(cat enable) -gt 0 ]; do echo 0 >enable; done; printf '\\000' | dd of=config bs=1 seek=4 conv=notrunc"
     ))?;
     machine.refuses(
         &format!("{copy} {BAR}"),
