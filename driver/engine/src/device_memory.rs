@@ -34,8 +34,8 @@ pub unsafe trait DeviceMemory: Send + Sync + 'static {
     /// What messages call it: `0000:00:0b.0 BAR 2`.
     fn name(&self) -> &str;
 
-    /// Whether reads have no side effects and bytes may be written singly, as PCI calls *prefetchable*. Where not, only
-    /// ranges of whole doublewords are accessed.
+    /// Whether reads have no side effects and bytes may be written singly, as PCI calls *prefetchable*. Where not,
+    /// operations on it begin and end at multiples of 4 bytes.
     fn prefetchable(&self) -> bool;
 
     /// The address of the first byte on the host's bus, where it is known: two handles to the same bytes are told by it.
