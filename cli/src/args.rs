@@ -13,7 +13,7 @@ use dmaring_emulated::{FaultPlan, Preset};
 use crate::{engine_spec::EngineSpec, location::Location, size, top};
 
 /// The most operations in flight: as many as the largest ring has entries.
-const MAX_DEPTH: i64 = 32_768;
+pub(crate) const MAX_DEPTH: i64 = 32_768;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Copy between memory, files and device-dax nodes, verify, and compare with memcpy
+    /// Copy between memory, files, device-dax nodes and PCI BARs, verify, and compare with memcpy
     #[command(long_about = LONG_ABOUT, after_long_help = EXAMPLES)]
     Copy(CopyArguments),
     /// List I/OAT functions and devdax devices, with what is missing before each can be used
@@ -155,7 +155,7 @@ impl FromStr for Target {
 }
 
 const LONG_ABOUT: &str = "\
-Copy between memory, files and device-dax nodes, verify, and compare with memcpy.
+Copy between memory, files, device-dax nodes and PCI BARs, verify, and compare with memcpy.
 
 Without SRC and DST it copies between two allocated regions, the source filled with a fixed pattern.
 
@@ -184,12 +184,16 @@ Examples:
       the fifth descriptor fails
   dmaring copy /dev/dax0.0 /dev/dax1.0 --size 256MiB --json
       from persistent memory to persistent memory, every figure as JSON
+  dmaring copy /dev/dax0.0 pci:0000:3a:00.0:bar2 --size 16MiB
+      from persistent memory into the memory of another PCI device
+  dmaring copy a.img hugetlb:/dev/hugepages/a
+      into a file of huge pages, which is created
 
 Exit codes: 0 done; 1 failed while copying, or the copy is not equal; 2 refused before anything was changed.";
 
 #[derive(Args, Debug)]
 pub(crate) struct CopyArguments {
-    /// Where to copy from: /dev/daxX.Y, a path, or mem (./mem for a file of that name)
+    /// Where to copy from: /dev/daxX.Y, a path, hugetlb:PATH, pci:BDF:barN, or mem (./mem for a file of that name)
     #[arg(value_name = "SRC", value_parser = location())]
     pub(crate) source: Option<Location>,
 
@@ -216,6 +220,11 @@ pub(crate) struct CopyArguments {
     /// process, driven by the real driver: it shows that copies are right, not how fast they are [default: auto]
     #[arg(long = "engine", value_name = "ENGINE")]
     pub(crate) engines: Vec<EngineSpec>,
+
+    /// Let DMA engines read a SRC that is a BAR, instead of the CPU. No datasheet promises that they can: a channel may halt,
+    /// the platform may report a fatal error, or all bytes may read as ones
+    #[arg(long)]
+    pub(crate) engine_reads_mmio: bool,
 
     #[command(flatten)]
     pub(crate) emulated: EmulatedArguments,

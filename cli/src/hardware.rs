@@ -37,6 +37,15 @@ impl Hardware {
         Ok(())
     }
 
+    /// The container, where there is one.
+    pub(crate) fn container(&self) -> Option<Container> {
+        self.container.clone()
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        self.channels.iter().map(|(address, _)| *address).collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.channels.is_empty()
     }
@@ -92,7 +101,7 @@ fn describe_channel(channel: &IoatChannel<Bar>) -> String {
 }
 
 /// An error with its causes, on one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

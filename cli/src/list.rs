@@ -1,5 +1,6 @@
 //! `dmaring list`: I/OAT functions and devdax devices, and what is missing before each can be used.
 
+mod limits;
 mod table;
 mod unlisted;
 
@@ -9,6 +10,7 @@ use dmaring::dax::{Mode, Namespace};
 use serde::Serialize;
 
 use self::{
+    limits::Limits,
     table::Table,
     unlisted::{Unlisted, had},
 };
@@ -33,6 +35,7 @@ pub(crate) struct Inventory {
     devices: Vec<DeviceRow>,
     /// What is persistent memory and no devdax device.
     namespaces: Vec<NamespaceRow>,
+    limits: Limits,
     /// The lists that could not be had, which are empty here.
     unlisted: Vec<Unlisted>,
 }
@@ -112,6 +115,7 @@ impl Inventory {
                 .filter(|namespace| namespace.mode != Mode::Devdax)
                 .map(NamespaceRow::of)
                 .collect(),
+            limits: Limits::of(machine),
             unlisted,
         }
     }
@@ -194,6 +198,7 @@ impl fmt::Display for Inventory {
         if !self.namespaces.is_empty() {
             self.namespaces(f)?;
         }
+        self.limits.fmt(f)?;
         self.unlisted.iter().try_for_each(|unlisted| writeln!(f, "{unlisted}"))
     }
 }

@@ -2,7 +2,10 @@
 
 use dmaring::Builder;
 use dmaring_cpu::CpuEngine;
-use dmaring_driver::pci::{Address, Function, Sysfs, bind::VFIO_DRIVER};
+use dmaring_driver::{
+    pci::{Address, Function, Sysfs, bind::VFIO_DRIVER},
+    vfio::Container,
+};
 
 use crate::{
     args::EmulatedArguments, emulated::Emulated, engine_spec::EngineSpec, hardware::Hardware,
@@ -18,9 +21,18 @@ pub(crate) struct Selection {
     automatic: bool,
 }
 
+/// What a copy asks of its engines.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// The NUMA node to be near to.
+    pub(crate) near: Option<u32>,
+    /// What the CPU alone can read, where SRC is that.
+    pub(crate) cpu: Option<String>,
+}
+
 impl Selection {
     /// Takes the engines that `specs` name; nothing named is `auto`, which begins with functions on the NUMA node
-    /// `near`.
+    /// wanted.
     ///
     /// # Errors
     ///
@@ -29,7 +41,7 @@ impl Selection {
     pub(crate) fn of(
         specs: &[EngineSpec],
         options: &EmulatedArguments,
-        near: Option<u32>,
+        wanted: Wanted,
     ) -> Result<Self, String> {
         EngineSpec::check(specs)?;
         let emulated = specs.contains(&EngineSpec::Emulated);
@@ -37,7 +49,12 @@ impl Selection {
             return Err(format!("{option} is of the emulated device: add --engine emulated"));
         }
         if specs.is_empty() || specs.contains(&EngineSpec::Auto) {
-            return Ok(Self::automatic(near));
+            return Ok(Self::automatic(wanted.near).reading(wanted.cpu));
+        }
+        if let Some(source) = wanted.cpu.filter(|_| !specs.contains(&EngineSpec::Cpu)) {
+            return Err(format!(
+                "SRC {source}: only the CPU is known to read a BAR: add --engine cpu, or --engine-reads-mmio if the platform is known to allow it"
+            ));
         }
         let mut hardware = Hardware::default();
         for spec in specs {
@@ -76,6 +93,15 @@ impl Selection {
         Self { cpu: None, emulated: None, hardware, reason, automatic: true }
     }
 
+    /// With a CPU beside the functions, where it alone reads SRC.
+    fn reading(mut self, source: Option<String>) -> Self {
+        if let Some(source) = source.filter(|_| self.cpu.is_none()) {
+            self.cpu = Some(CpuEngine::new());
+            self.reason.push_str(&format!("; the CPU reads {source}"));
+        }
+        self
+    }
+
     fn cpu(reason: String) -> Self {
         Self {
             cpu: Some(CpuEngine::new()),
@@ -88,7 +114,17 @@ impl Selection {
 
     /// Whether the CPU may do instead: `auto` took something else.
     pub(crate) fn may_fall_back(&self) -> bool {
-        self.automatic && self.cpu.is_none()
+        self.automatic && !self.hardware.is_empty()
+    }
+
+    /// The container of the functions that were taken.
+    pub(crate) fn container(&self) -> Option<Container> {
+        self.hardware.container()
+    }
+
+    /// The addresses of the functions that were taken.
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        self.hardware.addresses()
     }
 
     /// The functions that were taken.
@@ -179,7 +215,7 @@ impl Left {
 mod tests {
     use dmaring_driver::pci::Sysfs;
 
-    use super::{Left, Selection, take};
+    use super::{Left, Selection, Wanted, take};
     use crate::{args::EmulatedArguments, engine_spec::EngineSpec, machine::tree::Tree};
 
     const PLAIN: EmulatedArguments =
@@ -187,7 +223,8 @@ mod tests {
 
     #[test]
     fn the_selection_says_why() {
-        let describe = |specs: &[_]| Selection::of(specs, &PLAIN, None).unwrap().describe();
+        let describe =
+            |specs: &[_]| Selection::of(specs, &PLAIN, Wanted::default()).unwrap().describe();
         let auto = describe(&[]);
         assert!(auto.contains("(auto: "), "{auto}");
         assert_eq!(describe(&[EngineSpec::Auto]), auto);
@@ -199,7 +236,7 @@ mod tests {
     #[test]
     fn options_without_their_engine_are_refused() {
         let options = EmulatedArguments { channels: Some(2), ..PLAIN };
-        let message = Selection::of(&[EngineSpec::Cpu], &options, None).unwrap_err();
+        let message = Selection::of(&[EngineSpec::Cpu], &options, Wanted::default()).unwrap_err();
         assert!(
             message.contains("--channels") && message.contains("--engine emulated"),
             "{message}"
@@ -209,9 +246,22 @@ mod tests {
     #[test]
     fn a_named_function_that_cannot_be_had_is_refused_by_name() {
         let spec = "7ffffffe:00:04.0".parse().unwrap();
-        let message = Selection::of(&[EngineSpec::Cpu, spec], &PLAIN, None).unwrap_err();
+        let message =
+            Selection::of(&[EngineSpec::Cpu, spec], &PLAIN, Wanted::default()).unwrap_err();
         assert!(message.starts_with("--engine 7ffffffe:00:04.0: "), "{message}");
         assert!(message.contains("dmaring list"), "{message}");
+    }
+
+    #[test]
+    fn a_source_that_the_cpu_alone_reads_gets_a_cpu_or_is_refused() {
+        let of = |specs: &[_]| {
+            let cpu = Some(String::from("pci:0000:00:0b.0:bar2"));
+            Selection::of(specs, &PLAIN, Wanted { near: None, cpu })
+        };
+        assert!(of(&[EngineSpec::Emulated, EngineSpec::Cpu]).is_ok());
+        assert!(of(&[]).unwrap().describe().contains("cpu, "));
+        let message = of(&[EngineSpec::Emulated]).unwrap_err();
+        assert!(message.contains("--engine cpu") && message.contains("--engine-reads-mmio"));
     }
 
     #[test]

@@ -8,6 +8,9 @@ pub(crate) mod fake;
 mod function;
 mod group;
 mod holders;
+mod path;
+mod peer;
+mod resource;
 mod sysfs;
 mod users;
 
@@ -16,5 +19,8 @@ pub use bind::{BindError, Binder};
 pub use function::{DmaChannel, Function};
 pub use group::{GroupState, group_access, group_node, group_state};
 pub use holders::{Holder, holders};
+pub use path::PeerPath;
+pub use peer::{PeerBar, PeerError};
+pub use resource::Resource;
 pub use sysfs::{Sysfs, SysfsError};
 pub use users::{User, users, users_in};

@@ -61,6 +61,8 @@ mod housekeeper;
 #[cfg(not(loom))]
 mod lifecycle;
 #[cfg(not(loom))]
+mod limits;
+#[cfg(not(loom))]
 mod memory;
 #[cfg(not(loom))]
 pub mod observe;
@@ -88,11 +90,12 @@ pub use self::{
     builder::{BuildError, Builder},
     clock::{Clock, ManualClock, MonotonicClock},
     error::{DeviceError, Error, ErrorKind},
+    limits::{Limits, SpaceLimits},
     op::{Batch, Copy, Fill, OnError, Operation, Rejected, Submitted, Then},
     poller::Idle,
-    region::{PinnedBuffer, Region},
+    region::{BarOptions, PinnedBuffer, Region},
     runtime::Runtime,
     stats::{EngineState, EngineStats, Latency, Stats},
 };
 #[cfg(not(loom))]
-pub use dmaring_engine::{Status, StatusKind};
+pub use dmaring_engine::{DeviceMemory, MapLimits, Quota, Status, StatusKind};

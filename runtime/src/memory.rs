@@ -56,6 +56,11 @@ impl RingMemory {
         })
     }
 
+    /// How many operations can be in the rings at a time.
+    pub(crate) fn entries(&self) -> u32 {
+        self.rings.layout().entries()
+    }
+
     /// Whether somebody found the shared words overwritten.
     pub(crate) fn is_corrupt(&self) -> bool {
         self.corrupt.load(Ordering::Acquire)

@@ -9,15 +9,16 @@ use std::{
     time::Duration,
 };
 
-use dmaring_engine::Rights;
+use dmaring_engine::{DeviceMemory, Rights};
 
 use crate::{
     builder::Builder,
     error::{Error, ErrorKind},
     housekeeper,
     lifecycle::Outcome,
+    limits::Limits,
     op::Batch,
-    region::{self, PinnedBuffer, Region},
+    region::{self, BarOptions, PinnedBuffer, Region},
     restore::Restored,
     shared::Shared,
     stats::Stats,
@@ -121,6 +122,42 @@ impl Runtime {
     /// engine cannot map it. The buffer is dropped then.
     pub fn register(&self, buffer: impl PinnedBuffer) -> Result<Region, Error> {
         region::register(&self.shared, buffer)
+    }
+
+    /// Opens memory of a device, a PCIe BAR, for copies from and to it: peer to peer.
+    ///
+    /// A driver maps it: `dmaring_driver::pci::PeerBar::open`, or `dmaring_driver::vfio::Container::bar` for one whose
+    /// function is bound to vfio-pci. Engines write it directly. As a source it is read by the CPU alone, so that there must
+    /// be an engine that is the host's; see [`open_bar_with`](Runtime::open_bar_with). The CPU reaches it by aligned
+    /// accesses of 4 and 8 bytes, narrower ones only where a range begins or ends within a doubleword.
+    ///
+    /// That it is mapped does not say that the platform lets one device reach the other: verify the first copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) for a BAR that is not prefetchable, or [`Unmapped`](ErrorKind::Unmapped)
+    /// where the IOMMU of an engine does not map it; otherwise as [`allocate`](Runtime::allocate).
+    pub fn open_bar(&self, bar: impl DeviceMemory) -> Result<Region, Error> {
+        self.open_bar_with(bar, BarOptions::new())
+    }
+
+    /// The same, with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_bar`](Runtime::open_bar).
+    pub fn open_bar_with(
+        &self,
+        bar: impl DeviceMemory,
+        options: BarOptions,
+    ) -> Result<Region, Error> {
+        region::open_bar(&self.shared, bar, options)
+    }
+
+    /// What this runtime has room for: see [`Limits`].
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits::of(&self.shared)
     }
 
     /// A batch to collect operations in, and submit them under one doorbell.

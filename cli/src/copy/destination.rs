@@ -59,7 +59,13 @@ impl Prepared {
         }
         prepared.reserve(plan).map_err(|errno| {
             let error = io::Error::from(errno);
-            refused(format!("cannot reserve {} bytes: {error}: use a smaller --size", plan.size))
+            let size = plan.size;
+            refused(match errno {
+                Errno::ENOMEM => format!(
+                    "cannot reserve {size} bytes: there are not enough free huge pages: `sudo sysctl vm.nr_hugepages=N` makes some, or use a smaller --size"
+                ),
+                _ => format!("cannot reserve {size} bytes: {error}: use a smaller --size"),
+            })
         })?;
         Ok(prepared)
     }

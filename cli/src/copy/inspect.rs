@@ -3,8 +3,13 @@
 use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
 
 use dmaring::{Region, Runtime};
+use nix::sys::statfs::{HUGETLBFS_MAGIC, statfs};
 
-use crate::{failure::Failure, location::Location};
+use super::bar::Bars;
+use crate::{
+    failure::Failure,
+    location::{Bar, Location},
+};
 
 /// One end of the copy, as it was found.
 #[derive(Debug)]
@@ -15,6 +20,8 @@ pub(crate) struct End {
     pub(crate) kind: Kind,
     /// Open already, where its length is known no other way.
     pub(crate) region: Option<Region>,
+    /// Lengths of the file are multiples of it: a huge page of the file system, else 1.
+    pub(crate) granule: u64,
 }
 
 /// What is there.
@@ -22,7 +29,7 @@ pub(crate) struct End {
 pub(crate) enum Kind {
     /// Memory to be allocated, of whatever length is needed.
     Memory,
-    /// A device-dax node.
+    /// A device-dax node, or a BAR.
     Device { length: u64, object: Object },
     /// A regular file.
     File { length: u64, object: Object },
@@ -36,17 +43,27 @@ impl End {
         runtime: &Runtime,
         role: &str,
         location: &Location,
+        bars: &Bars,
     ) -> Result<Self, Failure> {
         let mut end = Self {
             name: format!("{role} {location}"),
             location: location.clone(),
             kind: Kind::Memory,
             region: None,
+            granule: 1,
         };
         match location {
             Location::Memory => {}
             Location::Device(path) => end.inspect_device(runtime, path)?,
             Location::Path(path) => end.inspect_path(runtime, path)?,
+            Location::Huge(path) => {
+                end.inspect_path(runtime, path)?;
+                if end.granule == 1 {
+                    let remedy = "name a file on hugetlbfs: `sudo mount -t hugetlbfs none /mnt/huge` mounts one";
+                    return Err(end.refused(format!("the file is not on hugetlbfs: {remedy}")));
+                }
+            }
+            Location::Bar(bar) => end.inspect_bar(runtime, *bar, bars)?,
         }
         Ok(end)
     }
@@ -59,6 +76,7 @@ impl End {
     }
 
     fn inspect_path(&mut self, runtime: &Runtime, path: &Path) -> Result<(), Failure> {
+        self.granule = granule(path);
         let metadata = match fs::metadata(path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -90,11 +108,35 @@ impl End {
         self.region = Some(region);
         Ok(())
     }
+
+    /// Opens a BAR, which leaves it as it is.
+    fn inspect_bar(&mut self, runtime: &Runtime, bar: Bar, bars: &Bars) -> Result<(), Failure> {
+        let region = bars.open(runtime, bar).map_err(|error| self.refused(error))?;
+        self.kind = Kind::Device { length: region.len(), object: Object::Bar(bar) };
+        self.region = Some(region);
+        Ok(())
+    }
+}
+
+/// What lengths of a file there, or to be created there, are multiples of.
+fn granule(path: &Path) -> u64 {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let facts = statfs(path).or_else(|_| statfs(directory));
+    facts
+        .ok()
+        .filter(|facts| facts.filesystem_type() == HUGETLBFS_MAGIC)
+        .and_then(|facts| u64::try_from(facts.block_size()).ok())
+        .filter(|bytes| bytes.is_power_of_two())
+        .unwrap_or(1)
 }
 
 /// Which bytes a device or file is, whatever path leads there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Object {
     Device { number: u64 },
+    Bar(Bar),
     File { device: u64, inode: u64 },
 }

@@ -4,6 +4,7 @@
 //! that was created is removed, one that was extended shrinks back. From then on DST is what the copy made
 //! of it.
 
+mod bar;
 mod destination;
 mod ends;
 mod inspect;

@@ -128,7 +128,7 @@ fn destination_change(
     };
     let (length, is_file) = match destination.kind {
         Kind::Memory => return Ok(Change::None),
-        Kind::Missing => return Ok(Change::Create { length: end }),
+        Kind::Missing => return Ok(Change::Create { length: whole(end, destination.granule) }),
         Kind::Device { length, .. } => (length, false),
         Kind::File { length, .. } => (length, true),
     };
@@ -136,7 +136,7 @@ fn destination_change(
         return Ok(Change::None);
     }
     if is_file && arguments.extend {
-        return Ok(Change::Extend { from: length, to: end });
+        return Ok(Change::Extend { from: length, to: whole(end, destination.granule) });
     }
     let shorter = match length.saturating_sub(offset) {
         0 => format!("--dst-offset less than {length}"),
@@ -150,6 +150,11 @@ fn destination_change(
     refused(format!(
         "it has {length} bytes, and {size} bytes at --dst-offset {offset} need {end}: {remedy}"
     ))
+}
+
+/// The length that a file must have for `end` bytes.
+fn whole(end: u64, granule: u64) -> u64 {
+    end.checked_next_multiple_of(granule).unwrap_or(end)
 }
 
 #[cfg(test)]
@@ -171,7 +176,7 @@ mod tests {
     }
 
     fn end(name: &str, kind: Kind) -> End {
-        End { name: name.into(), location: Location::Memory, kind, region: None }
+        End { name: name.into(), location: Location::Memory, kind, region: None, granule: 1 }
     }
 
     fn file(length: u64, inode: u64) -> Kind {
@@ -236,6 +241,18 @@ mod tests {
         );
         let message = change("--dst-offset 9223372036854775807", Kind::Missing).unwrap_err();
         assert!(message.contains("limit of 9223372036854775807"), "{message}");
+    }
+
+    #[test]
+    fn files_on_hugetlbfs_have_whole_pages() {
+        let change = |kind| {
+            let destination = End { granule: 2 << 20, ..end("DST", kind) };
+            let arguments = arguments("--extend --dst-offset 5");
+            Plan::new(&arguments, &end("SRC", file(100, 1)), &destination).unwrap().change
+        };
+        assert_eq!(change(Kind::Missing), Change::Create { length: 2 << 20 });
+        assert_eq!(change(file(0, 2)), Change::Extend { from: 0, to: 2 << 20 });
+        assert_eq!(change(file(2 << 20, 2)), Change::None);
     }
 
     #[test]

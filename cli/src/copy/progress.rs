@@ -1,7 +1,11 @@
 //! How far the work is, shown on a terminal and nowhere else.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
+use dmaring_driver::vfio::MapProgress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The time between two looks of the bar. Nothing is drawn before the first is over, so that drawing, which takes
@@ -49,5 +53,20 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// The bar of what is mapped for devices: it comes with the first part of a long mapping, and goes with the last.
+#[derive(Debug, Default)]
+pub(crate) struct Mapping(Mutex<Option<Progress>>);
+
+impl Mapping {
+    /// So much of a mapping is made.
+    pub(crate) fn tell(&self, MapProgress { done, total, .. }: MapProgress) {
+        let mut bar = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        bar.get_or_insert_with(|| Progress::new("mapping for the device", total)).set(done);
+        if done == total {
+            *bar = None;
+        }
     }
 }

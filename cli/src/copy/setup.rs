@@ -4,11 +4,23 @@
 //! example, the CPU takes their place.
 
 use dmaring::{BuildError, Runtime, dax};
+use dmaring_driver::pci::Sysfs;
 
-use super::{ends::Ends, inspect::End, memcpy::Buffers, memory, plan::Plan};
+use super::{
+    bar::{self, Bars},
+    ends::Ends,
+    inspect::End,
+    memcpy::Buffers,
+    memory,
+    plan::Plan,
+    progress::Mapping,
+};
 use crate::{
-    args::CopyArguments, emulated::Emulated, failure::Failure, location::Location,
-    selection::Selection,
+    args::CopyArguments,
+    emulated::Emulated,
+    failure::Failure,
+    location::Location,
+    selection::{Selection, Wanted},
 };
 
 /// Everything that a copy needs. Regions go before the runtime, and the runtime, which still halts its channels, before
@@ -34,9 +46,11 @@ impl Setup {
         source: &Location,
         destination: &Location,
     ) -> Result<Self, Failure> {
-        let selection =
-            Selection::of(&arguments.engines, &arguments.emulated, node_of(destination))
-                .map_err(Failure::Refused)?;
+        let reads_bar = source.bar().is_some() && !arguments.engine_reads_mmio;
+        let wanted =
+            Wanted { near: node_of(destination), cpu: reads_bar.then(|| source.to_string()) };
+        let selection = Selection::of(&arguments.engines, &arguments.emulated, wanted)
+            .map_err(Failure::Refused)?;
         let functions = selection.may_fall_back().then(|| selection.functions());
         match (Self::with(selection, arguments, source, destination), functions) {
             (Err(why), Some(functions)) => {
@@ -53,11 +67,19 @@ impl Setup {
         source: &Location,
         destination: &Location,
     ) -> Result<Self, Failure> {
-        let engine = selection.describe();
+        let mut engine = selection.describe();
+        let bars = Bars::new(selection.container(), arguments.engine_reads_mmio);
+        for bar in [source, destination].into_iter().filter_map(Location::bar) {
+            engine.push_str(&bar::way(&selection.addresses(), bar));
+        }
+        if let Some(container) = selection.container() {
+            let mapping = Mapping::default();
+            container.on_progress(move |progress| mapping.tell(progress));
+        }
         let ring_entries = arguments.depth.next_power_of_two().max(2);
         let (device, runtime) = build(arguments, selection, ring_entries)?;
-        let source = End::inspect(&runtime, "SRC", source)?;
-        let destination = End::inspect(&runtime, "DST", destination)?;
+        let source = End::inspect(&runtime, "SRC", source, &bars)?;
+        let destination = End::inspect(&runtime, "DST", destination, &bars)?;
         let plan = Plan::new(arguments, &source, &destination)?;
         memory::check(&plan, source.kind, destination.kind)?;
         let ends = Ends::open(&runtime, &source, &destination, &plan)?;
@@ -86,8 +108,11 @@ fn build(
     Ok((device, runtime))
 }
 
-/// The NUMA node of a devdax device, where it is known.
+/// The NUMA node of a devdax device or of a BAR's function, where it is known.
 fn node_of(location: &Location) -> Option<u32> {
+    if let Some(bar) = location.bar() {
+        return Sysfs::new().function(bar.address).ok()?.numa_node;
+    }
     let Location::Device(path) = location else { return None };
     let devices = dax::devices().ok()?;
     devices.into_iter().find(|device| device.node() == *path)?.numa_node

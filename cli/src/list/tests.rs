@@ -19,11 +19,14 @@ fn expect(text: &str, parts: &[&str]) {
 fn what_is_ready_lacks_nothing() {
     let (text, json) = inventory(&Tree::ready());
     let lines: Vec<_> = text.lines().collect();
-    let [header, function, device_header, device] = lines.as_slice() else { panic!("{text}") };
+    let [header, function, device_header, device, limits, ..] = lines.as_slice() else {
+        panic!("{text}")
+    };
     expect(header, &["FUNCTION", "IDS", "PLATFORM", "NODE", "GROUP", "DRIVER", "USED BY"]);
     expect(function, &[FUNCTION, "8086:2021", "Skylake-SP", " 0 ", " 7 ", "vfio-pci"]);
     expect(device_header, &["DEVICE", "SIZE", "ALIGNMENT", "NODE", "PERSISTENCE", "DRIVER"]);
     expect(device, &["dax0.0", "126 MiB", "2 MiB", " 0 ", "memory_controller", "device_dax"]);
+    expect(limits, &["LIMIT", "IN USE", "MOST", "SET BY"]);
     let function = &json["functions"][0];
     assert_eq!((&function["vendor"], &function["device"]), (&0x8086.into(), &0x2021.into()));
     assert_eq!((&function["numa_node"], &function["iommu_group"]), (&0.into(), &7.into()));
@@ -68,7 +71,7 @@ fn what_is_missing_is_listed_with_the_command() {
 #[test]
 fn a_machine_with_nothing_is_said_to_have_nothing() {
     let (text, json) = inventory(&Tree::empty());
-    assert_eq!(text.lines().count(), 2, "{text}");
+    assert_eq!(text.lines().take_while(|line| !line.starts_with("LIMIT")).count(), 2, "{text}");
     expect(&text, &["no I/OAT functions", "--engine emulated", "no devdax devices"]);
     assert_eq!(json["missing"], Value::Array(Vec::new()));
 }
@@ -101,4 +104,47 @@ fn listing_opens_no_group() {
     tree.write("dev/vfio/7/none", "");
     let (_, json) = inventory(&tree);
     assert_eq!(json["functions"][0]["missing"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn limits_are_listed_with_what_sets_them() {
+    let tree = Tree::ready();
+    tree.write("sys/module/vfio_iommu_type1/parameters/dma_entry_limit", "65535\n");
+    tree.write("sys/class/iommu/dmar0/intel-iommu/cap", "d2008c22260286\n");
+    tree.write("sys/class/iommu/dmar1/intel-iommu/cap", "d2008c222f0286\n");
+    tree.write("proc/self/status", "VmLck:\t     64 kB\nCapEff:\t0000000000000000\n");
+    tree.write(
+        "proc/self/limits",
+        "Max locked memory         8388608              8388608              bytes\n\
+         Max address space         unlimited            unlimited            bytes\n",
+    );
+    let (text, json) = inventory(&tree);
+    let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    expect(&row("mappings of a container"), &["65535", "dma_entry_limit"]);
+    expect(&row("locked memory"), &["64 KiB", "8 MiB", "RLIMIT_MEMLOCK"]);
+    // The narrowest unit counts, and no more than what every channel can name.
+    expect(&row("device addresses"), &["512 GiB", "I/OAT"]);
+    expect(&row("length of a region"), &["address space"]);
+    expect(&row("operations in a ring"), &["32768"]);
+    let limits = &json["limits"];
+    assert_eq!(limits["mappings"], 65_535);
+    assert_eq!(
+        (&limits["locked_memory"]["used"], &limits["locked_memory"]["most"]),
+        (&65_536.into(), &8_388_608.into())
+    );
+    assert_eq!(limits["device_address_bytes"], 1_u64 << 39);
+    assert_eq!(limits["iommu_address_bits"], 39);
+    assert_eq!(limits["ring_entries"], 32_768);
+    tree.write("proc/self/status", "CapEff:\t0000000000004000\n");
+    let (text, json) = inventory(&tree);
+    assert!(text.contains("CAP_IPC_LOCK"), "{text}");
+    assert_eq!(json["limits"]["locked_memory"]["most"], Value::Null);
+}
+
+#[test]
+fn limits_that_are_not_known_are_said_to_be_unknown() {
+    let (text, json) = inventory(&Tree::empty());
+    expect(&text, &["mappings of a container", "unknown"]);
+    assert_eq!(json["limits"]["mappings"], Value::Null);
+    assert_eq!(json["limits"]["iommu_address_bits"], Value::Null);
 }

@@ -6,6 +6,7 @@
 mod access;
 mod function;
 mod host;
+mod limits;
 #[cfg(test)]
 pub(crate) mod tree;
 
@@ -18,6 +19,7 @@ pub(crate) use self::{
     access::Access,
     function::FunctionFacts,
     host::{Host, Locked, MODULES, count},
+    limits::LimitFacts,
 };
 
 /// Where the facts are read.
@@ -32,6 +34,7 @@ pub(crate) struct Roots {
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) host: Host,
+    pub(crate) limits: LimitFacts,
     pub(crate) functions: Result<Vec<FunctionFacts>, String>,
     pub(crate) devices: Result<Vec<DeviceFacts>, String>,
     pub(crate) namespaces: Result<Vec<Namespace>, String>,
@@ -64,6 +67,7 @@ impl Machine {
     pub(crate) fn look(roots: &Roots, groups: Groups) -> Self {
         Self {
             host: Host::look(roots),
+            limits: LimitFacts::look(roots),
             functions: FunctionFacts::look(roots, &Sysfs::at(&roots.sys), groups),
             devices: dax::devices_in(&roots.sys)
                 .map(|devices| devices.into_iter().map(|device| look_at(roots, device)).collect())

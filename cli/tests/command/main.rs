@@ -3,6 +3,7 @@
 mod copies;
 mod failures;
 mod hardware;
+mod locations;
 mod privileges;
 mod refusals;
 mod scratch;

@@ -110,7 +110,10 @@ unsafe impl Engine for CpuEngine {
 
     unsafe fn enqueue(&mut self, token: Token, transfer: &Transfer) -> Result<(), EnqueueError> {
         match transfer.operation {
-            Operation::Copy { .. } | Operation::Fill { .. } => {}
+            Operation::Copy { .. }
+            | Operation::Fill { .. }
+            | Operation::DeviceCopy { .. }
+            | Operation::DeviceFill { .. } => {}
             _ => return Err(EnqueueError::Unsupported),
         }
         if transfer.length == 0 || transfer.length > MAX_TRANSFER {

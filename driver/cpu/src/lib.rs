@@ -10,6 +10,7 @@
 //! where there are none for the processor.
 
 mod builder;
+mod device;
 mod domain;
 mod engine;
 mod mover;

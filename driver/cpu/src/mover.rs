@@ -9,7 +9,7 @@ use std::ptr;
 
 use dmaring_engine::{Operation, Transfer};
 
-use crate::routines::Routines;
+use crate::{device, routines::Routines};
 
 /// Carries transfers out.
 #[derive(Debug)]
@@ -39,7 +39,11 @@ impl Mover {
     /// mapped with the rights needed, source and destination apart.
     pub(crate) unsafe fn carry_out(&mut self, transfer: &Transfer) {
         let length = transfer.length as usize;
-        let streaming = length >= self.streaming_threshold;
+        let of_device = matches!(
+            transfer.operation,
+            Operation::DeviceCopy { .. } | Operation::DeviceFill { .. }
+        );
+        let streaming = length >= self.streaming_threshold && !of_device;
         self.unfenced |= streaming;
         let routines = self.routines;
         let destination =
@@ -56,6 +60,15 @@ impl Mover {
                 let fill = if streaming { routines.fill_streaming } else { routines.fill };
                 // SAFETY: as above.
                 unsafe { fill(destination, pattern, length) };
+            }
+            Operation::DeviceCopy { source } => {
+                let source = ptr::with_exposed_provenance::<u8>(source.get() as usize);
+                // SAFETY: the ranges are mapped and apart (caller).
+                unsafe { device::copy(destination, source, length) };
+            }
+            Operation::DeviceFill { pattern } => {
+                // SAFETY: the range is mapped (caller).
+                unsafe { device::fill(destination, pattern, length) };
             }
             // `CpuEngine::enqueue` refuses operations that this crate does not know.
             _ => {}

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use dmaring_engine::{Iova, Rights};
 
 use crate::{bus::Side, memory::Span, random::Random, upstream::Upstream};
-use table::Table;
+use table::{ADDRESS_BITS, POSSIBLE_BITS, Table};
 
 /// The granule of mappings and of translation, in bytes.
 pub(crate) const PAGE: u64 = 4096;
@@ -97,7 +97,15 @@ impl Iommu {
     /// An empty domain whose addresses follow from this seed.
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
-        let table = Table::new(Random::new(seed));
+        Self::with_address_bits(seed, ADDRESS_BITS)
+    }
+
+    /// The same with addresses of so many bits, at least 37 and at most 57: 39 is what every part of the hardware takes,
+    /// and less than a mapping of 512 GiB needs.
+    #[must_use]
+    pub fn with_address_bits(seed: u64, bits: u32) -> Self {
+        let bits = bits.clamp(*POSSIBLE_BITS.start(), *POSSIBLE_BITS.end());
+        let table = Table::new(Random::new(seed), bits);
         let book = Book { table, faults: 0, fault_list: Vec::new(), misuse: Vec::new() };
         Self { book: Mutex::new(book) }
     }

@@ -12,6 +12,7 @@ pub struct Capabilities {
     /// [`Operation::Fill`](crate::Operation::Fill) as unsupported.
     pub fill: bool,
     /// Whether the engine is the host's CPU on the host's own addresses: it reaches every mapping and is
-    /// never lost, so that it can stand in for an engine that failed.
+    /// never lost, so that it can stand in for an engine that failed. Such an engine has
+    /// [`Operation::DeviceCopy`](crate::Operation::DeviceCopy), and `DeviceFill` if it fills.
     pub host_memory: bool,
 }

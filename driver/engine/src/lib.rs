@@ -11,13 +11,17 @@ extern crate alloc;
 mod address;
 mod capabilities;
 mod completion;
+mod device_memory;
 mod engine;
+mod limits;
 mod map;
 mod transfer;
 
 pub use address::Iova;
 pub use capabilities::Capabilities;
 pub use completion::{Completion, Outcome, Status, StatusKind, Token};
+pub use device_memory::DeviceMemory;
 pub use engine::{Engine, EnqueueError, HaltError};
+pub use limits::{MapLimits, Quota};
 pub use map::{DmaMap, MapError, Rights};
 pub use transfer::{Operation, Transfer};

@@ -6,7 +6,7 @@
 
 use core::{fmt, ptr::NonNull};
 
-use crate::Iova;
+use crate::{Iova, MapLimits};
 
 /// An address space that one or more engines work in: an IOMMU domain, or the host's own addresses.
 ///
@@ -50,6 +50,11 @@ pub unsafe trait DmaMap: Send + Sync + fmt::Debug {
     /// The caller swears that `iova` and `length` are those of one earlier `map` and that no engine has
     /// a transfer outstanding on it.
     unsafe fn unmap(&self, iova: Iova, length: usize) -> Result<(), MapError>;
+
+    /// What there is room for, asked before a region is mapped.
+    fn limits(&self) -> MapLimits {
+        MapLimits::default()
+    }
 }
 
 /// What engines may do with a mapping.

@@ -29,4 +29,18 @@ pub enum Operation {
         /// The eight bytes, the lowest first.
         pattern: u64,
     },
+    /// As [`Copy`](Operation::Copy), where the source, the destination or both are memory of a device
+    /// ([`DeviceMemory`](crate::DeviceMemory)) that the CPU reaches: by aligned accesses of 8 bytes, of 4, 2 and 1 at the
+    /// ends, none outside the ranges, and none that is non-temporal or wider.
+    ///
+    /// For engines that are the [host's CPU](crate::Capabilities::host_memory) alone. Others are given `Copy`.
+    DeviceCopy {
+        /// The first byte read.
+        source: Iova,
+    },
+    /// As [`Fill`](Operation::Fill), to memory of a device, in the accesses of [`DeviceCopy`](Operation::DeviceCopy).
+    DeviceFill {
+        /// The eight bytes, the lowest first.
+        pattern: u64,
+    },
 }

@@ -153,7 +153,7 @@ impl Book {
         let destination = self.find(transfer.destination, transfer.length, Rights::ReadWrite);
         destination.is_some()
             && match transfer.operation {
-                Operation::Copy { source } => {
+                Operation::Copy { source } | Operation::DeviceCopy { source } => {
                     self.find(source, transfer.length, Rights::Read).is_some()
                 }
                 _ => true,
@@ -174,7 +174,7 @@ impl Book {
             .ok_or(Violation::UnmappedDestination { transfer })?;
         let count = usize::try_from(length).unwrap_or(usize::MAX);
         match transfer.operation {
-            Operation::Copy { source } => {
+            Operation::Copy { source } | Operation::DeviceCopy { source } => {
                 let (source_span, from) = self
                     .find(source, length, Rights::Read)
                     .ok_or(Violation::UnmappedSource { transfer })?;
@@ -185,7 +185,7 @@ impl Book {
                     destination.write(to + index, source_span.read(from + index));
                 }
             }
-            Operation::Fill { pattern } => {
+            Operation::Fill { pattern } | Operation::DeviceFill { pattern } => {
                 let bytes = pattern.to_le_bytes();
                 for index in 0..count {
                     destination.write(to + index, bytes[index % 8]);

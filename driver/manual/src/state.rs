@@ -154,6 +154,9 @@ impl State {
         match transfer.operation {
             Operation::Copy { .. } => {}
             Operation::Fill { .. } if self.capabilities.fill => {}
+            Operation::DeviceCopy { .. } if self.capabilities.host_memory => {}
+            Operation::DeviceFill { .. }
+                if self.capabilities.host_memory && self.capabilities.fill => {}
             _ => return Err(EnqueueError::Unsupported),
         }
         let max = self.capabilities.max_transfer;

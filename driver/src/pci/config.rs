@@ -77,6 +77,15 @@ pub fn enable(config: &dyn ConfigIo) -> Result<(), ConfigError> {
     change(config, COMMAND, Change { set: must | INTX_DISABLE, clear: 0, must })
 }
 
+/// Lets a function answer at its BARs, and nothing more.
+///
+/// # Errors
+///
+/// See [`ConfigError`].
+pub fn enable_memory(config: &dyn ConfigIo) -> Result<(), ConfigError> {
+    change(config, COMMAND, Change { set: MEMORY_SPACE, clear: 0, must: MEMORY_SPACE })
+}
+
 /// Keeps a function from reaching memory. `false`: that could not be done.
 pub fn disable_bus_mastering(config: &dyn ConfigIo) -> bool {
     change(config, COMMAND, Change { set: 0, clear: BUS_MASTER, must: BUS_MASTER }).is_ok()

@@ -209,14 +209,14 @@ fn entries(directory: &Path) -> Result<Vec<(String, PathBuf)>, SysfsError> {
 }
 
 /// What an attribute holds, without the end of the line.
-fn text(path: &Path) -> Result<String, SysfsError> {
+pub(super) fn text(path: &Path) -> Result<String, SysfsError> {
     fs::read_to_string(path)
         .map(|text| text.trim().to_owned())
         .map_err(|source| SysfsError::Io { path: path.to_owned(), source })
 }
 
 /// The same, of an attribute that not every kernel or function has.
-fn optional(path: &Path) -> Result<Option<String>, SysfsError> {
+pub(super) fn optional(path: &Path) -> Result<Option<String>, SysfsError> {
     match text(path) {
         Err(SysfsError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         text => text.map(Some),

@@ -11,6 +11,8 @@ pub(super) struct Book {
     pub(super) space: Space,
     /// How many mappings the container takes.
     pub(super) limit: u64,
+    /// How many the kernel has.
+    pub(super) mappings: u64,
     /// The functions in use, each with its group.
     pub(super) open: BTreeMap<Address, u32>,
     /// The last function, no longer in use, while there are mappings.

@@ -37,8 +37,8 @@ use nix::errno::Errno;
 use vfio_ioctls::{VfioContainer, VfioError};
 
 use super::{
-    Bar, Config, Error, Recall, book::Book, calls, device::Device, info::IommuInfo, lease::Lease,
-    preflight, space::GRANULE,
+    Bar, Config, Error, MapProgress, Recall, book::Book, calls, device::Device, info::IommuInfo,
+    lease::Lease, parts::Listener, preflight, space::GRANULE,
 };
 use crate::{
     fork::Origin,
@@ -57,7 +57,7 @@ const DEFAULT_LIMIT: u64 = 65_535;
 /// one function is then reachable for all.
 #[derive(Clone, Debug)]
 pub struct Container {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// A function that was opened, ready to be driven: bus mastering is on.
@@ -76,6 +76,7 @@ pub(super) struct Inner {
     /// Changed under the lock of `book` alone, while there is no address space.
     vfio: Mutex<Arc<VfioContainer>>,
     book: Mutex<Book>,
+    pub(super) progress: Listener,
     pub(super) origin: Origin,
 }
 
@@ -94,9 +95,16 @@ impl Container {
         let inner = Inner {
             vfio: Mutex::new(Arc::new(new_vfio()?)),
             book: Mutex::default(),
+            progress: Listener::default(),
             origin: Origin::here(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Tells `listener` how far a long mapping is, from now on: a region of many GiB whose pages are to be pinned takes
+    /// seconds. It is called by whoever opens the region.
+    pub fn on_progress(&self, listener: impl Fn(MapProgress) + Send + Sync + 'static) {
+        self.inner.progress.set(listener);
     }
 
     /// Opens a function: checked, reset, with memory space and bus mastering on, interrupts off, registers mapped.
@@ -104,7 +112,7 @@ impl Container {
         if self.inner.origin.is_elsewhere() {
             return Err(Error::OtherProcess { address });
         }
-        let device = self.inner.admit(&Sysfs::new(), address)?;
+        let device = self.inner.admit(&Sysfs::new(), address, preflight::check)?;
         // From here on a drop of the lease switches bus mastering off and closes the function.
         let lease = Arc::new(Lease::new(device, Arc::clone(&self.inner)));
         let (registers, was_reset) = lease.bring_up()?;
@@ -130,7 +138,12 @@ impl Inner {
     }
 
     /// Opens a function and notes that it is in use.
-    fn admit(&self, sysfs: &Sysfs, address: Address) -> Result<Device, Error> {
+    pub(super) fn admit(
+        &self,
+        sysfs: &Sysfs,
+        address: Address,
+        check: impl FnOnce(&Sysfs, &Path, Address) -> Result<u32, Error>,
+    ) -> Result<Device, Error> {
         let nodes = Path::new(NODES);
         let mut book = self.book();
         if book.dissolved {
@@ -139,7 +152,7 @@ impl Inner {
         if let Some(&group) = book.open.get(&address) {
             return Err(Error::Busy { address, group, users: users(group) });
         }
-        let group = preflight::check(sysfs, nodes, address)?;
+        let group = check(sysfs, nodes, address)?;
         if !book.has_group(group) {
             preflight::probe(sysfs, nodes, address, group)?;
         }
@@ -178,7 +191,7 @@ impl Inner {
             return Err(Error::PageSizes { sizes });
         }
         book.space.set_ranges(info.ranges.as_deref());
-        let left = info.available.map(|left| u64::from(left) + book.space.count() as u64);
+        let left = info.available.map(|left| u64::from(left) + book.mappings);
         book.limit = left.unwrap_or(DEFAULT_LIMIT);
         Ok(device)
     }

@@ -29,7 +29,10 @@ use vfio_ioctls::{VfioContainer, VfioDevice, VfioError};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::{Error, calls};
-use crate::{fork::Origin, pci::Address};
+use crate::{
+    fork::Origin,
+    pci::{Address, PeerError},
+};
 
 /// What VFIO must allow of BAR 0.
 const ALL: u32 =
@@ -37,7 +40,7 @@ const ALL: u32 =
 
 pub(super) struct Device {
     address: Address,
-    registers: Region,
+    bars: [Region; 6],
     config: Region,
     /// Signalled when the kernel wants the function back, where it says so.
     request: Option<EventFd>,
@@ -66,8 +69,8 @@ impl Device {
             bytes: device.get_region_size(index),
             flags: device.get_region_flags(index),
         };
-        let (registers, config) =
-            (region(u32::from(REGISTER_BAR)), region(VFIO_PCI_CONFIG_REGION_INDEX));
+        let bars = [0, 1, 2, 3, 4, 5].map(region);
+        let config = region(VFIO_PCI_CONFIG_REGION_INDEX);
         let request = request_event(&device, address);
         let file = calls::duplicate(&device);
         let handle = Handle {
@@ -76,7 +79,7 @@ impl Device {
             origin: Origin::here(),
         };
         let file = file.map_err(|_| VfioError::VfioDeviceDupFd)?;
-        Ok(Self { address, registers, config, request, file, handle })
+        Ok(Self { address, bars, config, request, file, handle })
     }
 
     /// Closes the function. `false`: its group could not be taken out of the container.
@@ -111,7 +114,7 @@ impl Device {
 
     /// Maps BAR 0.
     pub(super) fn map_registers(&self) -> Result<MmapRaw, Error> {
-        let Region { offset, bytes: there, flags } = self.registers;
+        let Region { offset, bytes: there, flags } = self.bars[usize::from(REGISTER_BAR)];
         if there < u64::from(BAR_BYTES) || flags & ALL != ALL {
             return Err(Error::Registers { address: self.address, bytes: there, flags });
         }
@@ -120,6 +123,22 @@ impl Device {
             .len(BAR_BYTES as usize)
             .map_raw(&self.file)
             .map_err(|source| Error::Call { call: "mapping BAR 0", source })
+    }
+
+    /// Maps all of a memory BAR that has so many bytes.
+    pub(super) fn map_bar(&self, bar: u8, bytes: usize) -> Result<MmapRaw, Error> {
+        let address = self.address;
+        let Some(&Region { offset, bytes: there, flags }) = self.bars.get(usize::from(bar)) else {
+            return Err(Error::Peer(PeerError::NoBar { address, bar }));
+        };
+        if there != bytes as u64 || flags & ALL != ALL {
+            return Err(Error::Peer(PeerError::NotMappable { address, bar }));
+        }
+        MmapOptions::new()
+            .offset(offset)
+            .len(bytes)
+            .map_raw(&self.file)
+            .map_err(|source| Error::Call { call: "mapping a BAR", source })
     }
 
     /// Where a doubleword of configuration space is in the file.

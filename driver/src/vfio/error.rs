@@ -8,7 +8,7 @@ use vfio_bindings::bindings::vfio::{
     VFIO_REGION_INFO_FLAG_MMAP, VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE,
 };
 
-use crate::pci::{Address, Function, SysfsError, User, config::ConfigError};
+use crate::pci::{Address, Function, PeerError, SysfsError, User, config::ConfigError};
 
 /// The device id of DSA, which took I/OAT's place.
 const DSA: u16 = 0x0b25;
@@ -149,6 +149,21 @@ pub enum Error {
     PageSizes {
         /// A bit for each size that it has.
         sizes: u64,
+    },
+    /// A peer's BAR cannot be had.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// A peer has another driver than vfio-pci, or none.
+    #[error(
+        "{address} is bound to {}: open its BAR through sysfs, or give it to user space with `echo vfio-pci | sudo tee \
+         /sys/bus/pci/devices/{address}/driver_override; echo {address} | sudo tee /sys/bus/pci/drivers_probe`",
+        driver.as_deref().unwrap_or("no driver")
+    )]
+    PeerNotBound {
+        /// The function.
+        address: Address,
+        /// The driver it has.
+        driver: Option<String>,
     },
     /// BAR 0 is not that of an I/OAT function.
     #[error(

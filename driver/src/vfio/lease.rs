@@ -14,7 +14,7 @@ use memmap2::MmapRaw;
 use super::{Error, bar, container::Inner, device::Device};
 use crate::pci::{
     Address,
-    config::{ConfigError, disable_bus_mastering, enable},
+    config::{ConfigError, disable_bus_mastering, enable, enable_memory},
 };
 
 /// The configuration space of a function that is open.
@@ -40,7 +40,7 @@ impl ConfigIo for Config {
 }
 
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     address: Address,
     /// There until it is handed over: by the drop, or to the kernel.
     device: Mutex<Option<Device>>,
@@ -96,6 +96,17 @@ impl Lease {
 fn quiet(device: &Device) {
     if !disable_bus_mastering(device) {
         tracing::warn!(address = %device.address(), "bus mastering was not switched off");
+    }
+}
+
+impl Lease {
+    /// Switches memory space on, and maps a BAR. Bus mastering stays off: a peer is reached, and reaches nothing.
+    pub(super) fn bring_up_peer(&self, bar: u8, bytes: usize) -> Result<MmapRaw, Error> {
+        let address = self.address;
+        let gone = Error::Config { address, source: ConfigError::Absent };
+        let device = self.device.as_ref().ok_or(gone)?;
+        enable_memory(device).map_err(|source| Error::Config { address, source })?;
+        device.map_bar(bar, bytes)
     }
 }
 

@@ -4,24 +4,32 @@
 //! time are two mappings at one place. A mapping that the kernel did not undo keeps its addresses for good. In a container
 //! that is dissolved addresses are taken and given back, and the kernel is not asked.
 //!
-//! Each mapping is one of the kernel's, whatever its length: a container takes 65,535 by default.
+//! A long mapping is made in [parts](super::parts), each one of the kernel's, of which a container takes 65,535 by default. It
+//! is undone as a whole.
 #![allow(unsafe_code, reason = "implements the DmaMap contract on VFIO")]
 
 use std::{fs, ptr::NonNull};
 
-use dmaring_engine::{DmaMap, Iova, MapError, Rights};
+use dmaring_engine::{DmaMap, Iova, MapError, MapLimits, Quota, Rights};
 use nix::{
     errno::Errno,
     sys::resource::{RLIM_INFINITY, Resource, getrlimit},
 };
 
-use super::{calls, container::Inner, space::GRANULE};
+use super::{
+    calls,
+    container::Inner,
+    parts::{Broken, Parts},
+    space::GRANULE,
+};
 
 /// The capability that locked memory is not limited for. Source: `include/uapi/linux/capability.h`.
 const CAP_IPC_LOCK: u32 = 14;
 
 // SAFETY: (1) `Space` gives each mapping addresses that no other has, and the kernel maps exactly the pages of the range
-// there, or fails and maps none, or has no device that reaches anything (a dissolved container); those pages stay the range's own when the process writes it (`make_private`); (2) it maps
+// there, or has no device that reaches anything (a dissolved container), or fails; where a part fails, those before it are
+// undone, or, should that fail too, their addresses are given to nobody and the kernel keeps the pages from other use; those pages
+// stay the range's own when the process writes it (`make_private`); (2) it maps
 // for writing only where `VFIO_DMA_MAP_FLAG_WRITE` asks for it; (3) `unmap` says `Ok` when the kernel has said that it
 // undid the whole mapping, and it flushes what the IOMMU remembers before it says so, or when it has undone all mappings.
 unsafe impl DmaMap for Inner {
@@ -53,19 +61,37 @@ unsafe impl DmaMap for Inner {
             }
             iova
         };
-        if rights == Rights::Read {
-            // SAFETY: the range is mapped memory (this call's caller).
-            unsafe { calls::make_private(memory, length) };
-        }
-        // SAFETY: the range is mapped memory and stays so until the mapping is undone (this call's caller).
-        match unsafe { calls::map(&*self.vfio(), iova, memory, needed, rights) } {
-            Ok(()) => Ok(Iova::new(iova)),
-            Err(errno) => {
+        let vfio = self.vfio();
+        let parts = Parts::of(iova, needed, self.room());
+        let mapped = parts.each(&self.progress, |offset, length| {
+            let (Ok(before), Ok(bytes)) = (usize::try_from(offset), usize::try_from(length)) else {
+                return Err(Errno::EOVERFLOW);
+            };
+            // SAFETY: the part lies within the range, which is one mapping's (this call's caller).
+            let memory = unsafe { memory.add(before) };
+            if rights == Rights::Read {
+                // SAFETY: the part is mapped memory (this call's caller).
+                unsafe { calls::make_private(memory, bytes) };
+            }
+            // SAFETY: the part is mapped memory and stays so until the mapping is undone (this call's caller).
+            unsafe { calls::map(&*vfio, iova + offset, memory, length, rights) }
+        });
+        match mapped {
+            Ok(count) => {
+                self.book().mappings += count;
+                Ok(Iova::new(iova))
+            }
+            Err(Broken { errno, done }) => {
+                let undone = done == 0 || calls::unmap(&*vfio, iova, done) == Ok(done);
                 let mut book = self.book();
                 if book.dissolved {
                     return Ok(Iova::new(iova));
                 }
-                book.space.give_back(iova);
+                if undone {
+                    book.space.give_back(iova);
+                } else {
+                    tracing::error!(iova, done, "a part of a mapping was not undone");
+                }
                 let limit = book.limit;
                 self.settle(&mut book);
                 Err(refusal(errno, needed, limit, locked_memory_limit()))
@@ -97,10 +123,46 @@ unsafe impl DmaMap for Inner {
             }
             Err(errno) => return Err(MapError::Os(errno as i32)),
         }
+        let count = Parts::of(iova, length, u64::MAX).count();
+        book.mappings = book.mappings.saturating_sub(count);
         book.space.give_back(iova);
         self.settle(&mut book);
         Ok(())
     }
+
+    fn limits(&self) -> MapLimits {
+        let mut limits = MapLimits::default();
+        let book = self.book();
+        if book.has_domain() {
+            let (used, most) = book.space.usage();
+            limits.addresses = Some(Quota { used, most });
+            limits.mappings = Some(Quota { used: book.mappings, most: book.limit });
+        }
+        limits.locked = locked_memory();
+        limits
+    }
+}
+
+impl Inner {
+    /// How many mappings the container still takes.
+    fn room(&self) -> u64 {
+        let book = self.book();
+        book.limit.saturating_sub(book.mappings)
+    }
+}
+
+/// How much memory this process has locked, and may lock, in bytes; `None` where no limit holds.
+#[must_use]
+pub fn locked_memory() -> Option<Quota> {
+    let most = locked_memory_limit()?;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    Some(Quota { used: locked_by(&status).unwrap_or(0), most })
+}
+
+/// What a process has locked, by its `/proc/PID/status`, in bytes: what VFIO pins is counted there.
+fn locked_by(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// What an error number of `VFIO_IOMMU_MAP_DMA` means. `locked` is the limit of locked memory, where there is one: the
@@ -138,7 +200,7 @@ mod tests {
     use dmaring_engine::MapError;
     use nix::errno::Errno;
 
-    use super::{may_lock_memory, refusal};
+    use super::{locked_by, may_lock_memory, refusal};
 
     #[test]
     fn error_numbers_say_what_is_missing() {
@@ -151,6 +213,13 @@ mod tests {
         assert_eq!(of(Errno::EEXIST), MapError::Os(17));
         assert_eq!(refusal(Errno::ENOMEM, needed, 7, None), MapError::Os(12));
     }
+
+    #[test]
+    fn what_is_locked_is_read_from_the_status() {
+        assert_eq!(locked_by("VmPin:\t 9 kB\nVmLck:\t    2048 kB\n"), Some(2 << 20));
+        assert_eq!([locked_by("VmLck: many"), locked_by("")], [None, None]);
+    }
+
     #[test]
     fn privileges_are_read_from_the_status() {
         assert!(may_lock_memory("CapPrm:\t0000000000000000\nCapEff:\t0000000000004000\n"));

@@ -29,6 +29,25 @@ pub fn check(sysfs: &Sysfs, nodes: &Path, address: Address) -> Result<u32, Error
         let Function { vendor, device, class, .. } = function;
         return Err(Error::NotIoat { address, vendor, device, class });
     }
+    check_system(sysfs, nodes, &function)?;
+    if function.driver.as_deref() != Some(DRIVER) {
+        return Err(Error::NotBound { address, driver: function.driver });
+    }
+    check_group(nodes, &function)
+}
+
+/// The same for a function of any kind, whose BARs are to be reached.
+pub(super) fn check_peer(sysfs: &Sysfs, nodes: &Path, address: Address) -> Result<u32, Error> {
+    let function = sysfs.function(address)?;
+    check_system(sysfs, nodes, &function)?;
+    if function.driver.as_deref() != Some(DRIVER) {
+        return Err(Error::PeerNotBound { address, driver: function.driver });
+    }
+    check_group(nodes, &function)
+}
+
+/// Checks what does not depend on the function's driver.
+fn check_system(sysfs: &Sysfs, nodes: &Path, function: &Function) -> Result<(), Error> {
     if let Some(group) = function.iommu_group
         && (sysfs.is_no_iommu_group(group) || nodes.join(format!("noiommu-{group}")).exists())
     {
@@ -37,14 +56,15 @@ pub fn check(sysfs: &Sysfs, nodes: &Path, address: Address) -> Result<u32, Error
     if !sysfs.has_iommu() {
         return Err(Error::NoIommu);
     }
-    let group = function.iommu_group.ok_or(Error::NoGroup { address })?;
+    function.iommu_group.ok_or(Error::NoGroup { address: function.address })?;
     let path = nodes.join("vfio");
-    if !path.exists() {
-        return Err(Error::NoVfio { path });
-    }
-    if function.driver.as_deref() != Some(DRIVER) {
-        return Err(Error::NotBound { address, driver: function.driver });
-    }
+    if path.exists() { Ok(()) } else { Err(Error::NoVfio { path }) }
+}
+
+/// The group's number, where containers can be opened.
+fn check_group(nodes: &Path, function: &Function) -> Result<u32, Error> {
+    let group = function.iommu_group.ok_or(Error::NoGroup { address: function.address })?;
+    let path = nodes.join("vfio");
     open(&path).map_err(|error| container_error(&path, error))?;
     Ok(group)
 }

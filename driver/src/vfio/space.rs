@@ -78,6 +78,17 @@ impl Space {
         self.taken.get(&start).is_some_and(|end| end - start == length)
     }
 
+    /// Bytes of addresses that are taken, and that there are.
+    pub(super) fn usage(&self) -> (u64, u64) {
+        let bytes = |ranges: &mut dyn Iterator<Item = (u64, u64)>| -> u64 {
+            ranges.map(|(start, end)| end - start).sum()
+        };
+        (
+            bytes(&mut self.taken.iter().map(|(start, end)| (*start, *end))),
+            bytes(&mut self.windows.iter().copied()),
+        )
+    }
+
     /// How many times addresses are taken.
     pub(super) fn count(&self) -> usize {
         self.taken.len()

@@ -9,6 +9,7 @@ mod fork;
 #[path = "../forking/mod.rs"]
 mod forking;
 mod open;
+mod peer;
 mod recall;
 mod rig;
 mod transfer;

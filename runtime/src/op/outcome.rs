@@ -5,7 +5,7 @@ use std::time::Duration;
 use dmaring_engine::{Status, StatusKind};
 use dmaring_ring::{CompletionCode, CompletionEntry, Key};
 
-use super::request::NO_CPU;
+use super::request::{DEVICE_SOURCE, NO_CPU};
 use crate::{
     error::{DeviceError, Error, ErrorKind},
     inflight::Ticket,
@@ -23,6 +23,7 @@ pub(crate) enum Refused {
     TooLong = 5,
     Malformed = 6,
     NoCpu = 7,
+    DeviceSource = 8,
 }
 
 /// Why a future is resolved while an engine may still be at its operation.
@@ -150,6 +151,7 @@ fn refused(place: Place, reason: u8) -> Error {
         3 => (ErrorKind::Permission, "the destination is not writable"),
         4 => (ErrorKind::Unsupported, "no engine has this operation"),
         7 => (ErrorKind::Unsupported, NO_CPU),
+        8 => (ErrorKind::Unsupported, DEVICE_SOURCE),
         5 => (ErrorKind::LimitExceeded, "longer than one operation can be: split it"),
         _ => (ErrorKind::Unsupported, "the entry is malformed"),
     };

@@ -13,6 +13,9 @@ use crate::{
 /// Why a retry on the CPU is refused.
 pub(crate) const NO_CPU: &str = "no engine of the runtime is the host's CPU, so nothing can be retried there: add one to the builder, for example dmaring_cpu::CpuEngine";
 
+/// Why reading memory of a device is refused.
+pub(crate) const DEVICE_SOURCE: &str = "the source is memory of a device, which the CPU alone reads, and no engine of the runtime is that: add one to the builder, for example dmaring_cpu::CpuEngine, or open the source with BarOptions::engine_reads_mmio";
+
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) cargo: Cargo,
@@ -60,6 +63,9 @@ impl Request {
             return Ok(());
         };
         source.check_range("source", from, length)?;
+        if source.0.facts.host_reads && !source.0.shared.policy.has_cpu {
+            return Err(Error::new(ErrorKind::Unsupported, DEVICE_SOURCE));
+        }
         if !std::sync::Arc::ptr_eq(&source.0.shared, &destination.0.shared) {
             return Err(Error::new(
                 ErrorKind::Unmapped,

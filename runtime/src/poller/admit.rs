@@ -5,7 +5,7 @@
 
 use dmaring_ring::{CompletionCode, EntryFlags, Key, Opcode, SubmissionEntry};
 
-use super::ops::{Failure, Plan, Source};
+use super::ops::{Failure, Plan, Reach, Source};
 use crate::{
     op::{OnError, Policy, Refused},
     region::table::{RegionFacts, RegionTable},
@@ -49,14 +49,23 @@ pub(super) fn admit(
     if !destination.writable {
         return Err(refuse(Refused::Permission));
     }
-    let (source, source_staged) = match entry.opcode {
+    let (source, from) = match entry.opcode {
         Opcode::COPY => {
             let facts = range(regions, entry.source, entry.source_offset, entry.length)?;
-            (Source::Region(entry.source, entry.source_offset), facts.staged)
+            (Source::Region(entry.source, entry.source_offset), Some(facts))
         }
-        Opcode::FILL => (Source::Pattern(entry.source_offset), false),
+        Opcode::FILL => (Source::Pattern(entry.source_offset), None),
         _ => return Err(refuse(Refused::Unsupported)),
     };
+    let reach = match from {
+        Some(from) if from.host_reads => Reach::Host,
+        Some(from) if from.device => Reach::Device,
+        _ if destination.device => Reach::Device,
+        _ => Reach::Memory,
+    };
+    if reach == Reach::Host && !policy.has_cpu {
+        return Err(refuse(Refused::DeviceSource));
+    }
     Ok(Admitted {
         plan: Plan {
             port,
@@ -66,9 +75,10 @@ pub(super) fn admit(
             length: entry.length,
             deadline: entry.deadline,
             retries,
+            reach,
         },
         fenced: entry.flags.contains(EntryFlags::FENCE),
-        staged: source_staged || destination.staged,
+        staged: from.is_some_and(|from| from.staged) || destination.staged,
     })
 }
 
@@ -161,6 +171,29 @@ mod tests {
         for (entry, expected) in cases {
             assert_eq!(reason(&table, &entry), Some(expected as u8), "{entry:?}");
         }
+    }
+
+    #[test]
+    fn memory_of_a_device_says_who_may_reach_it() {
+        let (table, writable, readable) = table();
+        let publish = |host_reads| {
+            let facts = RegionFacts::new(100, Rights::ReadWrite, false).of_device(host_reads);
+            table.publish(facts, &[Iova::new(0x1000)]).unwrap()
+        };
+        let (guarded, open) = (publish(true), publish(false));
+        let reach = |source, destination, has_cpu| {
+            admit(&table, policy(has_cpu), 0, &copy(source, destination))
+                .map(|admitted| admitted.plan.reach)
+                .map_err(|failure| failure.kind)
+        };
+        let copy = |source, destination| reach(source, destination, true).unwrap();
+        assert_eq!(copy(readable, writable), Reach::Memory);
+        assert_eq!(copy(readable, guarded), Reach::Device);
+        assert_eq!(copy(open, writable), Reach::Device);
+        assert_eq!(copy(guarded, writable), Reach::Host);
+        assert_eq!(copy(guarded, open), Reach::Host);
+        assert_eq!(reach(guarded, writable, false), Err(Refused::DeviceSource as u8));
+        assert_eq!(reach(readable, guarded, false), Ok(Reach::Device));
     }
 
     #[test]

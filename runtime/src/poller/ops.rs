@@ -28,6 +28,18 @@ pub(super) enum Route {
     Staging,
 }
 
+/// Whether memory of a device takes part in an operation, and who may then carry it out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Memory alone: every engine.
+    #[default]
+    Memory,
+    /// Memory of a device that every engine may reach.
+    Device,
+    /// Memory of a device that the host's CPU alone may read.
+    Host,
+}
+
 /// An operation on its way through the poller.
 #[derive(Debug)]
 pub(super) struct ActiveOp {
@@ -41,6 +53,9 @@ pub(super) struct ActiveOp {
     /// By when it is to have ended, in microseconds since the runtime was built; 0: whenever.
     pub(super) deadline: u64,
     pub(super) group: Group,
+    pub(super) reach: Reach,
+    /// Whether its engine, the host's CPU, is to reach it as memory of a device.
+    by_words: bool,
     pub(super) route: Route,
     /// Addresses in the lane's domain; valid once routed to a lane.
     pub(super) addresses: Addresses,
@@ -132,6 +147,7 @@ pub(super) struct Plan {
     pub(super) length: u64,
     pub(super) deadline: u64,
     pub(super) retries: bool,
+    pub(super) reach: Reach,
 }
 
 impl Failure {
@@ -153,7 +169,7 @@ impl Failure {
 
 impl ActiveOp {
     pub(super) fn new(plan: Plan, tag: u16) -> Self {
-        let Plan { port, key, source, destination, length, deadline, retries } = plan;
+        let Plan { port, key, source, destination, length, deadline, retries, reach } = plan;
         let nowhere = Iova::new(0);
         Self {
             port,
@@ -163,6 +179,8 @@ impl ActiveOp {
             length,
             deadline,
             group: Group::default(),
+            reach,
+            by_words: false,
             route: Route::Nowhere,
             addresses: Addresses { source: nowhere, destination: nowhere },
             part: u64::MAX / 2 + 1,
@@ -191,6 +209,11 @@ impl ActiveOp {
         self.route = Route::Lane(lane);
         self.addresses = addresses;
         true
+    }
+
+    /// The engine that it is routed to is the host's CPU, or is not.
+    pub(super) fn reach_as(&mut self, host: bool) {
+        self.by_words = host && self.reach != Reach::Memory;
     }
 
     /// Cuts the parts that were enqueued before into shorter ones.
@@ -228,11 +251,21 @@ impl ActiveOp {
         let length = self.part.min(self.length - offset);
         let operation = match self.source {
             Source::Region(..) => {
-                Operation::Copy { source: self.addresses.source.checked_add(offset)? }
+                let source = self.addresses.source.checked_add(offset)?;
+                if self.by_words {
+                    Operation::DeviceCopy { source }
+                } else {
+                    Operation::Copy { source }
+                }
             }
             Source::Pattern(pattern) => {
                 // The pattern's phase at this part's first byte.
-                Operation::Fill { pattern: pattern.rotate_right((offset % 8) as u32 * 8) }
+                let pattern = pattern.rotate_right((offset % 8) as u32 * 8);
+                if self.by_words {
+                    Operation::DeviceFill { pattern }
+                } else {
+                    Operation::Fill { pattern }
+                }
             }
         };
         let destination = self.addresses.destination.checked_add(offset)?;

@@ -5,7 +5,7 @@ use dmaring_ring::{CompletionCode, SubmissionEntry};
 use super::{
     Poller,
     admit::refuse,
-    ops::{Addresses, Failure, Rest, Route, Source},
+    ops::{Addresses, Failure, Reach, Rest, Route, Source},
     port::Port,
 };
 use crate::{
@@ -15,10 +15,13 @@ use crate::{
 
 impl Poller {
     /// Routes to the engine with the least to do that has the operation, those that work before those being reset; to
-    /// one that is the host's CPU if `host`.
+    /// one that is the host's CPU if `host`. Memory of a device is the CPU's only where it must be: each of its accesses
+    /// waits for the device.
     pub(super) fn send_to_lane(&mut self, index: usize, host: bool) -> Result<(), Failure> {
         let Some(op) = self.ops.get_mut(index) else { return Ok(()) };
         let is_fill = matches!(op.source, Source::Pattern(_));
+        let host = host || op.reach == Reach::Host;
+        let of_device = op.reach != Reach::Memory;
         let count = self.lanes.len();
         let mut capable = false;
         // Of lanes with equal loads the next in turn.
@@ -31,7 +34,10 @@ impl Poller {
                 capable |= has;
                 has && line.recovery.takes_work()
             })
-            .min_by_key(|(_, line)| (!line.recovery.is_fed(), line.load))
+            .min_by_key(|(_, line)| {
+                let slow = of_device && line.capabilities.host_memory;
+                (!line.recovery.is_fed(), slow, line.load)
+            })
             .map(|(number, _)| number);
         let Some((number, lane)) = best.and_then(|best| Some((best, self.lanes.get_mut(best)?)))
         else {
@@ -55,6 +61,7 @@ impl Poller {
         if !op.route_to(number, limit, Addresses { source, destination }) {
             return Err(refuse(Refused::TooLong));
         }
+        op.reach_as(line.capabilities.host_memory);
         line.push(index, op.length);
         Ok(())
     }

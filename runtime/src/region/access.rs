@@ -2,7 +2,7 @@
 //!
 //! Engines and other handles may access the same bytes at the same time. Every access here is a relaxed
 //! atomic one, of eight bytes where the region's address allows and of one byte at the ends, so that what is
-//! read under a running copy is unspecified but never undefined.
+//! read under a running copy is unspecified but never undefined. Memory of a device has accesses of its own.
 #![allow(unsafe_code, reason = "island: atomic accesses to mapped memory")]
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
-use super::Region;
+use super::{Region, mmio};
 use crate::error::Error;
 
 const WORD: usize = 8;
@@ -30,6 +30,12 @@ impl Region {
             return file.read_at(offset, buffer);
         }
         let Some(mut at) = self.address(offset) else { return Ok(()) };
+        if self.device().is_some() {
+            // SAFETY: (1) `check_access` found the range within the region, which the caller borrows and which is mapped
+            // as long; (2) it is a device's.
+            unsafe { mmio::read(at, buffer) };
+            return Ok(());
+        }
         let (head, words, tail) = split(at, buffer);
         for byte in head {
             *byte = load_byte(&mut at);
@@ -58,6 +64,11 @@ impl Region {
             return file.write_at(offset, bytes);
         }
         let Some(mut at) = self.address(offset) else { return Ok(()) };
+        if self.device().is_some() {
+            // SAFETY: as in `read_at`; the region is writable.
+            unsafe { mmio::write(at, bytes) };
+            return Ok(());
+        }
         let head = head_length(at, bytes.len());
         let (head, rest) = bytes.split_at(head);
         let words = rest.chunks_exact(WORD);

@@ -18,6 +18,8 @@ enum Object {
     File { device: u64, inode: u64 },
     /// A character device, whichever node names it.
     Device { number: u64 },
+    /// Memory of devices, by its address on the host's bus.
+    Bus,
 }
 
 impl Identity {
@@ -35,6 +37,11 @@ impl Identity {
     /// A device from byte `start` on.
     pub(crate) fn device(number: u64, start: u64) -> Self {
         Self { object: Object::Device { number }, start }
+    }
+
+    /// Memory of a device from this address on the host's bus on.
+    pub(crate) fn bus(address: u64) -> Self {
+        Self { object: Object::Bus, start: address }
     }
 
     /// How many bytes after this region's first byte the other's comes; `None` for different memory.

@@ -5,7 +5,7 @@ use std::{fmt, ptr::NonNull, sync::Arc};
 
 use dmaring_engine::{DmaMap, Iova, Rights};
 
-use crate::{error::Error, shared::Shared};
+use crate::{error::Error, limits, shared::Shared};
 
 /// Where the region is in one domain.
 struct Mapping {
@@ -60,6 +60,9 @@ impl Mappings {
             let span = (before + length).next_multiple_of(granule);
             // The start of the granule, which may lie before what was allocated but not before the page.
             let Some(start) = NonNull::new(base.as_ptr().wrapping_sub(before)) else { continue };
+            if let Err(error) = limits::check(domain, span as u64) {
+                return Err(Refused { error, undone: mappings.undo() });
+            }
             // SAFETY: (1) the range is mapped memory of this process: granules are no larger than pages, and pages
             // are mapped whole; (2) `Backing` keeps it there until `undo` has succeeded, see `Refused`.
             match unsafe { domain.map.map(start, span, rights) } {

@@ -2,11 +2,13 @@
 
 mod access;
 mod allocate;
+mod bar;
 mod copying;
 mod dax;
 mod file;
 mod identity;
 pub(crate) mod mapping;
+mod mmio;
 mod register;
 pub(crate) mod table;
 
@@ -16,12 +18,14 @@ use dmaring_engine::Rights;
 use dmaring_ring::Key;
 use memmap2::MmapRaw;
 
+pub use self::bar::BarOptions;
 pub(crate) use self::identity::Identity;
 pub use self::register::PinnedBuffer;
 pub(crate) use self::{
-    allocate::allocate, dax::open as open_dax, file::open as open_file, register::register,
+    allocate::allocate, bar::open as open_bar, dax::open as open_dax, file::open as open_file,
+    register::register,
 };
-use self::{mapping::Mappings, table::RegionFacts};
+use self::{bar::Bar, mapping::Mappings, table::RegionFacts};
 use crate::{
     error::{Error, ErrorKind},
     shared::Shared,
@@ -83,6 +87,7 @@ pub(crate) enum Backing {
         _buffer: Box<dyn PinnedBuffer>,
     },
     Staged(Arc<StagedFile>),
+    Device(Bar),
 }
 
 /// What a region is made of, before it is mapped for the engines.
@@ -109,7 +114,10 @@ impl Region {
             },
             None => Mappings::none(),
         };
-        let facts = RegionFacts::new(length, rights, staged);
+        let mut facts = RegionFacts::new(length, rights, staged);
+        if let Backing::Device(bar) = &backing {
+            facts = facts.of_device(bar.host_reads());
+        }
         let Some(key) = shared.regions.publish(facts, &mappings.bases()) else {
             Body { mappings, backing }.give_back();
             return Err(Error::new(
@@ -169,7 +177,10 @@ impl Region {
     /// Refuses a range that reaches beyond the region. `what` names the range in the message.
     pub(crate) fn check_range(&self, what: &str, offset: u64, length: u64) -> Result<(), Error> {
         if offset.checked_add(length).is_some_and(|end| end <= self.len()) {
-            return Ok(());
+            return match self.device() {
+                Some(bar) => bar.check_width(what, offset, length),
+                None => Ok(()),
+            };
         }
         let message = format!(
             "{what} range of {length} bytes at offset {offset} reaches beyond the region's {} bytes",
@@ -187,6 +198,14 @@ impl Region {
             ErrorKind::Permission,
             "the destination region was opened for reading only: open it for reading and writing",
         ))
+    }
+
+    /// The device's memory that this is.
+    fn device(&self) -> Option<&Bar> {
+        match &self.0.body.as_ref()?.backing {
+            Backing::Device(bar) => Some(bar),
+            _ => None,
+        }
     }
 
     pub(crate) fn staged_file(&self) -> Option<&Arc<StagedFile>> {
@@ -255,6 +274,7 @@ impl Backing {
         match self {
             Self::Mapped(mapping) => Some((NonNull::new(mapping.as_mut_ptr())?, mapping.len())),
             Self::Owned { base, length, .. } => Some((*base, *length)),
+            Self::Device(bar) => Some(bar.span()),
             Self::Staged(_) => None,
         }
     }
@@ -266,6 +286,7 @@ impl fmt::Debug for Backing {
             Self::Mapped(_) => "Mapped",
             Self::Owned { .. } => "Owned",
             Self::Staged(_) => "Staged",
+            Self::Device(_) => "Device",
         })
     }
 }

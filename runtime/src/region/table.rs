@@ -17,6 +17,8 @@ const FIRST: u32 = 64;
 const READ: u32 = 1;
 const WRITE: u32 = 1 << 1;
 const STAGED: u32 = 1 << 2;
+const DEVICE: u32 = 1 << 3;
+const HOST_READS: u32 = 1 << 4;
 
 /// What the poller may know of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +28,29 @@ pub(crate) struct RegionFacts {
     pub(crate) writable: bool,
     /// Served through staging buffers: it has no address.
     pub(crate) staged: bool,
+    /// Memory of a device.
+    pub(crate) device: bool,
+    /// Read by the host's CPU alone.
+    pub(crate) host_reads: bool,
 }
 
 impl RegionFacts {
     pub(crate) fn new(length: u64, rights: Rights, staged: bool) -> Self {
-        Self { length, readable: true, writable: matches!(rights, Rights::ReadWrite), staged }
+        let writable = matches!(rights, Rights::ReadWrite);
+        Self { length, readable: true, writable, staged, device: false, host_reads: false }
+    }
+
+    /// The same, of memory of a device that engines read or that the host's CPU alone reads.
+    pub(crate) fn of_device(self, host_reads: bool) -> Self {
+        Self { device: true, host_reads, ..self }
     }
 
     fn flags(self) -> u32 {
         (if self.readable { READ } else { 0 })
             | (if self.writable { WRITE } else { 0 })
             | (if self.staged { STAGED } else { 0 })
+            | (if self.device { DEVICE } else { 0 })
+            | (if self.host_reads { HOST_READS } else { 0 })
     }
 }
 
@@ -106,6 +120,8 @@ impl RegionTable {
                 readable: flags & READ != 0,
                 writable: flags & WRITE != 0,
                 staged: flags & STAGED != 0,
+                device: flags & DEVICE != 0,
+                host_reads: flags & HOST_READS != 0,
             }
         })
     }
@@ -186,6 +202,15 @@ mod tests {
         assert_eq!(second.index, first.index);
         assert_eq!(table.facts(first), None);
         assert_eq!(table.facts(second), Some(facts(20)));
+    }
+
+    #[test]
+    fn what_is_published_of_a_device_is_read_again() {
+        let table = RegionTable::new(1);
+        for facts in [facts(1).of_device(false), facts(1).of_device(true)] {
+            let key = table.publish(facts, &[Iova::new(1)]).unwrap();
+            assert_eq!(table.facts(key), Some(facts));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::net::UnixStream,
     },
-    path::PathBuf,
+    path::Path,
     time::Instant,
 };
 
@@ -23,7 +23,7 @@ use super::{
     machine::{Machine, Parts, Unbooted},
     model::Model,
     process::Process,
-    qemu::{self, DIMM_BYTES, Iommu, Setup},
+    qemu::{self, DIMM_BYTES, Iommu, PEER_BYTES, Setup},
 };
 use crate::failure::{Failure, Outcome};
 
@@ -60,9 +60,11 @@ fn start(assets: &Assets, options: &Options) -> Result<Parts, Unbooted> {
     let directory = tempfile::Builder::new().prefix("dmaring-").tempdir();
     let directory = directory.map_err(Failure::of("cannot create a directory for the run"))?;
     let log = |part: &str| assets.logs().join(format!("{}-{part}.log", options.name));
-    let paths: Vec<_> =
+    let mut paths: Vec<_> =
         (0..DIMMS).map(|number| directory.path().join(format!("dimm{number}"))).collect();
-    let dimms = dimms(&paths)?;
+    let dimms = paths.iter().map(|path| file(path, DIMM_BYTES)).collect::<Outcome<Vec<_>>>()?;
+    let peer_path = directory.path().join("peer");
+    let peer = file(&peer_path, PEER_BYTES)?;
 
     let (mut model, mut connections) = (None, Vec::new());
     if !options.functions.is_empty() {
@@ -84,6 +86,7 @@ fn start(assets: &Assets, options: &Options) -> Result<Parts, Unbooted> {
         processors: options.processors,
         iommu: options.iommu,
         dimms: &paths,
+        peer: &peer_path,
         ports: [&console.1, &output.1, &control.1].map(AsRawFd::as_raw_fd),
         functions: &functions,
         qtest: model.as_ref().map(Model::qtest),
@@ -93,21 +96,19 @@ fn start(assets: &Assets, options: &Options) -> Result<Parts, Unbooted> {
     let qemu = Process::start(&program, &arguments, &libraries, log("qemu"))?;
     // Our copies of QEMU's ends close here, so that the ports end when QEMU does.
     let ports = [console.0, output.0, control.0];
-    Ok(Parts { qemu, model, ports, dimms, paths, directory, log: log("console"), begin })
+    paths.push(peer_path);
+    Ok(Parts { qemu, model, ports, dimms, peer, paths, directory, log: log("console"), begin })
 }
 
-/// Empty files for the NVDIMMs, which take no space until written.
-fn dimms(paths: &[PathBuf]) -> Outcome<Vec<File>> {
-    let files = paths.iter().map(|path| {
-        File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .and_then(|file| file.set_len(DIMM_BYTES).map(|()| file))
-            .map_err(Failure::of(format!("cannot create {}", path.display())))
-    });
-    files.collect()
+/// An empty file for memory of the machine, which takes no space until written.
+fn file(path: &Path, bytes: u64) -> Outcome<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .and_then(|file| file.set_len(bytes).map(|()| file))
+        .map_err(Failure::of(format!("cannot create {}", path.display())))
 }
 
 fn pair() -> Outcome<(UnixStream, OwnedFd)> {

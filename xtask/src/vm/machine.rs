@@ -44,6 +44,7 @@ pub(super) struct Parts {
     /// Console, output, control.
     pub(super) ports: [UnixStream; 3],
     pub(super) dimms: Vec<File>,
+    pub(super) peer: File,
     /// Their names.
     pub(super) paths: Vec<PathBuf>,
     pub(super) directory: TempDir,
@@ -79,6 +80,7 @@ pub(crate) struct Machine {
     control: UnixStream,
     last: u32,
     dimms: Vec<File>,
+    peer: File,
     boot: Duration,
     _directory: TempDir,
 }
@@ -93,7 +95,7 @@ pub(crate) struct Finished {
 impl Machine {
     /// A machine of these parts that has just been started; returns when it takes commands.
     pub(super) fn wait_for(parts: Parts) -> Result<Self, Unbooted> {
-        let Parts { qemu, model, ports, dimms, paths, directory, log, begin } = parts;
+        let Parts { qemu, model, ports, dimms, peer, paths, directory, log, begin } = parts;
         let [console, output, control] = ports;
         let input = output.try_clone().map_err(Failure::of("cannot share the output port"))?;
         let mut machine = Self {
@@ -106,6 +108,7 @@ impl Machine {
             control,
             last: 0,
             dimms,
+            peer,
             boot: Duration::ZERO,
             _directory: directory,
         };
@@ -209,6 +212,11 @@ impl Machine {
         file.ok_or_else(|| {
             Failure::new(format!("no NVDIMM {number}: there are {}", self.dimms.len()))
         })
+    }
+
+    /// The file behind the memory of the peer device.
+    pub(crate) fn peer(&self) -> &File {
+        &self.peer
     }
 
     fn send(&mut self, line: &str) -> Outcome {

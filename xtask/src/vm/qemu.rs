@@ -40,6 +40,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) iommu: Iommu,
     /// Backing files of the NVDIMMs.
     pub(crate) dimms: &'a [PathBuf],
+    /// Backing file of the memory of another PCI device.
+    pub(crate) peer: &'a Path,
     /// Descriptors of the serial ports: console, output, control.
     pub(crate) ports: [i32; 3],
     /// Functions with their descriptors.
@@ -50,6 +52,8 @@ pub(crate) struct Setup<'a> {
 
 /// Bytes of each NVDIMM.
 pub(crate) const DIMM_BYTES: u64 = 128 << 20;
+/// Bytes of the BAR that is the peer's memory.
+pub(crate) const PEER_BYTES: u64 = 4 << 20;
 /// The serial ports and their places. The third has an interrupt of its own: by default it shares the first one's,
 /// which an ISA bus cannot do without losing some.
 const PORTS: [(&str, &str); 3] =
@@ -81,6 +85,10 @@ pub(crate) fn arguments(setup: &Setup<'_>) -> Vec<String> {
         add("chardev", format!("socket,id={name},fd={descriptor}"));
         add("device", format!("isa-serial,chardev={name},{place}"));
     }
+    // Its BAR 2 is ordinary memory of a file: the one region more that the model is told of.
+    let backing = format!("mem-path={},size={PEER_BYTES},share=on", setup.peer.display());
+    add("object", format!("memory-backend-file,id=peer,{backing}"));
+    add("device", "ivshmem-plain,id=ivshmem,memdev=peer,bus=pcie.0,addr=0b.0".into());
     let all: Vec<_> = setup.functions.iter().map(|(function, _)| *function).collect();
     for (function, descriptor) in setup.functions {
         for device in function.for_qemu(*descriptor, &all) {
@@ -100,9 +108,9 @@ pub(crate) fn arguments(setup: &Setup<'_>) -> Vec<String> {
     arguments
 }
 
+/// `no_timer_check`: on a busy host the kernel finds that its timer does not tick while it looks, and gives up.
 fn kernel_arguments(iommu: Iommu) -> String {
     let iommu = iommu.kernel_arguments();
-    // A host that is busy for a moment loses the ten ticks by which the kernel judges its timer, and it panics.
     format!(
         "console=ttyS0 loglevel=5 {iommu} panic=-1 nokaslr mitigations=off tsc=unstable no_timer_check \
          8250.nr_uarts=4"
@@ -124,6 +132,7 @@ mod tests {
             processors: 2,
             iommu,
             dimms: &[PathBuf::from("/d0"), PathBuf::from("/d1")],
+            peer: Path::new("/p0"),
             ports: [3, 4, 5],
             functions: &[(function, 7)],
             qtest,
@@ -148,6 +157,8 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains("qtest"), "{line}");
+        assert!(line.contains("id=peer,mem-path=/p0,size=4194304,share=on"), "{line}");
+        assert!(line.contains("ivshmem-plain,id=ivshmem,memdev=peer,bus=pcie.0,addr=0b.0"));
     }
 
     #[test]

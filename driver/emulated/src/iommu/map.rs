@@ -3,7 +3,7 @@
 
 use std::ptr::NonNull;
 
-use dmaring_engine::{DmaMap, Iova, MapError, Rights};
+use dmaring_engine::{DmaMap, Iova, MapError, MapLimits, Quota, Rights};
 
 use super::{Iommu, Misuse, PAGE, Span, keep};
 
@@ -49,6 +49,13 @@ unsafe impl DmaMap for Iommu {
         }
         keep(&mut book.misuse, Misuse::UnmapUnknown { iova, length });
         Err(MapError::Os(EINVAL))
+    }
+
+    fn limits(&self) -> MapLimits {
+        let (used, most) = self.book().table.usage();
+        let mut limits = MapLimits::default();
+        limits.addresses = Some(Quota { used, most });
+        limits
     }
 }
 

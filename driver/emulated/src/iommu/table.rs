@@ -11,8 +11,10 @@ use crate::random::Random;
 /// The lowest address given out.
 const BOTTOM: u64 = 0x10_0000_0000;
 
-/// One past the highest address given out: what every part and every IOMMU takes.
-const TOP: u64 = 1 << SAFE_ADDRESS_BITS;
+/// Bits of the addresses given out unless told otherwise: what every part and every IOMMU takes.
+pub(super) const ADDRESS_BITS: u32 = SAFE_ADDRESS_BITS;
+/// Those that can be asked for.
+pub(super) const POSSIBLE_BITS: std::ops::RangeInclusive<u32> = 37..=57;
 
 /// The widest gap between two mappings, in pages; there is always one.
 const WIDEST_GAP: u64 = 16;
@@ -21,6 +23,8 @@ const WIDEST_GAP: u64 = 16;
 pub(super) struct Table {
     live: BTreeMap<u64, Mapping>,
     cursor: u64,
+    /// One past the highest address given out.
+    top: u64,
     random: Random,
 }
 
@@ -37,8 +41,14 @@ impl Mapping {
 }
 
 impl Table {
-    pub(super) fn new(random: Random) -> Self {
-        Self { live: BTreeMap::new(), cursor: BOTTOM, random }
+    /// An empty table for addresses of so many bits.
+    pub(super) fn new(random: Random, bits: u32) -> Self {
+        Self { live: BTreeMap::new(), cursor: BOTTOM, top: 1 << bits, random }
+    }
+
+    /// Bytes of addresses that are mapped, and that there are.
+    pub(super) fn usage(&self) -> (u64, u64) {
+        (self.live.values().map(Mapping::length).sum(), self.top - BOTTOM)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -63,7 +73,7 @@ impl Table {
     /// Leaves nothing above the last address given.
     #[cfg(test)]
     pub(super) fn use_up(&mut self) {
-        self.cursor = TOP;
+        self.cursor = self.top;
     }
 
     /// Maps `span` at an address that [`place`](Self::place) gave.
@@ -103,21 +113,23 @@ impl Table {
             return false;
         };
         let before = self.live.range(..end).next_back();
-        end <= TOP && before.is_none_or(|(at, mapping)| at + mapping.length() + PAGE <= start)
+        end <= self.top && before.is_none_or(|(at, mapping)| at + mapping.length() + PAGE <= start)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BOTTOM, PAGE, Random, TOP, Table};
+    use super::{ADDRESS_BITS, BOTTOM, PAGE, Random, Table};
+
+    const TOP: u64 = 1 << ADDRESS_BITS;
 
     #[test]
     fn addresses_have_gaps_follow_from_the_seed_and_end_at_the_top() {
-        let place = |seed| Table::new(Random::new(seed)).place(PAGE);
+        let place = |seed| Table::new(Random::new(seed), ADDRESS_BITS).place(PAGE);
         assert_eq!(place(1), place(1));
         assert!((0..32).any(|seed| place(seed) != place(1)));
 
-        let mut table = Table::new(Random::new(3));
+        let mut table = Table::new(Random::new(3), ADDRESS_BITS);
         assert!(table.place(PAGE).unwrap() > BOTTOM);
         assert_eq!(table.place(TOP - BOTTOM), None);
         assert_eq!(table.place(u64::MAX), None);

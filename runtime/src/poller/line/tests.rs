@@ -59,6 +59,7 @@ impl Bench {
             length: 64,
             deadline: 0,
             retries: false,
+            reach: Default::default(),
         });
         let nowhere = Addresses { source: Iova::new(0), destination: Iova::new(0) };
         assert!(self.ops.get_mut(index).unwrap().route_to(0, 64, nowhere));

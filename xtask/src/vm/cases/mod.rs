@@ -3,7 +3,10 @@
 mod boot;
 mod copy;
 mod faults;
+mod limits;
 mod linux;
+mod locations;
+mod peers;
 mod refusals;
 mod setup;
 mod soak;
@@ -30,6 +33,11 @@ pub(crate) const ALL: &[Case] = &[
     case("in-use", STANDARD, setup::in_use),
     case("list-bind-copy", WITH_PASS_THROUGH, copy::list_bind_copy),
     case("odd-copies", BOTH, copy::odd),
+    case("peer-to-peer", BOTH, peers::copies),
+    case("peer-through-vfio", STANDARD, peers::through_vfio),
+    case("peer-refusals", STANDARD, peers::refusals),
+    case("locations", STANDARD, locations::every_pair),
+    case("limits", STANDARD, limits::limits),
     case("driver-tests", BOTH, tests::driver),
     case("runtime-tests", BOTH, tests::runtime),
     case("killed", STANDARD, trouble::killed),

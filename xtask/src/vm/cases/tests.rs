@@ -26,6 +26,7 @@ fn suite(machine: &mut Machine, program: &str) -> Outcome {
     machine.bind(&[SKX, ICX])?;
     let command = format!(
         "DMARING_TEST_FUNCTIONS={SKX},{ICX} DMARING_TEST_DAX=/dev/dax0.0,/dev/dax1.0 \
+         DMARING_TEST_PEER=0000:00:0b.0 \
          {program} --ignored --test-threads=1"
     );
     let finished = machine.run_showing(&command, LIMIT, &mut |_| ())?;
