@@ -4,6 +4,7 @@ mod access;
 mod allocate;
 mod copying;
 mod dax;
+pub(crate) mod durability;
 mod file;
 mod identity;
 pub(crate) mod mapping;
@@ -17,11 +18,14 @@ use dmaring_ring::Key;
 use memmap2::MmapRaw;
 
 pub(crate) use self::identity::Identity;
-pub use self::register::PinnedBuffer;
+pub use self::{
+    durability::{Durability, DurabilitySource},
+    register::PinnedBuffer,
+};
 pub(crate) use self::{
     allocate::allocate, dax::open as open_dax, file::open as open_file, register::register,
 };
-use self::{mapping::Mappings, table::RegionFacts};
+use self::{durability::Durable, mapping::Mappings, table::RegionFacts};
 use crate::{
     error::{Error, ErrorKind},
     shared::Shared,
@@ -122,7 +126,9 @@ impl Region {
         }
         let body = Some(Body { mappings, backing });
         let inner = RegionInner { shared: shared.clone(), key, facts, identity, numa_node, body };
-        Ok(Self(Arc::new(inner)))
+        let region = Self(Arc::new(inner));
+        region.set_durable(if staged { Durable::FILE } else { Durable::default() });
+        Ok(region)
     }
 
     /// The length in bytes.
