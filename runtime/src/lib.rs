@@ -39,6 +39,7 @@ mod inflight;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod permit;
+mod persist;
 mod reap;
 mod submit;
 mod sync;
@@ -86,9 +87,10 @@ pub use self::{
     builder::{BuildError, Builder},
     clock::{Clock, ManualClock, MonotonicClock},
     error::{DeviceError, Error, ErrorKind},
-    op::{Batch, Copy, Fill, OnError, Operation, Rejected, Submitted, Then},
+    op::{Batch, Copy, Fill, OnError, Operation, Persist, Rejected, Submitted, Then},
+    persist::{CacheLines, WriteBack},
     poller::Idle,
-    region::{PinnedBuffer, Region},
+    region::{Durability, DurabilitySource, PinnedBuffer, Region},
     runtime::Runtime,
     stats::{EngineState, EngineStats, Stats},
 };

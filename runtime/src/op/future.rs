@@ -1,4 +1,4 @@
-//! `Copy` and `Fill`: named futures over one operation.
+//! `Copy`, `Fill` and `Persist`: named futures over one operation.
 
 use std::{
     error, fmt,
@@ -25,7 +25,7 @@ pub(super) enum Op {
 }
 
 impl Op {
-    fn set(&mut self, set: impl FnOnce(&mut Request)) {
+    pub(super) fn set(&mut self, set: impl FnOnce(&mut Request)) {
         if let Self::Idle(request) = self {
             set(request);
         }
@@ -206,4 +206,9 @@ operation! {
 operation! {
     /// A fill: the future that [`Region::fill`](crate::Region::fill) returns.
     Fill
+}
+
+operation! {
+    /// Making durable what is there: the future that [`Region::persist`](crate::Region::persist) returns.
+    Persist
 }

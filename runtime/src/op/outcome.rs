@@ -23,6 +23,7 @@ pub(crate) enum Refused {
     TooLong = 5,
     Malformed = 6,
     NoCpu = 7,
+    Volatile = 8,
 }
 
 /// Why a future is resolved while an engine may still be at its operation.
@@ -45,6 +46,8 @@ pub(crate) enum Lost {
     Engines = 1,
     /// The engine's senses: it refuses what it says it takes.
     Refused = 2,
+    /// Whoever writes caches back.
+    WriteBack = 3,
 }
 
 /// Where an operation works, for its errors.
@@ -93,6 +96,8 @@ fn early(place: Place, why: u8) -> Error {
 fn lost(who: u8) -> Error {
     let message = if who == Lost::Engines as u8 {
         "every engine that could do it is lost or retired: bring one back with Runtime::restore_engine, or add dmaring_cpu::CpuEngine to the builder"
+    } else if who == Lost::WriteBack as u8 {
+        "the bytes are written, but what makes them durable is broken: whether they outlive a loss of power is unknown"
     } else if who == Lost::Refused as u8 {
         "the engine refused a transfer within its own limits: it is broken"
     } else {
@@ -138,6 +143,7 @@ fn refused(place: Place, reason: u8) -> Error {
         3 => (ErrorKind::Permission, "the destination is not writable"),
         4 => (ErrorKind::Unsupported, "no engine has this operation"),
         7 => (ErrorKind::Unsupported, NO_CPU),
+        8 => (ErrorKind::Volatile, "the destination's memory is volatile"),
         5 => (ErrorKind::LimitExceeded, "longer than one operation can be: split it"),
         _ => (ErrorKind::Unsupported, "the entry is malformed"),
     };

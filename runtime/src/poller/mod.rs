@@ -6,6 +6,7 @@
 
 mod admit;
 mod deadlines;
+mod durable;
 mod end;
 mod fence;
 mod idle;
@@ -31,7 +32,7 @@ use self::{
     idle::{Advice, Idler},
     lane::Lane,
     line::Turn,
-    ops::{Failure, Route},
+    ops::{ActiveOp, Failure, Route, Source},
     port::Port,
     table::Ops,
 };
@@ -65,6 +66,8 @@ pub(crate) struct Poller {
     turns: u32,
     ended: Vec<usize>,
     moved: Vec<usize>,
+    /// Operations that are being made durable.
+    persisting: usize,
     /// Who waits for an engine to be brought back.
     restoring: Vec<Order>,
     closing: bool,
@@ -102,6 +105,7 @@ impl Poller {
             turns: 0,
             ended: Vec::with_capacity(operations),
             moved: Vec::with_capacity(operations),
+            persisting: 0,
             restoring: Vec::new(),
             closing: false,
         }
@@ -189,6 +193,9 @@ impl Poller {
         while let Some(op) = self.moved.pop() {
             self.go_elsewhere(op);
         }
+        if self.persisting > 0 {
+            self.take_persisted();
+        }
         progress |= !self.ended.is_empty();
         while let Some(op) = self.ended.pop() {
             self.finish(op);
@@ -265,6 +272,10 @@ impl Poller {
         op.is_held = false;
         let sent = match op.route {
             Route::Staging => self.send_to_staging(index),
+            _ if op.source == Source::Nothing => {
+                self.ended.push(index);
+                Ok(())
+            }
             _ => self.send_to_lane(index, false),
         };
         if let Err(failure) = sent {
@@ -277,12 +288,15 @@ impl Poller {
 
     /// Answers an operation that has ended, and begins what waited for it.
     fn finish(&mut self, index: usize) {
+        if self.ops.get(index).is_some_and(ActiveOp::is_to_persist) && self.persist(index) {
+            return;
+        }
         let Some(op) = self.ops.remove(index) else { return };
         if op.deadline != 0 {
             self.deadlines.leave(index);
         }
         let outcome = match op.route {
-            Route::Staging => op.failure().map_or(Ok(()), Err),
+            Route::Staging | Route::Persisting => op.failure().map_or(Ok(()), Err),
             _ => op.ended().unwrap_or(Err(Failure::of(CompletionCode::ENGINE_LOST))),
         };
         if let Route::Lane(lane) = op.route

@@ -121,7 +121,7 @@ mod tests {
     use dmaring_engine::Iova;
 
     use super::*;
-    use crate::poller::ops::{Addresses, Source};
+    use crate::poller::ops::{Addresses, Durable, Source};
 
     const NOW: Epoch = Epoch(7);
 
@@ -134,6 +134,7 @@ mod tests {
             length: 100,
             deadline: 0,
             retries: false,
+            durable: Durable::No,
         });
         let nowhere = Addresses { source: Iova::new(0), destination: Iova::new(0) };
         assert!(ops.get_mut(index).unwrap().route_to(3, 8, nowhere));
