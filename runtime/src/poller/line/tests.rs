@@ -10,7 +10,7 @@ use crate::{
     clock::ManualClock,
     poller::{
         Retirement,
-        ops::{Addresses, Plan, Source},
+        ops::{Addresses, Durable, Plan, Source},
     },
 };
 
@@ -62,6 +62,7 @@ impl Bench {
             length: 64,
             deadline: 0,
             retries: false,
+            durable: Durable::No,
         });
         let nowhere = Addresses { source: Iova::new(0), destination: Iova::new(0) };
         assert!(self.ops.get_mut(index).unwrap().route_to(0, 64, nowhere));

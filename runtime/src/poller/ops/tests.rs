@@ -16,6 +16,7 @@ fn op(length: u64, limit: u64) -> ActiveOp {
         length,
         deadline: 0,
         retries: true,
+        durable: Durable::No,
     };
     let mut op = ActiveOp::new(plan, 0);
     assert!(route(&mut op, limit));
