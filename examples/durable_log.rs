@@ -14,7 +14,7 @@ use dmaring_driver::ioat::{IoatChannel, MonotonicClock, Options};
 use dmaring_emulated::{Device, PersistentMemory, Preset};
 use futures::executor::block_on;
 
-pub type Outcome<T> = Result<T, Box<dyn Error>>;
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const MEMORY: usize = 8192;
 /// Where the first record begins. Before it there is the word that commits, in a line of its own.
@@ -38,16 +38,16 @@ fn main() -> Outcome<()> {
 
 /// What a run came to.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// How many steps the memory saw before the cut.
-    pub steps: u64,
+    pub(crate) steps: u64,
     /// How many records there were afterwards.
-    pub found: u64,
+    pub(crate) found: u64,
 }
 
 /// Appends records to a fresh log, cuts the power before step `cut`, or at the end, and looks what the machine finds.
 /// Without `flush` nothing is written back, and the log is none.
-pub fn run(seed: u64, cut: Option<u64>, flush: bool) -> Outcome<Run> {
+pub(crate) fn run(seed: u64, cut: Option<u64>, flush: bool) -> Outcome<Run> {
     let memory = PersistentMemory::new(MEMORY, seed)?;
     if let Some(step) = cut {
         memory.cut_at(step);
