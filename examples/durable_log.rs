@@ -76,7 +76,10 @@ pub(crate) fn run(seed: u64, cut: Option<u64>, flush: bool) -> Outcome<Run> {
     let found = recover(&memory.restart()?.durable())?;
     if found < returned {
         let cut = cut.unwrap_or(steps);
-        return Err(format!("seed {seed}, step {cut}: {returned} appends returned, {found} records are there").into());
+        return Err(format!(
+            "seed {seed}, step {cut}: {returned} appends returned, {found} records are there"
+        )
+        .into());
     }
     Ok(Run { steps, found })
 }

@@ -95,7 +95,8 @@ impl PersistentMemory {
         self.step();
         let mut state = self.state();
         let offset = state.base.and_then(|base| address.checked_sub(base));
-        let Some(line) = offset.map(|offset| offset / LINE).filter(|line| *line < state.durable.len())
+        let Some(line) =
+            offset.map(|offset| offset / LINE).filter(|line| *line < state.durable.len())
         else {
             return;
         };
@@ -190,7 +191,9 @@ impl PersistentMemory {
         let lines = state.durable.len();
         let start = state.random.below(lines as u64) as usize;
         let near = (start..lines).chain(0..start).take(NEAR);
-        let differs = |line: &usize| state.durable.get(*line).is_some_and(|durable| *durable != self.line(*line));
+        let differs = |line: &usize| {
+            state.durable.get(*line).is_some_and(|durable| *durable != self.line(*line))
+        };
         if let Some(line) = near.into_iter().find(differs) {
             self.evict(state, line);
         }

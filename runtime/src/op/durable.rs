@@ -64,7 +64,8 @@ impl Region {
     pub fn persist(&self, range: impl RangeBounds<u64>) -> Persist {
         let Some((offset, length)) = resolve(&range, self.len()) else {
             let (from, to) = (range.start_bound(), range.end_bound());
-            let message = format!("the range from {from:?} to {to:?} is none: it ends before it begins");
+            let message =
+                format!("the range from {from:?} to {to:?} is none: it ends before it begins");
             return Persist(Op::Known(Err(Error::new(ErrorKind::OutOfBounds, message))));
         };
         let cargo = Cargo { source: None, destination: self.clone() };

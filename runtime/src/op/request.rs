@@ -31,8 +31,12 @@ pub(crate) struct Request {
 /// What is written to the destination.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
-    Copy { source_offset: u64 },
-    Fill { pattern: u64 },
+    Copy {
+        source_offset: u64,
+    },
+    Fill {
+        pattern: u64,
+    },
     /// Nothing: what is there is made durable.
     Persist,
 }

@@ -67,7 +67,9 @@ impl Worker {
 fn write_piece(persist: &Persist, lines: &mut Lines, piece: u64) {
     let mut budget = piece;
     while let Some(Run { first, count }) = lines.next(&mut budget) {
-        let (Ok(first), Ok(count)) = (usize::try_from(first), usize::try_from(count)) else { return };
+        let (Ok(first), Ok(count)) = (usize::try_from(first), usize::try_from(count)) else {
+            return;
+        };
         // SAFETY: (1) the range was checked against its region when the operation was admitted, and lines end where pages
         // do; (2) the operation's slot keeps the region until the poller has our answer, unless it gives the
         // operation up, which `round` has just asked about; (3) what is given up is unmapped on this very

@@ -72,7 +72,9 @@ impl CacheLines<'_> {
 
 /// The processor's own instructions.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Processor(#[cfg_attr(miri, allow(dead_code, reason = "Miri has no caches"))] Instruction);
+pub(crate) struct Processor(
+    #[cfg_attr(miri, allow(dead_code, reason = "Miri has no caches"))] Instruction,
+);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Instruction {

@@ -18,14 +18,14 @@ use dmaring_ring::Key;
 use memmap2::MmapRaw;
 
 pub(crate) use self::identity::Identity;
-pub use self::{
-    durability::{Durability, DurabilitySource},
-    register::PinnedBuffer,
-};
 pub(crate) use self::{
     allocate::allocate, dax::open as open_dax, file::open as open_file, register::register,
 };
 use self::{durability::Durable, mapping::Mappings, table::RegionFacts};
+pub use self::{
+    durability::{Durability, DurabilitySource},
+    register::PinnedBuffer,
+};
 use crate::{
     error::{Error, ErrorKind},
     shared::Shared,

@@ -45,9 +45,8 @@ impl Recorder {
     /// Waits until a call waits.
     pub(crate) fn wait_for_held(&self) {
         let (notes, changed) = &*self.0;
-        let held = changed.wait_while(notes.lock().unwrap(), |notes| {
-            notes.held == 0 || notes.allowed != Some(0)
-        });
+        let held = changed
+            .wait_while(notes.lock().unwrap(), |notes| notes.held == 0 || notes.allowed != Some(0));
         drop(held.unwrap());
     }
 

@@ -50,7 +50,10 @@ fn what_comes_from_a_file_is_written_back_in_memory() {
     fs::write(&path, pattern(2, length)).unwrap();
     let file = runtime.open_file_read_only(&path).unwrap();
     let region = persistent(&runtime, length + 64);
-    assert_eq!(block_on(file.copy_to(0, &region, 1, length as u64).durable()).unwrap(), length as u64);
+    assert_eq!(
+        block_on(file.copy_to(0, &region, 1, length as u64).durable()).unwrap(),
+        length as u64
+    );
     assert_eq!(recorder.take(&region), (0..(1 + length).div_ceil(64)).collect());
     assert_eq!(recorder.fences(), 1);
 }

@@ -1,13 +1,7 @@
 //! The visible image: pages of a memfd, mapped here and, by its path, by whoever plays the program.
 #![allow(unsafe_code, reason = "turns a mapping of its own into a span")]
 
-use std::{
-    fs::File,
-    io,
-    os::fd::AsRawFd,
-    path::PathBuf,
-    ptr::NonNull,
-};
+use std::{fs::File, io, os::fd::AsRawFd, path::PathBuf, ptr::NonNull};
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, memfd_create};

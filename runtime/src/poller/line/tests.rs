@@ -28,14 +28,13 @@ impl Bench {
     fn new(operations: usize) -> Self {
         let retirement = Retirement { failures: 0, window: Duration::ZERO };
         let settings = LaneSettings { domain: 0, operations: 16, retirement };
-        let capabilities =
-            Capabilities {
-                max_transfer: 64,
-                depth: 16,
-                fill: true,
-                host_memory: false,
-                streams_from: None,
-            };
+        let capabilities = Capabilities {
+            max_transfer: 64,
+            depth: 16,
+            fill: true,
+            host_memory: false,
+            streams_from: None,
+        };
         let mut bench = Self {
             line: Line::new(String::new(), capabilities, 0, settings),
             ops: Ops::new(16),

@@ -2,6 +2,7 @@
 
 mod boot;
 mod copy;
+mod durable;
 mod linux;
 mod refusals;
 mod setup;
@@ -30,6 +31,7 @@ pub(crate) const ALL: &[Case] = &[
     case("odd-copies", BOTH, copy::odd),
     case("driver-tests", BOTH, tests::driver),
     case("runtime-tests", BOTH, tests::runtime),
+    case_restarted("durable", STANDARD, durable::appending, durable::found),
     case("killed", STANDARD, trouble::killed),
     case("injected-error", BOTH, trouble::injected),
     case("busy", BOTH, trouble::busy),
@@ -49,5 +51,15 @@ const fn case(
     machines: &'static [Kind],
     run: fn(&mut Machine) -> Outcome,
 ) -> Case {
-    Case { name, machines, run }
+    Case { name, machines, run, restarted: None }
+}
+
+/// A case that goes on after the machine was stopped dead.
+const fn case_restarted(
+    name: &'static str,
+    machines: &'static [Kind],
+    run: fn(&mut Machine) -> Outcome,
+    restarted: fn(&mut Machine) -> Outcome,
+) -> Case {
+    Case { name, machines, run, restarted: Some(restarted) }
 }
