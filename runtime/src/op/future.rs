@@ -124,8 +124,8 @@ macro_rules! operation {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// Submitted when first polled, or by [`submit`](Self::submit). Resolves to the number of bytes
-        /// written. Any executor will do. Dropping it never stops an operation that was submitted.
+        /// Submitted when first polled, or by [`submit`](Self::submit). Resolves to the number of bytes of
+        /// its range. Any executor will do. Dropping it never stops an operation that was submitted.
         #[derive(Debug)]
         #[must_use = "an operation does nothing until it is awaited, polled or submitted"]
         pub struct $name(pub(super) Op);

@@ -1,7 +1,7 @@
 //! The one who writes back: pieces of every operation in turn, a fence, then the ends.
 //!
-//! Runs on the housekeeper's thread. A piece is so short that the thread's other work, and the other operations,
-//! wait no longer than some tenths of a millisecond for it. An operation's end is told after a fence that follows
+//! Runs on the housekeeper's thread, whose other work comes between two rounds. A piece takes some tenths of a
+//! millisecond, so that a large operation does not hold up the others. An operation's end is told after a fence that follows
 //! its last line.
 #![allow(unsafe_code, reason = "island: vouches that what is written back is mapped")]
 
