@@ -129,7 +129,7 @@ impl Machine {
     }
 
     /// Stops the machine dead, in the midst of whatever it does, and returns the files of its NVDIMMs.
-    pub(super) fn stop(mut self) -> Vec<File> {
+    pub(super) fn stop_dead(mut self) -> Vec<File> {
         self.qemu.end();
         std::mem::take(&mut self.dimms)
     }

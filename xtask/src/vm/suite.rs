@@ -140,7 +140,7 @@ fn run_restarted(
     restarted: fn(&mut Machine) -> Outcome,
 ) -> Outcome {
     let stopped = machine.take().ok_or_else(|| Failure::new("there is no machine to stop"))?;
-    let dimms = stopped.stop();
+    let dimms = stopped.stop_dead();
     let booted = boot::boot_with(assets, options, &dimms)?;
     println!("booted again in {:.1} s", booted.boot_time().as_secs_f64());
     restarted(machine.insert(booted))
