@@ -8,7 +8,7 @@ use std::{
 
 use dmaring::{Builder, CacheLines, Durability, Region, Runtime, WriteBack};
 
-use crate::common::never_parking;
+use crate::common::{LONG, never_parking};
 
 /// Notes lines and fences. Clones note in one place.
 #[derive(Clone, Debug, Default)]
@@ -45,9 +45,11 @@ impl Recorder {
     /// Waits until a call waits.
     pub(crate) fn wait_for_held(&self) {
         let (notes, changed) = &*self.0;
-        let held = changed
-            .wait_while(notes.lock().unwrap(), |notes| notes.held == 0 || notes.allowed != Some(0));
-        drop(held.unwrap());
+        let held = changed.wait_timeout_while(notes.lock().unwrap(), LONG, |notes| {
+            notes.held == 0 || notes.allowed != Some(0)
+        });
+        let (notes, waited) = held.unwrap();
+        assert!(!waited.timed_out(), "no call came within {LONG:?}: {notes:?}");
     }
 
     /// The lines that were written back since the last call, every one once and all fenced; by their offsets in the
