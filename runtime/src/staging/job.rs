@@ -275,6 +275,34 @@ mod tests {
     }
 
     #[test]
+    fn a_durable_one_ends_when_it_is_synchronised_and_one_that_failed_is_not() {
+        let durable = |length| {
+            let mut job = job(Some(0), Some(0), length);
+            job.sync = Sync::Later;
+            job
+        };
+        let mut job = durable(2 * BLOCK);
+        assert!(job.begin(BLOCK).is_some() && !job.is_to_sync());
+        job.end();
+        assert!(!job.is_to_sync(), "a piece is left");
+        job.begin(BLOCK).unwrap();
+        assert!(!job.is_to_sync(), "a piece is under way");
+        job.end();
+        assert!(job.is_to_sync());
+        assert_eq!(job.outcome(), None, "written, and not synchronised");
+        job.begin_sync();
+        assert!(!job.is_to_sync(), "once is enough");
+        assert_eq!(job.outcome(), None, "not yet");
+        job.end_sync();
+        assert_eq!(job.outcome(), Some(Ok(())));
+        let mut failed = durable(BLOCK);
+        failed.begin(BLOCK).unwrap();
+        failed.fail((dmaring_ring::CompletionCode::IO, 0, 5, 0));
+        failed.end();
+        assert!(!failed.is_to_sync() && matches!(failed.outcome(), Some(Err(_))));
+    }
+
+    #[test]
     fn the_lowest_failure_is_told_when_every_piece_has_ended() {
         use dmaring_ring::CompletionCode;
         let mut job = job(Some(0), None, 3 * BLOCK);
