@@ -166,7 +166,8 @@ What is measured: the engine's time is from the first block submitted to the las
 that of copying as many bytes, block by block on one thread, between two buffers of ordinary memory (of at
 most 256 MiB each, used again and again), in the same run. Memory is written to right before either is
 measured, so that neither pays for page faults. For files and devices the engine's time includes reading
-and writing them, and does not wait until a disk has the data; memcpy is from memory to memory all the same.";
+and writing them, and does not wait until a disk has the data unless --durable is given; memcpy is from memory to
+memory all the same.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -188,6 +189,8 @@ Examples:
       from persistent memory into the memory of another PCI device
   dmaring copy a.img hugetlb:/dev/hugepages/a
       into a file of huge pages, which is created
+  dmaring copy mem /dev/dax0.0 --durable
+      into persistent memory, ending when it survives a loss of power
 
 Exit codes: 0 done; 1 failed while copying, or the copy is not equal; 2 refused before anything was changed.";
 
@@ -244,6 +247,11 @@ pub(crate) struct CopyArguments {
     /// Let a DST file that is too short grow to the length needed
     #[arg(long)]
     pub(crate) extend: bool,
+
+    /// End only when DST outlives a loss of power: caches are written back, a file is synchronised with its disk. Refused where
+    /// DST is volatile
+    #[arg(long)]
+    pub(crate) durable: bool,
 
     /// Do not read both back and compare them
     #[arg(long)]
@@ -311,6 +319,7 @@ mod tests {
         assert_eq!((copy.src_offset, copy.dst_offset, copy.size), (0, 0, None));
         assert_eq!((copy.depth, copy.block, copy.core), (32, 1 << 20, None));
         assert!(copy.engines.is_empty() && !copy.extend && !copy.no_verify && !copy.json);
+        assert!(!copy.durable);
     }
 
     #[test]

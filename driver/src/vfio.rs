@@ -46,5 +46,5 @@ pub use parts::MapProgress;
 pub use preflight::check;
 
 pub(crate) use container::{Opened, check_system};
-pub(crate) use recall::Recall;
 pub(crate) use lease::Lease;
+pub(crate) use recall::Recall;

@@ -18,6 +18,7 @@ use crate::{
     lifecycle::Lifecycle,
     memory::RingMemory,
     op::{OnError, Policy},
+    persist::{Persist, Processor, WriteBack},
     placement::{self, CoreError},
     poller::{Idle, LaneSettings, Lanes, Poller, Retirement},
     region::table::RegionTable,
@@ -44,6 +45,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     on_error: Option<OnError>,
     retirement: Retirement,
+    write_back: Option<Box<dyn WriteBack>>,
 }
 
 /// What is known of an engine before its lane is built; the engine itself is inside `add`.
@@ -139,6 +141,7 @@ impl Default for Builder {
             clock: Arc::new(MonotonicClock::default()),
             on_error: None,
             retirement: Retirement::default(),
+            write_back: None,
         }
     }
 }
@@ -210,14 +213,21 @@ impl Builder {
         self
     }
 
+    /// How cache lines are brought to memory that outlives a loss of power: by the processor's own instructions unless
+    /// told. Another way is for tests.
+    pub fn write_back(mut self, write_back: impl WriteBack + 'static) -> Self {
+        self.write_back = Some(Box::new(write_back));
+        self
+    }
+
     /// Checks the settings, creates the rings and starts the poller.
     ///
     /// # Errors
     ///
     /// See [`BuildError`]; each names the value, the limit and the remedy.
     pub fn build(self) -> Result<Runtime, BuildError> {
-        let Self { engines, poller_core, ring_entries, idle, blocks, clock, on_error, retirement } =
-            self;
+        let Self { engines, poller_core, ring_entries, idle, blocks, clock, on_error, .. } = self;
+        let Self { retirement, write_back, .. } = self;
         check_engines(&engines)?;
         check_blocks(blocks)?;
         let policy = policy(&engines, on_error)?;
@@ -243,13 +253,17 @@ impl Builder {
             let operations = ring_entries as usize + staging::ENTRIES as usize;
             add(&mut lanes, LaneSettings { domain: index, operations, retirement });
         }
+        let write_back = write_back.unwrap_or_else(|| Box::new(Processor::detect()));
+        let operations = ring_entries as usize + staging::ENTRIES as usize;
+        let persist = Arc::new(Persist::new(write_back, operations));
         let shared = Arc::new(Shared {
             client: Client::new(pair, ring_entries),
             regions: RegionTable::new(domains.len()),
             domains,
             counters: Counters::new(names).map_err(BuildError::Statistics)?,
             lifecycle: Lifecycle::new(),
-            housekeeper: Housekeeper::new(),
+            housekeeper: Housekeeper::new(persist.clone()),
+            persist,
             staging: Staging::new(blocks),
             restores: Restores::new(),
             policy,

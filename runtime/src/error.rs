@@ -50,6 +50,8 @@ pub enum ErrorKind {
     Permission,
     /// Reading or writing a file failed, or it is shorter than it was when it was opened.
     Io,
+    /// The memory does not outlive a loss of power, as far as it is known: nothing in it can be made durable.
+    Volatile,
     /// The engines that could do it, or the thread that drives them, are gone.
     EngineLost,
 }

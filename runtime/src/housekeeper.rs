@@ -1,29 +1,55 @@
 //! The housekeeper: one thread for what blocks and must not run where it was asked for.
 //!
 //! Unmapping and freeing can take milliseconds, and the last handle to a region may die on the poller or inside
-//! a waker. Such work is sent here. The thread starts with the first region and ends when the runtime's
-//! last handle is gone and its work is done.
+//! a waker. Such work is sent here, and so is the writing back of caches, which goes on piece by piece between
+//! other work: see [`persist`](crate::persist). The thread starts with the first region and ends when the
+//! runtime's last handle is gone and its work is done.
+//!
+//! It sleeps when it has found nothing to do. Whoever gives it something does so first and unparks it then, so that
+//! it is found or the sleep does not begin.
 
 use std::{
     cell::Cell,
     sync::{
-        Mutex, PoisonError,
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError},
     },
-    thread,
+    thread::{self, Thread},
     time::Duration,
 };
 
 use crate::{
     error::{Error, ErrorKind},
-    foreign, placement,
+    foreign,
+    persist::{Persist, Worker},
+    placement,
 };
 
 /// A piece of work.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 #[derive(Debug)]
-pub(crate) struct Housekeeper(Mutex<Option<Sender<Job>>>);
+pub(crate) struct Housekeeper {
+    started: Mutex<Option<Started>>,
+    persist: Arc<Persist>,
+}
+
+/// The thread, from outside. Its end is that of the sender, which comes first.
+#[derive(Debug)]
+struct Started {
+    jobs: Sender<Job>,
+    bell: Bell,
+}
+
+/// Wakes the thread, one last time when it is dropped.
+#[derive(Debug)]
+struct Bell(Thread);
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.0.unpark();
+    }
+}
 
 thread_local! {
     static IS_SERVICE_THREAD: Cell<bool> = const { Cell::new(false) };
@@ -40,17 +66,20 @@ pub(crate) fn is_service_thread() -> bool {
 }
 
 impl Housekeeper {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(None))
+    /// One that also writes back what is handed over in `persist`.
+    pub(crate) fn new(persist: Arc<Persist>) -> Self {
+        Self { started: Mutex::new(None), persist }
     }
 
     /// Starts the thread unless it runs.
     pub(crate) fn start(&self) -> Result<(), Error> {
-        let mut sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if sender.is_none() {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        if started.is_none() {
             let (jobs, work) = mpsc::channel();
-            placement::without_signals(|| {
-                thread::Builder::new().name("dmaring-keeper".into()).spawn(move || run(&work))
+            let persist = self.persist.clone();
+            let keeper = placement::without_signals(|| {
+                let name = "dmaring-keeper".into();
+                thread::Builder::new().name(name).spawn(move || run(&work, &persist))
             })
             .map_err(|error| {
                 Error::with_source(
@@ -59,7 +88,9 @@ impl Housekeeper {
                     error,
                 )
             })?;
-            *sender = Some(jobs);
+            let thread = keeper.thread().clone();
+            self.persist.serve_from(thread.clone());
+            *started = Some(Started { jobs, bell: Bell(thread) });
         }
         Ok(())
     }
@@ -67,9 +98,13 @@ impl Housekeeper {
     /// Has `job` done soon; here and now if there is no thread.
     pub(crate) fn run(&self, job: Job) {
         let sent = {
-            let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*sender {
-                Some(sender) => sender.send(job).map_err(|refused| refused.0),
+            let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*started {
+                Some(Started { jobs, bell }) => {
+                    let sent = jobs.send(job).map_err(|refused| refused.0);
+                    bell.0.unpark();
+                    sent
+                }
                 None => Err(job),
             }
         };
@@ -89,9 +124,22 @@ impl Housekeeper {
     }
 }
 
-fn run(work: &Receiver<Job>) {
+fn run(work: &Receiver<Job>, persist: &Persist) {
     enter_service_thread();
-    work.iter().for_each(carry_out);
+    let mut worker = Worker::default();
+    loop {
+        let job = work.try_recv();
+        let ended = matches!(job, Err(TryRecvError::Disconnected));
+        let carried_out = job.map(carry_out).is_ok();
+        let wrote = worker.round(persist);
+        if ended {
+            // The poller has gone before: nobody waits for a line.
+            return;
+        }
+        if !carried_out && !wrote {
+            thread::park();
+        }
+    }
 }
 
 /// A job drops memory that users registered: foreign code.

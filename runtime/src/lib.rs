@@ -39,6 +39,7 @@ mod inflight;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod permit;
+mod persist;
 mod reap;
 #[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
 mod restore;
@@ -91,9 +92,10 @@ pub use self::{
     clock::{Clock, ManualClock, MonotonicClock},
     error::{DeviceError, Error, ErrorKind},
     limits::{Limits, SpaceLimits},
-    op::{Batch, Copy, Fill, OnError, Operation, Rejected, Submitted, Then},
+    op::{Batch, Copy, Fill, OnError, Operation, Persist, Rejected, Submitted, Then},
+    persist::{CacheLines, WriteBack},
     poller::Idle,
-    region::{BarOptions, PinnedBuffer, Region},
+    region::{BarOptions, Durability, DurabilitySource, PinnedBuffer, Region},
     runtime::Runtime,
     stats::{EngineState, EngineStats, Latency, Stats},
 };

@@ -19,6 +19,7 @@ use crate::{
     lifecycle::Lifecycle,
     memory::RingMemory,
     op::Policy,
+    persist::Persist,
     region::{Cargo, table::RegionTable},
     restore::Restores,
     staging::Staging,
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) housekeeper: Housekeeper,
+    /// How bytes are made durable.
+    pub(crate) persist: Arc<Persist>,
     pub(crate) staging: Staging,
     /// Written after each batch of completions, once somebody has asked for it.
     pub(crate) event: OnceLock<EventFd>,

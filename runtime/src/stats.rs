@@ -41,7 +41,7 @@ pub struct Stats {
     pub timed_out: u64,
     /// Operations that ended in success because the CPU did parts again that another engine had failed to do.
     pub retried: u64,
-    /// Bytes written by operations that ended in success.
+    /// Bytes of operations that ended in success: written, or made durable by [`Region::persist`](crate::Region::persist).
     pub bytes: u64,
     /// Operations submitted and not yet reaped, at this moment; as an [`Observer`](crate::observe::Observer) tells it, those
     /// that the poller has taken and not yet answered.

@@ -1,7 +1,7 @@
 //! The main job on both engines: copy, copy within, fill, fence, batch, and the errors of bad input.
 #![cfg(not(loom))]
 
-use dmaring::{ErrorKind, Runtime};
+use dmaring::{Durability, ErrorKind, Runtime};
 use dmaring_cpu::CpuEngine;
 use futures::executor::block_on;
 
@@ -225,4 +225,21 @@ fn an_operation_that_was_not_taken_can_be_tried_again() {
         copy = rejected.operation;
     }
     assert_eq!(block_on(copy).unwrap_err().kind(), ErrorKind::OutOfBounds);
+}
+
+#[test]
+fn what_is_durable_arrives_like_anything_else() {
+    let runtime = runtime();
+    let region = runtime.allocate(8192).unwrap();
+    assert_eq!(block_on(region.persist(..)).unwrap_err().kind(), ErrorKind::Volatile);
+    region.assume_durability(Durability::NeedsFlush).unwrap();
+    region.write_at(0, &pattern(100)).unwrap();
+    let copy = region.copy(0, 4001, 100).durable();
+    assert_eq!(block_on(copy.then(region.fill(3, 9, 7).fence().durable())).unwrap(), 9);
+    assert_eq!(block_on(region.persist(3..=11)).unwrap(), 9);
+    assert_eq!(bytes(&region, 4001, 100), pattern(100));
+    let mut dropped = region.fill(0, 8192, 1).durable().submit();
+    assert!(futures::FutureExt::now_or_never(&mut dropped).is_none_or(|done| done.is_ok()));
+    drop((dropped, region));
+    block_on(runtime.shutdown(std::time::Duration::from_secs(60))).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use crate::{command::Run, failure::Outcome};
 
-const EXAMPLES: &[&str] = &["hello_copy", "tokio_pipeline", "emulated_ioat"];
+const EXAMPLES: &[&str] = &["hello_copy", "tokio_pipeline", "emulated_ioat", "durable_log"];
 
 /// Runs every example.
 pub(crate) fn run() -> Outcome {

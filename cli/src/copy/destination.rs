@@ -137,7 +137,15 @@ mod tests {
     use super::{Change, Plan, Prepared};
 
     fn plan(change: Change) -> Plan {
-        Plan { source_offset: 0, destination_offset: 8, size: 92, block: 92, depth: 1, change }
+        Plan {
+            source_offset: 0,
+            destination_offset: 8,
+            size: 92,
+            block: 92,
+            depth: 1,
+            change,
+            durable: false,
+        }
     }
 
     fn prepare(path: &Path, change: Change) -> Prepared {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dmaring::{Error, Region, Runtime};
+use dmaring::{Durability, Error, Region, Runtime};
 
 use super::{
     destination::Prepared,
@@ -41,7 +41,15 @@ impl Ends {
             _ => None,
         };
         let open_destination = |path: &Path| runtime.open_file(path);
-        let destination = open(runtime, destination, plan.destination_end(), open_destination)?;
+        let end = destination;
+        let destination = open(runtime, end, plan.destination_end(), open_destination)?;
+        if plan.durable && destination.durability() == Durability::Volatile {
+            let source = destination.durability_source();
+            let why = format!(
+                "--durable: it is volatile ({source}): use persistent memory or a file on a disk"
+            );
+            return Err(end.refused(why));
+        }
         Ok(Self { source, destination, prepared, memory })
     }
 
@@ -62,6 +70,12 @@ impl Ends {
         if let Some(prepared) = self.prepared.take() {
             prepared.keep();
         }
+    }
+
+    /// What is known of DST.
+    pub(crate) fn durability(&self) -> String {
+        let region = &self.destination;
+        format!("{}, {}", region.durability(), region.durability_source())
     }
 
     pub(crate) fn place(&self, end: &End, region: &Region, offset: u64) -> Place {

@@ -72,6 +72,7 @@ mod tests {
                 block,
                 depth: 1,
                 change: Change::None,
+                durable: false,
             };
             let mut buffers = Buffers::new(size).unwrap();
             buffers.copy(&plan);

@@ -73,6 +73,7 @@ mod tests {
             block: 10,
             depth: 1,
             change: Change::None,
+            durable: false,
         };
         assert_eq!(needed(&plan, Kind::Memory, Kind::Memory), 110 + 1010 + 20);
         assert_eq!(needed(&plan, Kind::Memory, Kind::Missing), 110 + 20);

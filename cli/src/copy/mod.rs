@@ -62,6 +62,7 @@ pub(crate) fn run(arguments: &CopyArguments) -> Result<(), Failure> {
         memcpy_time: None,
         ratio: None,
         includes_storage: (source.kind, destination.kind) != (Kind::Memory, Kind::Memory),
+        durable: plan.durable.then(|| ends.durability()),
         verified: false,
         first_difference: None,
         error: None,

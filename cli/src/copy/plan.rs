@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     /// How many blocks are in flight.
     pub(crate) depth: usize,
     pub(crate) change: Change,
+    /// Whether each block is durable when it ends.
+    pub(crate) durable: bool,
 }
 
 /// What must become of DST before it can be copied to.
@@ -49,6 +51,7 @@ impl Plan {
             block: arguments.block.min(size),
             depth: arguments.depth as usize,
             change,
+            durable: arguments.durable,
         };
         plan.check_overlap(source, destination)?;
         Ok(plan)

@@ -30,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) ratio: Option<f64>,
     /// Whether the engine's time includes reading and writing what is not memory.
     pub(crate) includes_storage: bool,
+    /// Whether each block was durable when it ended, and by what; `null` where nobody asked for it.
+    pub(crate) durable: Option<String>,
     /// Whether DST was read back and is equal to SRC.
     pub(crate) verified: bool,
     pub(crate) first_difference: Option<Difference>,
@@ -146,6 +148,13 @@ impl fmt::Display for Report {
             writeln!(
                 f,
                 "note: the engine's time includes reading and writing files or devices; memcpy is from memory to memory"
+            )?;
+        }
+        if let Some(durability) = self.durable.as_ref().filter(|_| self.error.is_none()) {
+            writeln!(
+                f,
+                "durable: {} bytes of DST outlive a loss of power ({durability})",
+                self.copied
             )?;
         }
         if self.verified {

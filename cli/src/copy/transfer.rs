@@ -45,7 +45,9 @@ pub(crate) async fn copy(
         while failure.is_none() && submitted < plan.size && window.len() < plan.depth {
             let length = plan.block.min(plan.size - submitted);
             let (from, to) = (plan.source_offset + submitted, plan.destination_offset + submitted);
-            window.push_back((submitted, source.copy_to(from, destination, to, length).submit()));
+            let copy = source.copy_to(from, destination, to, length);
+            let copy = if plan.durable { copy.durable() } else { copy };
+            window.push_back((submitted, copy.submit()));
             submitted += length;
         }
         let Some((offset, block)) = window.pop_front() else { break };
@@ -75,7 +77,7 @@ mod tests {
 
     fn plan(size: u64, block: u64, depth: usize) -> Plan {
         let change = Change::None;
-        Plan { source_offset: 3, destination_offset: 5, size, block, depth, change }
+        Plan { source_offset: 3, destination_offset: 5, size, block, depth, change, durable: false }
     }
 
     #[test]

@@ -74,8 +74,15 @@ mod tests {
         let runtime = Runtime::builder().engine(CpuEngine::new()).build().unwrap();
         let size = 2 * CHUNK as u64 + 100;
         let change = Change::None;
-        let plan =
-            Plan { source_offset: 3, destination_offset: 9, size, block: size, depth: 1, change };
+        let plan = Plan {
+            source_offset: 3,
+            destination_offset: 9,
+            size,
+            block: size,
+            depth: 1,
+            change,
+            durable: false,
+        };
         let source = runtime.allocate(plan.source_end() as usize).unwrap();
         let destination = runtime.allocate(plan.destination_end() as usize + 1).unwrap();
         pattern::write(&source, 3, size).unwrap();

@@ -181,3 +181,16 @@ fn the_emulated_device_copies_between_files_at_odd_offsets() {
         assert!(scratch.read("b.img")[5..] == source[3..][..654_321]);
     }
 }
+
+#[test]
+fn a_durable_copy_says_so_and_by_what() {
+    let scratch = Scratch::on_disk();
+    let source = scratch.write("a.img", 300_001);
+    let text = succeed(&mut scratch.copy("a.img b.img --durable --block 64KiB"));
+    assert!(text.contains("durable: 300001 bytes of DST outlive"), "{text}");
+    assert!(text.contains("a file, by fdatasync"), "{text}");
+    assert!(scratch.read("b.img") == source);
+    let text = succeed(&mut scratch.copy("a.img c.img --json"));
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert!(report["durable"].is_null());
+}

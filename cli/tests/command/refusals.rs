@@ -154,3 +154,19 @@ fn a_destination_that_cannot_have_its_length_is_as_it_was() {
         assert!(message.contains("cannot make it 100000 bytes long"), "{message}");
     }
 }
+
+#[test]
+fn what_cannot_be_durable_is_refused_and_nothing_is_created() {
+    let scratch = Scratch::on_tmpfs();
+    scratch.write("a.img", 5000);
+    let before = scratch.snapshot();
+    for line in ["a.img b.img --durable", "a.img mem --durable", "--durable"] {
+        let output = scratch.copy(line).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line}: {text}");
+        for part in ["DST", "--durable", "volatile (ordinary memory)", "use persistent memory"] {
+            assert!(text.contains(part), "{line}: {part:?} is not in {text}");
+        }
+        assert!(scratch.snapshot() == before, "{line}");
+    }
+}

@@ -97,6 +97,7 @@ unsafe impl Engine for CpuEngine {
             depth: self.depth,
             fill: true,
             host_memory: true,
+            streams_from: self.mover.streams_from(),
         }
     }
 
@@ -177,6 +178,7 @@ mod tests {
     /// Routines that touch no memory and note what is called.
     static NOTING: Routines = Routines {
         name: "noting",
+        streams: true,
         copy: |_, _, _| {},
         copy_streaming: |_, _, _| {
             STREAMED.fetch_add(1, Relaxed);
@@ -188,6 +190,20 @@ mod tests {
             FENCES.fetch_add(1, Relaxed);
         },
     };
+
+    #[test]
+    fn what_is_streamed_is_told_and_ordinary_stores_are_not_taken_for_it() {
+        let told = |routines, threshold| {
+            let engine = CpuEngine::from_parts(8, Mover::new(routines, threshold));
+            engine.capabilities().streams_from
+        };
+        assert_eq!(told(&NOTING, 4096), Some(4096));
+        assert_eq!(told(&NOTING, 0), Some(0));
+        assert_eq!(told(&NOTING, usize::MAX), None);
+        for routines in [&crate::portable::BYTES, &crate::portable::WORDS] {
+            assert_eq!(told(routines, 0), None, "these are ordinary stores");
+        }
+    }
 
     #[test]
     fn a_poll_that_streamed_fences_once_before_it_reports() {

@@ -30,6 +30,12 @@ impl Mover {
         self.routines.name
     }
 
+    /// From how many bytes on whole lines are written past the caches; `None` where they never are.
+    pub(crate) fn streams_from(&self) -> Option<u64> {
+        let streams = self.routines.streams && self.streaming_threshold < usize::MAX;
+        streams.then_some(self.streaming_threshold as u64)
+    }
+
     /// Carries one transfer out. Its bytes are visible to other threads only after [`Mover::fence`]
     /// and whatever publishes the completion.
     ///

@@ -19,6 +19,7 @@ pub(crate) fn routines() -> &'static Routines {
 
 pub(crate) static BYTES: Routines = Routines {
     name: "portable bytes",
+    streams: false,
     copy: copy_bytes,
     copy_streaming: copy_bytes,
     fill: fill_bytes,
@@ -28,6 +29,7 @@ pub(crate) static BYTES: Routines = Routines {
 
 pub(crate) static WORDS: Routines = Routines {
     name: "portable",
+    streams: false,
     copy: copy_words,
     copy_streaming: copy_words,
     fill: fill_words,

@@ -26,6 +26,9 @@ pub(crate) type FillRoutine = unsafe fn(*mut u8, u64, usize);
 /// instructions.
 pub(crate) struct Routines {
     pub(crate) name: &'static str,
+    /// Whether the streaming routines write every whole line of the destination, at a multiple of 64 bytes,
+    /// with non-temporal stores, and nothing but what is before the first and after the last through the caches.
+    pub(crate) streams: bool,
     pub(crate) copy: CopyRoutine,
     pub(crate) copy_streaming: CopyRoutine,
     pub(crate) fill: FillRoutine,

@@ -20,8 +20,13 @@ impl Default for ManualBuilder {
     /// `manual`, 64 transfers deep, up to 1 MiB each, fills, does not count as host memory, a
     /// domain of its own.
     fn default() -> Self {
-        let capabilities =
-            Capabilities { max_transfer: 1 << 20, depth: 64, fill: true, host_memory: false };
+        let capabilities = Capabilities {
+            max_transfer: 1 << 20,
+            depth: 64,
+            fill: true,
+            host_memory: false,
+            streams_from: None,
+        };
         Self { name: String::from("manual"), capabilities, domain: None }
     }
 }
@@ -48,6 +53,12 @@ impl ManualBuilder {
     /// Whether the engine says that it is the host's CPU.
     pub fn host_memory(mut self, host_memory: bool) -> Self {
         self.capabilities.host_memory = host_memory;
+        self
+    }
+
+    /// From how many bytes on the engine says that a transfer's whole lines are in no cache.
+    pub fn streams_from(mut self, bytes: Option<u64>) -> Self {
+        self.capabilities.streams_from = bytes;
         self
     }
 

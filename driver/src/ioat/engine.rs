@@ -28,6 +28,7 @@ unsafe impl<R: RegisterIo> Engine for IoatChannel<R> {
             depth: self.depth,
             fill: true,
             host_memory: false,
+            streams_from: None,
         }
     }
 

@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod closing;
+mod durable;
 mod late;
 mod restoring;
 

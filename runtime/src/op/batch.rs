@@ -12,7 +12,7 @@ use dmaring_ring::SubmissionEntry;
 use futures_core::Stream;
 
 use super::{
-    future::{Copy, Fill, Op},
+    future::{Copy, Fill, Op, Persist},
     pending::Pending,
 };
 use crate::{
@@ -47,7 +47,7 @@ impl Batch {
         Self { shared, operations: Vec::new() }
     }
 
-    /// Adds a [`struct@Copy`] or a [`Fill`]. One that was submitted already is not submitted again.
+    /// Adds a [`struct@Copy`], a [`Fill`] or a [`Persist`]. One that was submitted already is not submitted again.
     pub fn push(&mut self, operation: impl Into<Operation>) {
         self.operations.push(operation.into().0);
     }
@@ -143,7 +143,7 @@ impl Stream for Submitted {
     }
 }
 
-/// What a batch or a chain takes: a [`struct@Copy`] or a [`Fill`].
+/// What a batch or a chain takes: a [`struct@Copy`], a [`Fill`] or a [`Persist`].
 #[derive(Debug)]
 pub struct Operation(pub(super) Op);
 
@@ -156,5 +156,11 @@ impl From<Copy> for Operation {
 impl From<Fill> for Operation {
     fn from(fill: Fill) -> Self {
         Self(fill.0)
+    }
+}
+
+impl From<Persist> for Operation {
+    fn from(persist: Persist) -> Self {
+        Self(persist.0)
     }
 }

@@ -1,4 +1,4 @@
-//! `Copy` and `Fill`: named futures over one operation.
+//! `Copy`, `Fill` and `Persist`: named futures over one operation.
 
 use std::{
     error, fmt,
@@ -25,7 +25,7 @@ pub(super) enum Op {
 }
 
 impl Op {
-    fn set(&mut self, set: impl FnOnce(&mut Request)) {
+    pub(super) fn set(&mut self, set: impl FnOnce(&mut Request)) {
         if let Self::Idle(request) = self {
             set(request);
         }
@@ -124,8 +124,8 @@ macro_rules! operation {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// Submitted when first polled, or by [`submit`](Self::submit). Resolves to the number of bytes
-        /// written. Any executor will do. Dropping it never stops an operation that was submitted.
+        /// Submitted when first polled, or by [`submit`](Self::submit). Resolves to the number of bytes of
+        /// its range. Any executor will do. Dropping it never stops an operation that was submitted.
         #[derive(Debug)]
         #[must_use = "an operation does nothing until it is awaited, polled or submitted"]
         pub struct $name(pub(super) Op);
@@ -206,4 +206,9 @@ operation! {
 operation! {
     /// A fill: the future that [`Region::fill`](crate::Region::fill) returns.
     Fill
+}
+
+operation! {
+    /// Making durable what is there: the future that [`Region::persist`](crate::Region::persist) returns.
+    Persist
 }

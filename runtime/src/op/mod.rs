@@ -1,6 +1,7 @@
 //! The futures of operations.
 
 mod batch;
+mod durable;
 mod future;
 mod outcome;
 mod pending;
@@ -10,7 +11,7 @@ mod then;
 
 pub use self::{
     batch::{Batch, Operation, Submitted},
-    future::{Copy, Fill, Rejected},
+    future::{Copy, Fill, Persist, Rejected},
     policy::OnError,
     then::Then,
 };

@@ -24,6 +24,7 @@ pub(crate) enum Refused {
     Malformed = 6,
     NoCpu = 7,
     DeviceSource = 8,
+    Volatile = 9,
 }
 
 /// Why a future is resolved while an engine may still be at its operation.
@@ -52,6 +53,8 @@ pub(crate) enum Lost {
     Places = 4,
     /// Engines with pieces of files that have the staging buffers, and they do not let go of them.
     Blocks = 5,
+    /// Whoever writes caches back.
+    WriteBack = 6,
 }
 
 /// Where an operation works, for its errors.
@@ -100,6 +103,8 @@ fn early(place: Place, why: u8) -> Error {
 fn lost(who: u8) -> Error {
     let message = if who == Lost::Engines as u8 {
         "every engine that could do it is lost or retired: bring one back with Runtime::restore_engine, or add dmaring_cpu::CpuEngine to the builder"
+    } else if who == Lost::WriteBack as u8 {
+        "the bytes are written, but what makes them durable is broken: whether they outlive a loss of power is unknown"
     } else if who == Lost::Refused as u8 {
         "the engine refused a transfer within its own limits: it is broken"
     } else if who == Lost::Ahead as u8 {
@@ -152,6 +157,7 @@ fn refused(place: Place, reason: u8) -> Error {
         4 => (ErrorKind::Unsupported, "no engine has this operation"),
         7 => (ErrorKind::Unsupported, NO_CPU),
         8 => (ErrorKind::Unsupported, DEVICE_SOURCE),
+        9 => (ErrorKind::Volatile, "the destination's memory is volatile"),
         5 => (ErrorKind::LimitExceeded, "longer than one operation can be: split it"),
         _ => (ErrorKind::Unsupported, "the entry is malformed"),
     };

@@ -46,13 +46,21 @@ impl Pending {
             return Err((error, request));
         }
         let (place, entry) = (request.place(), request.entry());
-        let Request { cargo, work, destination_offset, length, fenced, on_error, timeout } =
+        let Request { cargo, work, destination_offset, length, fenced, on_error, timeout, durable } =
             request;
         let submitted =
             shared.client.try_submit(cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry });
         submitted.map(|key| Self { shared, key, place }).map_err(|(why, cargo)| {
-            let request =
-                Request { cargo, work, destination_offset, length, fenced, on_error, timeout };
+            let request = Request {
+                cargo,
+                work,
+                destination_offset,
+                length,
+                fenced,
+                on_error,
+                timeout,
+                durable,
+            };
             (refusal(why), request)
         })
     }

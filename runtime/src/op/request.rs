@@ -27,13 +27,21 @@ pub(crate) struct Request {
     pub(crate) on_error: Option<OnError>,
     /// From submission.
     pub(crate) timeout: Option<Duration>,
+    /// Whether the bytes are durable at the end.
+    pub(crate) durable: bool,
 }
 
 /// What is written to the destination.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
-    Copy { source_offset: u64 },
-    Fill { pattern: u64 },
+    Copy {
+        source_offset: u64,
+    },
+    Fill {
+        pattern: u64,
+    },
+    /// Nothing: what is there is made durable.
+    Persist,
 }
 
 impl Request {
@@ -47,6 +55,7 @@ impl Request {
             fenced: false,
             on_error: None,
             timeout: None,
+            durable: matches!(work, Work::Persist),
         }
     }
 
@@ -58,7 +67,12 @@ impl Request {
             return Err(Error::new(ErrorKind::Unsupported, NO_CPU));
         }
         destination.check_range("destination", to, length)?;
-        destination.check_writable()?;
+        if self.durable {
+            destination.check_durable()?;
+        }
+        if !matches!(self.work, Work::Persist) {
+            destination.check_writable()?;
+        }
         let (Some(source), Work::Copy { source_offset: from }) = (source, self.work) else {
             return Ok(());
         };
@@ -86,9 +100,11 @@ impl Request {
         let (opcode, source_offset) = match self.work {
             Work::Copy { source_offset } => (Opcode::COPY, source_offset),
             Work::Fill { pattern } => (Opcode::FILL, pattern),
+            Work::Persist => (Opcode::PERSIST, 0),
         };
         let mut flags = EntryFlags::empty();
         flags.set(EntryFlags::FENCE, self.fenced);
+        flags.set(EntryFlags::DURABLE, self.durable);
         flags.set(EntryFlags::FAIL_ON_ERROR, self.on_error == Some(OnError::Fail));
         flags.set(EntryFlags::RETRY_ON_CPU, self.on_error == Some(OnError::RetryOnCpu));
         let shared = &self.cargo.destination.0.shared;
@@ -110,7 +126,7 @@ impl Request {
     pub(crate) fn source_offset(&self) -> Option<u64> {
         match self.work {
             Work::Copy { source_offset } => Some(source_offset),
-            Work::Fill { .. } => None,
+            Work::Fill { .. } | Work::Persist => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     batch::Operation,
-    future::{Copy, Fill, Op},
+    future::{Copy, Fill, Op, Persist},
 };
 use crate::error::{Error, ErrorKind};
 
@@ -46,6 +46,13 @@ impl Copy {
 
 impl Fill {
     /// Has `next` begin only if this fill succeeded.
+    pub fn then(self, next: impl Into<Operation>) -> Then {
+        Then { operations: [self.0, next.into().0].into() }
+    }
+}
+
+impl Persist {
+    /// Has `next` begin only if this succeeded.
     pub fn then(self, next: impl Into<Operation>) -> Then {
         Then { operations: [self.0, next.into().0].into() }
     }

@@ -5,10 +5,13 @@
 
 use dmaring_ring::{CompletionCode, EntryFlags, Key, Opcode, SubmissionEntry};
 
-use super::ops::{Failure, Plan, Reach, Source};
+use super::ops::{Durable, Failure, Plan, Reach, Source};
 use crate::{
     op::{OnError, Policy, Refused},
-    region::table::{RegionFacts, RegionTable},
+    region::{
+        Durability,
+        table::{RegionFacts, RegionTable},
+    },
 };
 
 /// An entry that passed.
@@ -21,8 +24,10 @@ pub(super) struct Admitted {
 }
 
 /// What an entry may ask of this poller, besides an operation.
-const KNOWN: EntryFlags =
-    EntryFlags::FENCE.union(EntryFlags::FAIL_ON_ERROR).union(EntryFlags::RETRY_ON_CPU);
+const KNOWN: EntryFlags = EntryFlags::FENCE
+    .union(EntryFlags::FAIL_ON_ERROR)
+    .union(EntryFlags::RETRY_ON_CPU)
+    .union(EntryFlags::DURABLE);
 const POLICIES: EntryFlags = EntryFlags::FAIL_ON_ERROR.union(EntryFlags::RETRY_ON_CPU);
 
 /// Checks an entry from `port`.
@@ -46,10 +51,17 @@ pub(super) fn admit(
         policy.on_error == OnError::RetryOnCpu
     };
     let destination = range(regions, entry.destination, entry.destination_offset, entry.length)?;
-    if !destination.writable {
+    let persists = entry.opcode == Opcode::PERSIST;
+    if !destination.writable && !persists {
         return Err(refuse(Refused::Permission));
     }
+    let durable = if persists || entry.flags.contains(EntryFlags::DURABLE) {
+        durable(regions, entry.destination, destination)?
+    } else {
+        Durable::No
+    };
     let (source, from) = match entry.opcode {
+        Opcode::PERSIST => (Source::Nothing, None),
         Opcode::COPY => {
             let facts = range(regions, entry.source, entry.source_offset, entry.length)?;
             (Source::Region(entry.source, entry.source_offset), Some(facts))
@@ -76,10 +88,22 @@ pub(super) fn admit(
             deadline: entry.deadline,
             retries,
             reach,
+            durable,
         },
         fenced: entry.flags.contains(EntryFlags::FENCE),
         staged: from.is_some_and(|from| from.staged) || destination.staged,
     })
+}
+
+/// What makes bytes of a region durable.
+fn durable(regions: &RegionTable, key: Key, facts: RegionFacts) -> Result<Durable, Failure> {
+    let (_, known) = regions.durable(key).ok_or(refuse(Refused::Unmapped))?;
+    match known.durability {
+        Durability::Volatile => Err(refuse(Refused::Volatile)),
+        _ if facts.staged => Ok(Durable::File),
+        Durability::NeedsFlush => Ok(Durable::WriteBack),
+        Durability::PowerFailSafe => Ok(Durable::Fence),
+    }
 }
 
 /// The region that `key` names, if the range lies within it.
@@ -105,6 +129,7 @@ mod tests {
     use dmaring_engine::{Iova, Rights};
 
     use super::*;
+    use crate::region;
 
     fn table() -> (RegionTable, Key, Key) {
         let table = RegionTable::new(1);
@@ -163,6 +188,8 @@ mod tests {
             (SubmissionEntry { flags: EntryFlags::LINK, ..good }, Refused::Malformed),
             (SubmissionEntry { flags: POLICIES, ..good }, Refused::Malformed),
             (SubmissionEntry { flags: EntryFlags::RETRY_ON_CPU, ..good }, Refused::NoCpu),
+            (SubmissionEntry { flags: EntryFlags::DURABLE, ..good }, Refused::Volatile),
+            (SubmissionEntry { opcode: Opcode::PERSIST, ..good }, Refused::Volatile),
             (
                 SubmissionEntry { flags: EntryFlags::from_bits_retain(0x80), ..good },
                 Refused::Malformed,
@@ -194,6 +221,29 @@ mod tests {
         assert_eq!(copy(guarded, open), Reach::Host);
         assert_eq!(reach(guarded, writable, false), Err(Refused::DeviceSource as u8));
         assert_eq!(reach(readable, guarded, false), Ok(Reach::Device));
+    }
+
+    #[test]
+    fn what_makes_it_durable_follows_from_the_region() {
+        let (table, writable, readable) = table();
+        let persist = |key| {
+            let opcode = Opcode::PERSIST;
+            let entry = SubmissionEntry { opcode, ..copy(Key::default(), key) };
+            admit(&table, policy(false), 0, &entry).map(|admitted| admitted.plan.durable)
+        };
+        let domain = region::durability::Durable::of_domain;
+        table.set_durable(writable, 0x1000, domain(Some("memory_controller")));
+        table.set_durable(readable, 0x1000, domain(Some("cpu_cache")));
+        assert_eq!(persist(writable), Ok(Durable::WriteBack));
+        assert_eq!(persist(readable), Ok(Durable::Fence), "nothing is written");
+        let flags = EntryFlags::DURABLE;
+        let entry = SubmissionEntry { flags, ..copy(readable, writable) };
+        let admitted = admit(&table, policy(false), 0, &entry).unwrap();
+        assert_eq!(admitted.plan.durable, Durable::WriteBack);
+        let facts = RegionFacts::new(100, Rights::ReadWrite, true);
+        let staged = table.publish(facts, &[]).unwrap();
+        table.set_durable(staged, 0, region::durability::Durable::FILE);
+        assert_eq!(persist(staged), Ok(Durable::File));
     }
 
     #[test]

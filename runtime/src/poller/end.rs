@@ -72,6 +72,8 @@ impl Poller {
     /// Resolves everything in flight, until every permit is at home: threads between taking a permit and
     /// pushing are waited for.
     fn resolve_rest(&mut self, code: CompletionCode) {
+        // Before the first region may go.
+        self.shared.persist.cancel();
         let client = &self.shared.client;
         loop {
             client.refuse_waiters(code);

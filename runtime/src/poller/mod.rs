@@ -7,6 +7,7 @@
 mod admit;
 mod captive;
 mod deadlines;
+mod durable;
 mod end;
 mod fence;
 mod idle;
@@ -36,7 +37,7 @@ use self::{
     keys::{Entered, Keys},
     lane::Lane,
     line::Turn,
-    ops::{Failure, Route},
+    ops::{ActiveOp, Failure, Route, Source},
     port::Port,
     sampler::Samples,
     table::Ops,
@@ -74,6 +75,8 @@ pub(crate) struct Poller {
     turns: u32,
     ended: Vec<usize>,
     moved: Vec<usize>,
+    /// Operations that are being made durable.
+    persisting: usize,
     /// Who waits for an engine to be brought back.
     restoring: Vec<Order>,
     /// How many of the application's operations an engine has that was lost and keeps them.
@@ -115,6 +118,7 @@ impl Poller {
             turns: 0,
             ended: Vec::with_capacity(operations),
             moved: Vec::with_capacity(operations),
+            persisting: 0,
             restoring: Vec::new(),
             captives: 0,
             closing: false,
@@ -206,6 +210,9 @@ impl Poller {
         }
         while let Some(op) = self.moved.pop() {
             self.go_elsewhere(op);
+        }
+        if self.persisting > 0 {
+            self.take_persisted();
         }
         progress |= !self.ended.is_empty();
         while let Some(op) = self.ended.pop() {
@@ -318,6 +325,10 @@ impl Poller {
         op.is_held = false;
         let sent = match op.route {
             Route::Staging => self.send_to_staging(index),
+            _ if op.source == Source::Nothing => {
+                self.ended.push(index);
+                Ok(())
+            }
             _ => self.send_to_lane(index, false),
         };
         if let Err(failure) = sent {
@@ -330,12 +341,15 @@ impl Poller {
 
     /// Answers an operation that has ended, and begins what waited for it.
     fn finish(&mut self, index: usize) {
+        if self.ops.get(index).is_some_and(ActiveOp::is_to_persist) && self.persist(index) {
+            return;
+        }
         let Some(op) = self.ops.remove(index) else { return };
         if op.deadline != 0 {
             self.deadlines.leave(index);
         }
         let outcome = match op.route {
-            Route::Staging => op.failure().map_or(Ok(()), Err),
+            Route::Staging | Route::Persisting => op.failure().map_or(Ok(()), Err),
             _ => op.ended().unwrap_or(Err(Failure::of(CompletionCode::ENGINE_LOST))),
         };
         if let Route::Lane(lane) = op.route

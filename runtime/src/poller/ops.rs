@@ -26,6 +26,8 @@ pub(super) enum Route {
     Lane(usize),
     /// By the staging thread.
     Staging,
+    /// Its bytes are written; they are being made durable.
+    Persisting,
 }
 
 /// Whether memory of a device takes part in an operation, and who may then carry it out.
@@ -70,6 +72,10 @@ pub(super) struct ActiveOp {
     trouble: Option<Box<Trouble>>,
     /// Whether parts that fail are done again by a CPU.
     pub(super) retries: bool,
+    /// What is to be done once the bytes are written.
+    pub(super) durable: Durable,
+    /// Whether parts went to more than one engine.
+    moved: bool,
     /// Whether a fence holds it back.
     pub(super) is_held: bool,
     /// Whether its future was told ahead of its end.
@@ -98,6 +104,21 @@ struct Trouble {
 pub(super) enum Source {
     Region(Key, u64),
     Pattern(u64),
+    /// The bytes are there already.
+    Nothing,
+}
+
+/// What makes the bytes of an operation durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// Nobody asked for it.
+    No,
+    /// Being visible, and a fence.
+    Fence,
+    /// Writing caches back.
+    WriteBack,
+    /// The kernel: the staging thread asks it to, before it tells the end.
+    File,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +169,7 @@ pub(super) struct Plan {
     pub(super) deadline: u64,
     pub(super) retries: bool,
     pub(super) reach: Reach,
+    pub(super) durable: Durable,
 }
 
 impl Failure {
@@ -169,7 +191,8 @@ impl Failure {
 
 impl ActiveOp {
     pub(super) fn new(plan: Plan, tag: u16) -> Self {
-        let Plan { port, key, source, destination, length, deadline, retries, reach } = plan;
+        let Plan { port, key, source, destination, length, deadline, retries, reach, durable } =
+            plan;
         let nowhere = Iova::new(0);
         Self {
             port,
@@ -184,11 +207,13 @@ impl ActiveOp {
             route: Route::Nowhere,
             addresses: Addresses { source: nowhere, destination: nowhere },
             part: u64::MAX / 2 + 1,
-            next: 0,
+            next: if source == Source::Nothing { length } else { 0 },
             outstanding: 0,
             failure: None,
             trouble: None,
             retries,
+            durable,
+            moved: false,
             is_held: false,
             told_early: false,
             is_captive: false,
@@ -205,6 +230,7 @@ impl ActiveOp {
         if self.length.div_ceil(part) > MAX_PARTS {
             return false;
         }
+        self.moved |= self.next > 0;
         self.cut_again(part);
         self.route = Route::Lane(lane);
         self.addresses = addresses;
@@ -258,6 +284,7 @@ impl ActiveOp {
                     Operation::Copy { source }
                 }
             }
+            Source::Nothing => return None,
             Source::Pattern(pattern) => {
                 // The pattern's phase at this part's first byte.
                 let pattern = pattern.rotate_right((offset % 8) as u32 * 8);
@@ -367,6 +394,17 @@ impl ActiveOp {
     pub(super) fn is_retry(&self, number: u32) -> bool {
         let of = |trouble: &Trouble| trouble.failed.iter().any(|(failed, _)| *failed == number);
         self.trouble.as_ref().is_some_and(|trouble| trouble.retrying && of(trouble))
+    }
+
+    /// Whether its bytes are written and are still to be made durable.
+    #[inline]
+    pub(super) fn is_to_persist(&self) -> bool {
+        self.durable != Durable::No && self.failure.is_none() && self.route != Route::Persisting
+    }
+
+    /// The length of its parts, where one engine has done each of them once.
+    pub(super) fn plain_part(&self) -> Option<u64> {
+        (!self.moved && self.trouble.is_none()).then_some(self.part)
     }
 
     pub(super) fn is_retrying(&self) -> bool {

@@ -5,7 +5,7 @@ use dmaring_ring::{CompletionCode, SubmissionEntry};
 use super::{
     Poller,
     admit::refuse,
-    ops::{Addresses, Failure, Reach, Rest, Route, Source},
+    ops::{Addresses, Durable, Failure, Reach, Rest, Route, Source},
     port::Port,
 };
 use crate::{
@@ -52,7 +52,7 @@ impl Poller {
         let destination = address(op.destination.0, op.destination.1);
         let source = match op.source {
             Source::Region(region, offset) => address(region, offset),
-            Source::Pattern(_) => destination,
+            Source::Pattern(_) | Source::Nothing => destination,
         };
         let (Some(source), Some(destination)) = (source, destination) else {
             return Err(refuse(Refused::Unmapped));
@@ -108,11 +108,13 @@ impl Poller {
             source: match op.source {
                 Source::Region(region, offset) => staging::Source::Region(region, offset),
                 Source::Pattern(pattern) => staging::Source::Pattern(pattern),
+                Source::Nothing => staging::Source::Nothing,
             },
             destination: op.destination,
             length: op.length,
             deadline: op.deadline,
             retries: op.retries,
+            durable: op.durable == Durable::File,
         };
         let sent = self.staging.as_ref().is_some_and(|staging| staging.send(request));
         if sent { Ok(()) } else { Err(lost) }

@@ -101,7 +101,7 @@ impl Poller {
                 return;
             }
         } else {
-            // The staging thread knows the deadline, too, and tells the end.
+            // The staging thread knows the deadline, too, and tells the end; so does whoever makes it durable.
             return;
         }
         self.ended.push(index);

@@ -15,7 +15,7 @@ use dmaring_engine::Rights;
 use memmap2::MmapOptions;
 use nix::sys::stat::{major, minor};
 
-use super::{Backing, Draft, Identity, Region};
+use super::{Backing, Draft, Identity, Region, durability::Durable};
 use crate::{
     dax::Device,
     error::{Error, ErrorKind},
@@ -48,7 +48,7 @@ pub(crate) fn open(
         MmapOptions::new().offset(offset).len(bytes).map_raw(&file).map_err(|error| {
             Error::system(format_args!("{}: cannot map", path.display()), error)
         })?;
-    Region::establish(
+    let region = Region::establish(
         shared,
         Draft {
             backing: Backing::Mapped(mapping),
@@ -57,7 +57,9 @@ pub(crate) fn open(
             identity: Identity::device(metadata.rdev(), offset),
             numa_node: device.numa_node,
         },
-    )
+    )?;
+    region.set_durable(Durable::of_domain(device.persistence_domain.as_deref()));
+    Ok(region)
 }
 
 fn open_node(path: &Path) -> Result<File, Error> {

@@ -5,6 +5,7 @@ mod allocate;
 mod bar;
 mod copying;
 mod dax;
+pub(crate) mod durability;
 mod file;
 mod identity;
 pub(crate) mod mapping;
@@ -20,12 +21,15 @@ use memmap2::MmapRaw;
 
 pub use self::bar::BarOptions;
 pub(crate) use self::identity::Identity;
-pub use self::register::PinnedBuffer;
 pub(crate) use self::{
     allocate::allocate, bar::open as open_bar, dax::open as open_dax, file::open as open_file,
     register::register,
 };
-use self::{bar::Bar, mapping::Mappings, table::RegionFacts};
+use self::{bar::Bar, durability::Durable, mapping::Mappings, table::RegionFacts};
+pub use self::{
+    durability::{Durability, DurabilitySource},
+    register::PinnedBuffer,
+};
 use crate::{
     error::{Error, ErrorKind},
     shared::Shared,
@@ -130,7 +134,9 @@ impl Region {
         }
         let body = Some(Body { mappings, backing });
         let inner = RegionInner { shared: shared.clone(), key, facts, identity, numa_node, body };
-        Ok(Self(Arc::new(inner)))
+        let region = Self(Arc::new(inner));
+        region.set_durable(if staged { Durable::FILE } else { Durable::default() });
+        Ok(region)
     }
 
     /// The length in bytes.

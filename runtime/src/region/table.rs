@@ -12,6 +12,8 @@ use std::sync::{
 use dmaring_engine::{Iova, Rights};
 use dmaring_ring::Key;
 
+use super::durability::Durable;
+
 const CHUNKS: usize = 20;
 const FIRST: u32 = 64;
 const READ: u32 = 1;
@@ -60,6 +62,10 @@ struct Entry {
     generation: AtomicU32,
     flags: AtomicU32,
     length: AtomicU64,
+    /// The first byte's address in this process, for those who write caches back.
+    host: AtomicU64,
+    /// A [`Durable`] in a word; what is not said is volatile.
+    durability: AtomicU32,
     /// The first byte's address, by domain.
     bases: Box<[AtomicU64]>,
 }
@@ -97,6 +103,7 @@ impl RegionTable {
             place.store(base.get(), Ordering::Relaxed);
         }
         entry.length.store(facts.length, Ordering::Relaxed);
+        entry.durability.store(Durable::default().to_word(), Ordering::Relaxed);
         entry.flags.store(facts.flags(), Ordering::Relaxed);
         entry.generation.store(key.generation, Ordering::Release);
         Some(key)
@@ -123,6 +130,22 @@ impl RegionTable {
                 device: flags & DEVICE != 0,
                 host_reads: flags & HOST_READS != 0,
             }
+        })
+    }
+
+    /// Says where the region is in this process, and whether what is in it outlives a loss of power.
+    pub(crate) fn set_durable(&self, key: Key, host: u64, durable: Durable) {
+        let Some(entry) = self.entry(key.index) else { return };
+        entry.host.store(host, Ordering::Relaxed);
+        // Who sees that it is not volatile sees where it is.
+        entry.durability.store(durable.to_word(), Ordering::Release);
+    }
+
+    /// Where the region is in this process, and whether what is in it outlives a loss of power.
+    pub(crate) fn durable(&self, key: Key) -> Option<(u64, Durable)> {
+        self.read(key, |entry| {
+            let durable = Durable::from_word(entry.durability.load(Ordering::Acquire));
+            (entry.host.load(Ordering::Relaxed), durable)
         })
     }
 
@@ -165,6 +188,8 @@ impl RegionTable {
                 generation: AtomicU32::new(0),
                 flags: AtomicU32::new(0),
                 length: AtomicU64::new(0),
+                host: AtomicU64::new(0),
+                durability: AtomicU32::new(Durable::default().to_word()),
                 bases: (0..self.domains).map(|_| AtomicU64::new(0)).collect(),
             })
             .collect();
@@ -222,6 +247,20 @@ mod tests {
             assert_eq!(table.facts(key), Some(facts(n)));
             assert_eq!(table.base(key, 0), Some(Iova::new(n)));
         }
+    }
+
+    #[test]
+    fn a_later_life_is_volatile_until_it_is_said_otherwise() {
+        let table = RegionTable::new(1);
+        let first = table.publish(facts(10), &[]).unwrap();
+        assert_eq!(table.durable(first).unwrap().1, Durable::default());
+        let durable = Durable::of_domain(Some("memory_controller"));
+        table.set_durable(first, 0x7000, durable);
+        assert_eq!(table.durable(first), Some((0x7000, durable)));
+        table.retire(first);
+        assert_eq!(table.durable(first), None);
+        let second = table.publish(facts(10), &[]).unwrap();
+        assert_eq!(table.durable(second).unwrap().1, Durable::default());
     }
 
     #[test]

@@ -27,6 +27,17 @@ pub(super) struct Job {
     failure: Option<StagedFailure>,
     deadline: u64,
     pub(super) retries: bool,
+    sync: Sync,
+}
+
+/// Where the synchronisation of the file that was written stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sync {
+    /// Nobody asked for it, or it is through.
+    No,
+    /// It begins when the last piece has ended.
+    Later,
+    UnderWay,
 }
 
 /// Where the bytes come from; offsets are of the operation's first byte.
@@ -35,6 +46,7 @@ pub(super) enum Input {
     File(Arc<StagedFile>, u64),
     Memory(Key, u64),
     Pattern(u64),
+    Nothing,
 }
 
 /// Where they go.
@@ -67,6 +79,7 @@ impl Job {
         let file = |key| file(key).inspect(|file| suit(file, block));
         let input = match request.source {
             Source::Pattern(pattern) => Input::Pattern(pattern),
+            Source::Nothing => Input::Nothing,
             Source::Region(key, offset) => match file(key) {
                 Some(file) => Input::File(file, offset),
                 None => Input::Memory(key, offset),
@@ -82,11 +95,12 @@ impl Job {
             input,
             output,
             length: request.length,
-            next: 0,
+            next: if matches!(request.source, Source::Nothing) { request.length } else { 0 },
             under_way: 0,
             failure: None,
             deadline: request.deadline,
             retries: request.retries,
+            sync: if request.durable { Sync::Later } else { Sync::No },
         }
     }
 
@@ -134,10 +148,29 @@ impl Job {
         self.failure.is_some_and(|failure| failure.3 < offset)
     }
 
-    /// The outcome, once no piece is under way and none is to come.
+    /// The outcome, once no piece is under way and none is to come, and the file is synchronised if it is to be.
     pub(super) fn outcome(&self) -> Option<Result<(), StagedFailure>> {
-        let ended = self.under_way == 0 && !self.has_more();
+        let synced = self.sync == Sync::No || (self.sync == Sync::Later && self.failure.is_some());
+        let ended = self.under_way == 0 && !self.has_more() && synced;
         ended.then(|| self.failure.map_or(Ok(()), Err))
+    }
+
+    /// Whether nothing remains but to synchronise the file that was written.
+    pub(super) fn is_to_sync(&self) -> bool {
+        self.under_way == 0
+            && !self.has_more()
+            && self.sync == Sync::Later
+            && self.failure.is_none()
+    }
+
+    /// The file is about to be synchronised.
+    pub(super) fn begin_sync(&mut self) {
+        self.sync = Sync::UnderWay;
+    }
+
+    /// The file was synchronised, or the operation fails.
+    pub(super) fn end_sync(&mut self) {
+        self.sync = Sync::No;
     }
 
     fn cut(&self, block: u64) -> Option<Cut> {
@@ -207,6 +240,7 @@ mod tests {
         let request = StagedRequest {
             deadline: 0,
             retries: false,
+            durable: false,
             name: Key::default(),
             source: Source::Region(source, offset),
             destination: region(output),
@@ -238,6 +272,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_durable_one_ends_when_it_is_synchronised_and_one_that_failed_is_not() {
+        let durable = |length| {
+            let mut job = job(Some(0), Some(0), length);
+            job.sync = Sync::Later;
+            job
+        };
+        let mut job = durable(2 * BLOCK);
+        assert!(job.begin(BLOCK).is_some() && !job.is_to_sync());
+        job.end();
+        assert!(!job.is_to_sync(), "a piece is left");
+        job.begin(BLOCK).unwrap();
+        assert!(!job.is_to_sync(), "a piece is under way");
+        job.end();
+        assert!(job.is_to_sync());
+        assert_eq!(job.outcome(), None, "written, and not synchronised");
+        job.begin_sync();
+        assert!(!job.is_to_sync(), "once is enough");
+        assert_eq!(job.outcome(), None, "not yet");
+        job.end_sync();
+        assert_eq!(job.outcome(), Some(Ok(())));
+        let mut failed = durable(BLOCK);
+        failed.begin(BLOCK).unwrap();
+        failed.fail((dmaring_ring::CompletionCode::IO, 0, 5, 0));
+        failed.end();
+        assert!(!failed.is_to_sync() && matches!(failed.outcome(), Some(Err(_))));
     }
 
     #[test]

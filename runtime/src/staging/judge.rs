@@ -33,6 +33,7 @@ pub(super) fn judge(step: &mut Step, job: &Job, result: i32) -> Next {
         Next::Failed((CompletionCode::IO, which, errno.unsigned_abs(), at))
     };
     match result {
+        0 if step.phase == Phase::Sync => Next::Over,
         1.. => {
             step.done += u64::from(result.unsigned_abs());
             if step.done >= needed { Next::Over } else { Next::Again }

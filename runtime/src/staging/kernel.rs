@@ -80,6 +80,13 @@ impl Uring {
         self.push_transfer(entry.build().user_data(token))
     }
 
+    /// Queues the synchronisation of a file's data with its storage, and of what is needed to read it: `fdatasync`.
+    pub(super) fn sync(&mut self, token: u64, file: BorrowedFd<'_>) -> io::Result<()> {
+        let file = types::Fd(file.as_raw_fd());
+        let entry = opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC);
+        self.push_transfer(entry.build().user_data(token))
+    }
+
     /// Queues a wait for `file` to become readable; its completion's token is [`WATCH`].
     pub(super) fn watch(&mut self, file: BorrowedFd<'_>) -> io::Result<()> {
         let file = types::Fd(file.as_raw_fd());

@@ -21,7 +21,7 @@ use slab::Slab;
 use super::{
     blocks::Blocks,
     file::StagedFile,
-    job::{Input, Job, Output},
+    job::{Cut, Input, Job, Output},
     judge::{Next, check_length, judge},
     kernel::{Transfer, Uring, WATCH},
     port::{ENTRIES, StagedFailure, StagingPort, done, held},
@@ -29,6 +29,9 @@ use super::{
     steps::Steps,
 };
 use crate::{client::RingPair, op::Lost, shared::Shared};
+
+/// Files that are synchronised at a time: with a piece for each block there are places for all.
+const MOST_SYNCS: usize = ENTRIES as usize / 4;
 
 #[derive(Debug)]
 pub(super) struct Pipeline {
@@ -44,6 +47,10 @@ pub(super) struct Pipeline {
     kept: usize,
     completions: completion::Consumer,
     outbox: VecDeque<SubmissionEntry>,
+    /// Operations whose file is to be synchronised.
+    to_sync: VecDeque<usize>,
+    /// Files being synchronised.
+    syncing: usize,
     /// The bell is watched.
     watching: bool,
 }
@@ -65,6 +72,8 @@ impl Pipeline {
             kept: 0,
             completions: completion::Consumer::new(),
             outbox: VecDeque::with_capacity(ENTRIES as usize),
+            to_sync: VecDeque::new(),
+            syncing: 0,
             watching: false,
         }
     }
@@ -75,6 +84,7 @@ impl Pipeline {
         progress |= self.take_copies()?;
         progress |= self.take_transfers()?;
         progress |= self.begin_steps()?;
+        progress |= self.begin_syncs()?;
         progress |= self.flush();
         self.uring.submit()?;
         Ok(progress)
@@ -199,6 +209,8 @@ impl Pipeline {
                 (step.phase, step.done) = (Phase::Copy, 0);
                 self.go_on(key)?;
             }
+            Next::Over if step.phase == Phase::Sync => self.end_sync(key, None),
+            Next::Failed(failure) if step.phase == Phase::Sync => self.end_sync(key, Some(failure)),
             Next::Over => self.end(key),
             Next::Failed(failure) => self.fail(key, failure),
         }
@@ -216,6 +228,11 @@ impl Pipeline {
                 continue;
             };
             job.check_deadline(|| self.shared.micros());
+            if job.is_to_sync() {
+                self.order.pop_front();
+                self.to_sync.push_back(index);
+                continue;
+            }
             if let Some(outcome) = job.outcome() {
                 self.order.pop_front();
                 self.outbox.push_back(done(job.name, outcome));
@@ -259,15 +276,62 @@ impl Pipeline {
         Ok(progress)
     }
 
+    /// Has files synchronised whose operations need nothing else.
+    fn begin_syncs(&mut self) -> io::Result<bool> {
+        let mut progress = false;
+        while self.syncing < MOST_SYNCS
+            && let Some(index) = self.to_sync.pop_front()
+        {
+            let Some(job) = self.jobs.get_mut(index) else { continue };
+            job.begin_sync();
+            let cut = Cut { offset: 0, length: 0, input_lead: 0, output_lead: 0 };
+            let step = Step {
+                job: index,
+                cut,
+                input: None,
+                output: None,
+                phase: Phase::Sync,
+                done: 0,
+                direct: false,
+                detail: 0,
+            };
+            let key = self
+                .steps
+                .insert(step)
+                .ok_or_else(|| io::Error::other("more pieces than places"))?;
+            self.syncing += 1;
+            self.go_on(key)?;
+            progress = true;
+        }
+        Ok(progress)
+    }
+
+    fn end_sync(&mut self, key: Key, failure: Option<StagedFailure>) {
+        let Some(step) = self.steps.remove(key) else { return };
+        self.syncing = self.syncing.saturating_sub(1);
+        let Some(job) = self.jobs.get_mut(step.job) else { return };
+        job.end_sync();
+        if let Some(failure) = failure {
+            job.fail(failure);
+        }
+        if let Some(outcome) = job.outcome() {
+            self.outbox.push_back(done(job.name, outcome));
+            self.jobs.remove(step.job);
+        }
+    }
+
     /// Starts the next transfer or the copy of a piece, unless its operation has failed before it.
     fn go_on(&mut self, key: Key) -> io::Result<()> {
         let Some(step) = self.steps.get_mut(key) else { return Ok(()) };
         let Some(job) = self.jobs.get(step.job) else { return Ok(()) };
-        if job.failed_before(step.cut.offset) {
+        if step.phase != Phase::Sync && job.failed_before(step.cut.offset) {
             self.end(key);
             return Ok(());
         }
         let started = match (step.phase, &job.input, &job.output) {
+            (Phase::Sync, _, Output::File(file, _)) => {
+                self.uring.sync(key.to_word(), file.descriptor(false)).map(Ok)
+            }
             (Phase::Read, Input::File(file, first), _) => {
                 let span = step.next_read(file, *first);
                 step.direct = span.direct;
@@ -316,7 +380,9 @@ impl Pipeline {
         }
         let Some(job) = self.jobs.get_mut(step.job) else { return };
         job.end();
-        if let Some(outcome) = job.outcome() {
+        if job.is_to_sync() {
+            self.to_sync.push_back(step.job);
+        } else if let Some(outcome) = job.outcome() {
             self.outbox.push_back(done(job.name, outcome));
             if outcome.is_err() {
                 self.order.retain(|&index| index != step.job);
@@ -366,6 +432,7 @@ fn copy_entry(key: Key, step: &Step, job: &Job, blocks: &Blocks) -> SubmissionEn
     let (opcode, (source, source_offset)) = match job.input {
         Input::File(..) => (Opcode::COPY, in_block(step.input, cut.input_lead)),
         Input::Memory(region, first) => (Opcode::COPY, (region, first + cut.offset)),
+        Input::Nothing => (Opcode::NOP, (Key::default(), 0)),
         Input::Pattern(pattern) => {
             // The pattern's phase at this piece's first byte.
             let turned = pattern.rotate_right((cut.offset % 8) as u32 * 8);

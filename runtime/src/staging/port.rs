@@ -36,6 +36,8 @@ pub(crate) struct StagedRequest {
     pub(crate) deadline: u64,
     /// Whether what an engine fails to copy is done by the CPU.
     pub(crate) retries: bool,
+    /// Whether the file that is written is synchronised before the end is told.
+    pub(crate) durable: bool,
 }
 
 /// What a staged operation writes.
@@ -45,6 +47,8 @@ pub(crate) enum Source {
     Region(Key, u64),
     /// Eight bytes, again and again.
     Pattern(u64),
+    /// Nothing: the file has it already.
+    Nothing,
 }
 
 /// The staging thread's ring pair, and the way to it.

@@ -38,6 +38,8 @@ pub(super) enum Phase {
     Read,
     Copy,
     Write,
+    /// The file that was written is synchronised. Not a piece's, but its operation's.
+    Sync,
 }
 
 /// The next transfer of a phase.

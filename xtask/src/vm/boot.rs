@@ -9,9 +9,9 @@ use std::{
     fs::File,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::net::UnixStream,
+        unix::{fs::symlink, net::UnixStream},
     },
-    path::Path,
+    path::{Path, PathBuf},
     time::Instant,
 };
 
@@ -42,8 +42,13 @@ const CRASHES: usize = 4;
 
 /// Boots a machine and waits until it takes commands.
 pub(crate) fn boot(assets: &Assets, options: &Options) -> Outcome<Machine> {
+    boot_with(assets, options, &[])
+}
+
+/// The same with the files behind the NVDIMMs of a machine that has ended; fresh ones where none are given.
+pub(crate) fn boot_with(assets: &Assets, options: &Options, dimms: &[File]) -> Outcome<Machine> {
     for _ in 0..CRASHES {
-        match start(assets, options).and_then(Machine::wait_for) {
+        match start(assets, options, dimms).and_then(Machine::wait_for) {
             Ok(machine) => return Ok(machine),
             Err(Unbooted { crashed: true, .. }) => {
                 println!("QEMU crashed while the machine booted, as 7.2 can: booting again");
@@ -55,14 +60,18 @@ pub(crate) fn boot(assets: &Assets, options: &Options) -> Outcome<Machine> {
     Err(Failure::new(format!("QEMU crashed in each of {CRASHES} boots: logs in {logs}")))
 }
 
-fn start(assets: &Assets, options: &Options) -> Result<Parts, Unbooted> {
+fn start(assets: &Assets, options: &Options, old: &[File]) -> Result<Parts, Unbooted> {
     let begin = Instant::now();
     let directory = tempfile::Builder::new().prefix("dmaring-").tempdir();
     let directory = directory.map_err(Failure::of("cannot create a directory for the run"))?;
     let log = |part: &str| assets.logs().join(format!("{}-{part}.log", options.name));
     let mut paths: Vec<_> =
         (0..DIMMS).map(|number| directory.path().join(format!("dimm{number}"))).collect();
-    let dimms = paths.iter().map(|path| file(path, DIMM_BYTES)).collect::<Outcome<Vec<_>>>()?;
+    let dimms = if old.is_empty() {
+        paths.iter().map(|path| file(path, DIMM_BYTES)).collect::<Outcome<Vec<_>>>()?
+    } else {
+        again(old, &paths)?
+    };
     let peer_path = directory.path().join("peer");
     let peer = file(&peer_path, PEER_BYTES)?;
 
@@ -109,6 +118,17 @@ fn file(path: &Path, bytes: u64) -> Outcome<File> {
         .open(path)
         .and_then(|file| file.set_len(bytes).map(|()| file))
         .map_err(Failure::of(format!("cannot create {}", path.display())))
+}
+
+/// The NVDIMMs of a machine that has ended: their files have no names, and get new ones that lead to them.
+fn again(dimms: &[File], paths: &[PathBuf]) -> Outcome<Vec<File>> {
+    let name = |(file, path): (&File, &PathBuf)| {
+        let open = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+        symlink(open, path)?;
+        file.try_clone()
+    };
+    let files = dimms.iter().zip(paths).map(name).collect::<Result<_, _>>();
+    files.map_err(Failure::of("cannot name the NVDIMMs of the machine that was stopped"))
 }
 
 fn pair() -> Outcome<(UnixStream, OwnedFd)> {

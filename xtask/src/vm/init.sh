@@ -31,8 +31,11 @@ stty -F /dev/ttyS2 raw -echo
 # What the kernel keeps of each page goes to ordinary memory, so that it writes to none of the NVDIMM's bytes.
 if [ -d /sys/bus/acpi/devices/ACPI0012:00 ]; then
     modprobe -a libnvdimm nfit nd_btt nd_pmem dax_pmem device_dax dax_hmem
+    # One that is devdax already, as it was on a machine before this one, comes up by itself.
+    cat /sys/bus/nd/devices/ndbus*/wait_probe >/dev/null
     for region in /sys/bus/nd/devices/region*; do
         number=${region##*region}
+        [ ! -e "/sys/bus/dax/devices/dax$number.0" ] || continue
         ndctl create-namespace -f -e "namespace$number.0" -m devdax --map=mem \
             >"/run/ndctl.$number" 2>&1 || echo "ndctl: $(cat "/run/ndctl.$number")" >/dev/ttyS0
     done

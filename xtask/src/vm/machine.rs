@@ -131,6 +131,12 @@ impl Machine {
         }
     }
 
+    /// Stops the machine dead, in the midst of whatever it does, and returns the files of its NVDIMMs.
+    pub(super) fn stop_dead(mut self) -> Vec<File> {
+        self.qemu.end();
+        std::mem::take(&mut self.dimms)
+    }
+
     /// How long the boot took.
     pub(crate) fn boot_time(&self) -> Duration {
         self.boot

@@ -69,7 +69,8 @@ pub(crate) fn arguments(setup: &Setup<'_>) -> Vec<String> {
     for directory in &setup.firmware {
         add("L", directory.display().to_string());
     }
-    add("machine", "q35,nvdimm=on,memory-backend=ram".into());
+    // The guest is told that what has reached the memory controller is durable, and caches are not.
+    add("machine", "q35,nvdimm=on,nvdimm-persistence=mem-ctrl,memory-backend=ram".into());
     add("accel", "tcg,thread=single".into());
     add("cpu", "Skylake-Server".into());
     add("smp", setup.processors.to_string());

@@ -21,6 +21,9 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) machines: &'static [Kind],
     pub(crate) run: fn(&mut Machine) -> Outcome,
+    /// What is shown on a machine that comes up with the same NVDIMMs after this one was stopped dead; `run` leaves that
+    /// to happen.
+    pub(crate) restarted: Option<fn(&mut Machine) -> Outcome>,
 }
 
 /// A kind of machine.
@@ -85,7 +88,11 @@ pub(crate) fn run(only: &[String], processors: Option<u32>) -> Outcome {
         for case in chosen {
             let begin = Instant::now();
             println!("\n---- {} on {}", case.name, kind.name());
-            let outcome = run_one(&assets, &kind.options(processors), &mut machine, case);
+            let options = kind.options(processors);
+            let mut outcome = run_one(&assets, &options, &mut machine, case);
+            if let (Ok(()), Some(restarted)) = (&outcome, case.restarted) {
+                outcome = run_restarted(&assets, &options, &mut machine, restarted);
+            }
             let result = if outcome.is_ok() { "ok" } else { "FAILED" };
             if let Err(failure) = outcome {
                 println!("error: {failure}");
@@ -123,6 +130,20 @@ fn run_one(
         }
     };
     (case.run)(machine)
+}
+
+/// Stops the machine as a loss of power does to QEMU, boots another with its NVDIMMs, and goes on there.
+fn run_restarted(
+    assets: &Assets,
+    options: &Options,
+    machine: &mut Option<Machine>,
+    restarted: fn(&mut Machine) -> Outcome,
+) -> Outcome {
+    let stopped = machine.take().ok_or_else(|| Failure::new("there is no machine to stop"))?;
+    let dimms = stopped.stop_dead();
+    let booted = boot::boot_with(assets, options, &dimms)?;
+    println!("booted again in {:.1} s", booted.boot_time().as_secs_f64());
+    restarted(machine.insert(booted))
 }
 
 fn row(case: &str, machine: &str, result: &str, time: Duration) -> String {

@@ -17,6 +17,7 @@ use crate::routines::Routines;
 
 static SSE2: Routines = Routines {
     name: "sse2",
+    streams: true,
     copy: copy::sse2::plain,
     copy_streaming: copy::sse2::streaming,
     fill: fill::sse2::plain,
@@ -26,6 +27,7 @@ static SSE2: Routines = Routines {
 
 static AVX2: Routines = Routines {
     name: "avx2",
+    streams: true,
     copy: copy::avx2::plain,
     copy_streaming: copy::avx2::streaming,
     fill: fill::avx2::plain,
@@ -35,6 +37,7 @@ static AVX2: Routines = Routines {
 
 static AVX512: Routines = Routines {
     name: "avx512",
+    streams: true,
     copy: copy::avx512::plain,
     copy_streaming: copy::avx512::streaming,
     fill: fill::avx512::plain,

@@ -17,6 +17,8 @@ impl Opcode {
     pub const COPY: Self = Self(1);
     /// Writes the eight bytes of the pattern, again and again, to the destination.
     pub const FILL: Self = Self(2);
+    /// Writes nothing: makes durable what the destination holds.
+    pub const PERSIST: Self = Self(3);
 }
 
 bitflags! {
@@ -35,6 +37,8 @@ bitflags! {
         /// What an engine fails to do is done again by the CPU. A reader without such an engine refuses
         /// the entry.
         const RETRY_ON_CPU = 8;
+        /// Ends only when the destination's bytes are durable. A reader refuses the entry where they cannot be.
+        const DURABLE = 16;
     }
 }
 
@@ -170,6 +174,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_durable_is_its_golden_words() {
+        let copy = SubmissionEntry { flags: EntryFlags::DURABLE, ..COPY };
+        assert_eq!(copy.to_words()[0], 0x1001);
+        let persist = SubmissionEntry { opcode: Opcode::PERSIST, ..SubmissionEntry::default() };
+        assert_eq!(persist.to_words()[0], 3);
+        assert_eq!(SubmissionEntry::from_words(persist.to_words()), persist);
+    }
+
+    #[test]
     fn a_zero_slot_is_a_nop() {
         let nop = SubmissionEntry::from_words([0; 7]);
         assert_eq!(nop, SubmissionEntry::default());
@@ -190,9 +203,9 @@ mod tests {
             words[0] = 1 << bit;
             let entry = SubmissionEntry::from_words(words);
             assert_eq!(entry.to_words(), words, "bit {bit}");
-            // The opcode's eight bits, the four flags and the deadline are known; the opcode is judged by its
+            // The opcode's eight bits, the five flags and the deadline are known; the opcode is judged by its
             // number.
-            assert_eq!(entry.has_unknown_bits(), (12..16).contains(&bit), "bit {bit}");
+            assert_eq!(entry.has_unknown_bits(), (13..16).contains(&bit), "bit {bit}");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     clock::ManualClock,
     poller::{
         Retirement,
-        ops::{Addresses, Failure, Plan, Source},
+        ops::{Addresses, Durable, Failure, Plan, Source},
     },
 };
 
@@ -30,8 +30,13 @@ impl Bench {
     fn new(operations: usize) -> Self {
         let retirement = Retirement { failures: 0, window: Duration::ZERO };
         let settings = LaneSettings { domain: 0, operations: 16, retirement };
-        let capabilities =
-            Capabilities { max_transfer: 64, depth: 16, fill: true, host_memory: false };
+        let capabilities = Capabilities {
+            max_transfer: 64,
+            depth: 16,
+            fill: true,
+            host_memory: false,
+            streams_from: None,
+        };
         let mut bench = Self {
             line: Line::new(String::new(), capabilities, settings),
             ops: Ops::new(16),
@@ -60,6 +65,7 @@ impl Bench {
             deadline: 0,
             retries: false,
             reach: Default::default(),
+            durable: Durable::No,
         });
         let nowhere = Addresses { source: Iova::new(0), destination: Iova::new(0) };
         assert!(self.ops.get_mut(index).unwrap().route_to(0, 64, nowhere));

@@ -18,6 +18,7 @@ fn op(length: u64, limit: u64) -> ActiveOp {
         deadline: 0,
         retries: true,
         reach: Default::default(),
+        durable: Durable::No,
     };
     let mut op = ActiveOp::new(plan, 0);
     assert!(route(&mut op, limit));

@@ -2,6 +2,7 @@
 
 mod boot;
 mod copy;
+mod durable;
 mod faults;
 mod limits;
 mod linux;
@@ -40,6 +41,7 @@ pub(crate) const ALL: &[Case] = &[
     case("limits", STANDARD, limits::limits),
     case("driver-tests", BOTH, tests::driver),
     case("runtime-tests", BOTH, tests::runtime),
+    case_restarted("durable", STANDARD, durable::appending, durable::found),
     case("killed", STANDARD, trouble::killed),
     case("injected-error", BOTH, trouble::injected),
     case("faults", STANDARD, faults::faults),
@@ -61,5 +63,15 @@ const fn case(
     machines: &'static [Kind],
     run: fn(&mut Machine) -> Outcome,
 ) -> Case {
-    Case { name, machines, run }
+    Case { name, machines, run, restarted: None }
+}
+
+/// A case that goes on after the machine was stopped dead.
+const fn case_restarted(
+    name: &'static str,
+    machines: &'static [Kind],
+    run: fn(&mut Machine) -> Outcome,
+    restarted: fn(&mut Machine) -> Outcome,
+) -> Case {
+    Case { name, machines, run, restarted: Some(restarted) }
 }

@@ -1,0 +1,96 @@
+//! Futures, regions and runtimes that go while bytes are being made durable.
+
+use std::time::Duration;
+
+use dmaring::ErrorKind;
+use dmaring_manual::ManualEngine;
+use futures::executor::block_on;
+
+use crate::{
+    common::{LONG, eventually, kind, poll_once},
+    recorder::{persistent, recording},
+};
+
+#[test]
+fn a_dropped_future_and_region_stay_until_the_last_line() {
+    let (engine, control) = ManualEngine::builder().build();
+    control.set_auto(true);
+    let (builder, recorder) = recording();
+    let runtime = builder.engine(engine).build().unwrap();
+    let region = persistent(&runtime, 4096);
+    recorder.allow(0);
+    let mut fill = region.fill(0, 200, 7).durable().submit();
+    recorder.wait_for_held();
+    assert!(poll_once(&mut fill).is_pending());
+    drop(fill);
+    drop(region);
+    control.wait_for_polls(control.polls() + 100);
+    assert_eq!((control.domain().live(), runtime.stats().in_flight), (1, 1));
+    recorder.release();
+    eventually("the unmapping", || control.domain().live() == 0);
+    assert_eq!(recorder.lines(), 4);
+    assert!(recorder.is_fenced());
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
+fn a_shutdown_waits_for_what_is_being_made_durable() {
+    let (engine, control) = ManualEngine::builder().build();
+    control.set_auto(true);
+    let (builder, recorder) = recording();
+    let runtime = builder.engine(engine).build().unwrap();
+    let region = persistent(&runtime, 4096);
+    recorder.allow(0);
+    let fill = region.fill(0, 64, 7).durable().submit();
+    recorder.wait_for_held();
+    {
+        let mut shutdown = Box::pin(runtime.shutdown(LONG));
+        assert!(poll_once(&mut shutdown).is_pending());
+        control.wait_for_polls(control.polls() + 100);
+        assert!(poll_once(&mut shutdown).is_pending());
+        recorder.release();
+        block_on(shutdown).unwrap();
+    }
+    assert_eq!(block_on(fill).unwrap(), 64);
+    assert_eq!(recorder.take(&region), [0].into());
+}
+
+#[test]
+fn what_a_shutdown_gives_up_is_resolved_and_not_touched_after_its_memory_is_gone() {
+    let (engine, control) = ManualEngine::builder().build();
+    control.set_auto(true);
+    let (builder, recorder) = recording();
+    let runtime = builder.engine(engine).build().unwrap();
+    // Several pieces each.
+    let region = persistent(&runtime, 8 << 20);
+    recorder.allow(1);
+    let persists: Vec<_> = (0..4).map(|_| region.persist(..).submit()).collect();
+    recorder.wait_for_held();
+    drop(region);
+    let outcome = block_on(runtime.shutdown(Duration::ZERO));
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::TimedOut);
+    for persist in persists {
+        assert_eq!(kind(block_on(persist)), ErrorKind::Shutdown);
+    }
+    // The piece that is held is of memory that stays until it is through.
+    assert_eq!(control.domain().live(), 1);
+    recorder.release();
+    eventually("the unmapping", || control.domain().live() == 0);
+    drop(runtime);
+    assert!(recorder.lines() < 3 * 4096, "nothing was begun after it was given up");
+}
+
+#[test]
+fn a_write_back_that_panics_resolves_its_operation_and_no_other() {
+    let (engine, control) = ManualEngine::builder().build();
+    control.set_auto(true);
+    let (builder, recorder) = recording();
+    let runtime = builder.engine(engine).build().unwrap();
+    let region = persistent(&runtime, 4096);
+    recorder.panic_next();
+    let error = block_on(region.fill(0, 64, 7).durable()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EngineLost);
+    assert!(error.to_string().contains("outlive a loss of power is unknown"), "{error}");
+    assert_eq!(block_on(region.fill(0, 64, 7).durable()).unwrap(), 64);
+    assert_eq!(recorder.take(&region), [0].into());
+}
