@@ -104,7 +104,8 @@ impl Lease {
     pub(super) fn bring_up_peer(&self, bar: u8, bytes: usize) -> Result<MmapRaw, Error> {
         let address = self.address;
         let gone = Error::Config { address, source: ConfigError::Absent };
-        let device = self.device.as_ref().ok_or(gone)?;
+        let device = self.device();
+        let device = device.as_ref().ok_or(gone)?;
         enable_memory(device).map_err(|source| Error::Config { address, source })?;
         device.map_bar(bar, bytes)
     }

@@ -293,6 +293,7 @@ impl Pipeline {
                 phase: Phase::Sync,
                 done: 0,
                 direct: false,
+                is_captive: false,
                 detail: 0,
             };
             let key = self
