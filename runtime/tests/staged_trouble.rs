@@ -288,3 +288,29 @@ fn who_waits_for_buffers_that_a_lost_engine_keeps_is_told() {
     assert!(contents(&destination.region) == source.model);
     assert_eq!((runtime.stats().violations, control.violations()), (0, vec![]));
 }
+
+/// The poller and the staging thread both know the deadline. Whoever sees first that it passed, it is a time limit that
+/// the future tells.
+#[test]
+fn one_that_is_late_has_timed_out_whoever_sees_it_first() {
+    let Some(directory) = directory() else { return };
+    let runtime = cpu(4);
+    let source = Place::file(&runtime, &directory, 1, 200_000);
+    let destination = Place::memory(&runtime, 2, 200_000);
+    let mut late = 0;
+    for round in 0..400 {
+        let copies: Vec<_> = (0..8)
+            .map(|n| {
+                let limit = Duration::from_micros(round * 3 + n * 20);
+                let copy =
+                    source.region.copy_to(n * 20_000, &destination.region, n * 20_000, 20_000);
+                copy.timeout(limit).submit()
+            })
+            .collect();
+        for error in copies.into_iter().filter_map(|copy| block_on(copy).err()) {
+            assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+            late += 1;
+        }
+    }
+    assert!(late > 0);
+}

@@ -99,7 +99,7 @@ pub(crate) fn test() -> Outcome {
 }
 
 /// What downloading, building and all cases may take.
-const MINUTES: u32 = 15;
+const MINUTES: u32 = 20;
 
 /// Does it.
 pub(crate) fn run(task: &Task) -> Outcome {
