@@ -47,6 +47,8 @@ mod sync;
 #[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]
+mod calibration;
+#[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
 pub mod dax;
@@ -71,9 +73,13 @@ mod poller;
 #[cfg(not(loom))]
 mod region;
 #[cfg(not(loom))]
+mod remote;
+#[cfg(not(loom))]
 mod restore;
 #[cfg(not(loom))]
 mod runtime;
+#[cfg(not(loom))]
+mod segments;
 #[cfg(not(loom))]
 mod shared;
 #[cfg(not(loom))]
@@ -84,11 +90,16 @@ mod stats;
 #[cfg(not(loom))]
 pub use self::{
     builder::{BuildError, Builder},
+    calibration::{Calibration, Comparison, Split, Timing},
     clock::{Clock, ManualClock, MonotonicClock},
     error::{DeviceError, Error, ErrorKind},
-    op::{Batch, Copy, Fill, OnError, Operation, Rejected, Submitted, Then},
+    op::{
+        Batch, Copy, CopyVectored, Fill, OnError, Operation, Rejected, Segment, Submitted, Then,
+    },
+    placement::{Placement, Policy, Striping},
     poller::Idle,
     region::{PinnedBuffer, Region},
+    remote::Pollers,
     runtime::Runtime,
     stats::{EngineState, EngineStats, Stats},
 };

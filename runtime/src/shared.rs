@@ -11,6 +11,7 @@ use dmaring_ring::{SubmissionEntry, handshake};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
+    calibration::EngineFacts,
     client::{Client, RingPair},
     clock::Clock,
     error::Error,
@@ -20,7 +21,9 @@ use crate::{
     memory::RingMemory,
     op::Policy,
     region::{Cargo, table::RegionTable},
+    placement::{Steering, Striping},
     restore::Restores,
+    segments::SegmentTable,
     staging::Staging,
     stats::Counters,
 };
@@ -28,6 +31,13 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) client: Client<Cargo, RingMemory>,
     pub(crate) regions: RegionTable,
+    pub(crate) segments: SegmentTable,
+    pub(crate) steering: Steering,
+    /// What the builder said about striping.
+    pub(crate) striping: Striping,
+    pub(crate) engines: Vec<EngineFacts>,
+    /// Which threads drive the engines: the setting's name.
+    pub(crate) pollers: &'static str,
     /// The distinct address spaces of the engines.
     pub(crate) domains: Vec<Domain>,
     pub(crate) counters: Counters,

@@ -12,7 +12,7 @@ use dmaring_ring::SubmissionEntry;
 use futures_core::Stream;
 
 use super::{
-    future::{Copy, Fill, Op},
+    future::{Copy, CopyVectored, Fill, Op},
     pending::Pending,
 };
 use crate::{
@@ -47,7 +47,7 @@ impl Batch {
         Self { shared, operations: Vec::new() }
     }
 
-    /// Adds a [`struct@Copy`] or a [`Fill`]. One that was submitted already is not submitted again.
+    /// Adds a [`struct@Copy`], a [`CopyVectored`] or a [`Fill`]. One that was submitted already is not submitted again.
     pub fn push(&mut self, operation: impl Into<Operation>) {
         self.operations.push(operation.into().0);
     }
@@ -143,12 +143,18 @@ impl Stream for Submitted {
     }
 }
 
-/// What a batch or a chain takes: a [`struct@Copy`] or a [`Fill`].
+/// What a batch or a chain takes: a [`struct@Copy`], a [`CopyVectored`] or a [`Fill`].
 #[derive(Debug)]
 pub struct Operation(pub(super) Op);
 
 impl From<Copy> for Operation {
     fn from(copy: Copy) -> Self {
+        Self(copy.0)
+    }
+}
+
+impl From<CopyVectored> for Operation {
+    fn from(copy: CopyVectored) -> Self {
         Self(copy.0)
     }
 }

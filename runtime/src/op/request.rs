@@ -31,6 +31,8 @@ pub(crate) struct Request {
 pub(crate) enum Work {
     Copy { source_offset: u64 },
     Fill { pattern: u64 },
+    /// What the list in the cargo says, which was checked when it was made.
+    Segments,
 }
 
 impl Request {
@@ -49,10 +51,13 @@ impl Request {
 
     /// Refuses what could never succeed.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let Cargo { source, destination } = &self.cargo;
+        let Cargo { source, destination, .. } = &self.cargo;
         let (to, length) = (self.destination_offset, self.length);
         if self.on_error == Some(OnError::RetryOnCpu) && !destination.0.shared.policy.has_cpu {
             return Err(Error::new(ErrorKind::Unsupported, NO_CPU));
+        }
+        if let Work::Segments = self.work {
+            return Ok(());
         }
         destination.check_range("destination", to, length)?;
         destination.check_writable()?;
@@ -80,13 +85,18 @@ impl Request {
         let (opcode, source_offset) = match self.work {
             Work::Copy { source_offset } => (Opcode::COPY, source_offset),
             Work::Fill { pattern } => (Opcode::FILL, pattern),
+            Work::Segments => (Opcode::COPY_VECTORED, 0),
         };
         let mut flags = EntryFlags::empty();
         flags.set(EntryFlags::FENCE, self.fenced);
         flags.set(EntryFlags::FAIL_ON_ERROR, self.on_error == Some(OnError::Fail));
         flags.set(EntryFlags::RETRY_ON_CPU, self.on_error == Some(OnError::RetryOnCpu));
         let shared = &self.cargo.destination.0.shared;
-        let source = self.cargo.source.as_ref().map_or(Key::default(), |source| source.0.key);
+        let source = match (&self.cargo.source, &self.cargo.segments) {
+            (Some(source), _) => source.0.key,
+            (None, Some(segments)) => segments.key(),
+            (None, None) => Key::default(),
+        };
         SubmissionEntry {
             opcode,
             flags,
@@ -104,7 +114,7 @@ impl Request {
     pub(crate) fn source_offset(&self) -> Option<u64> {
         match self.work {
             Work::Copy { source_offset } => Some(source_offset),
-            Work::Fill { .. } => None,
+            Work::Fill { .. } | Work::Segments => None,
         }
     }
 }

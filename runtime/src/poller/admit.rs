@@ -32,19 +32,7 @@ pub(super) fn admit(
     port: usize,
     entry: &SubmissionEntry,
 ) -> Result<Admitted, Failure> {
-    if !KNOWN.contains(entry.flags) || entry.flags.contains(POLICIES) || entry.length == 0 {
-        return Err(refuse(Refused::Malformed));
-    }
-    let retries = if entry.flags.contains(EntryFlags::FAIL_ON_ERROR) {
-        false
-    } else if entry.flags.contains(EntryFlags::RETRY_ON_CPU) {
-        if !policy.has_cpu {
-            return Err(refuse(Refused::NoCpu));
-        }
-        true
-    } else {
-        policy.on_error == OnError::RetryOnCpu
-    };
+    let retries = retries(policy, entry)?;
     let destination = range(regions, entry.destination, entry.destination_offset, entry.length)?;
     if !destination.writable {
         return Err(refuse(Refused::Permission));
@@ -72,8 +60,24 @@ pub(super) fn admit(
     })
 }
 
+/// Checks what entries of all kinds have. Gives whether what fails is done again by the CPU.
+pub(super) fn retries(policy: Policy, entry: &SubmissionEntry) -> Result<bool, Failure> {
+    if !KNOWN.contains(entry.flags) || entry.flags.contains(POLICIES) || entry.length == 0 {
+        return Err(refuse(Refused::Malformed));
+    }
+    if entry.flags.contains(EntryFlags::FAIL_ON_ERROR) {
+        Ok(false)
+    } else if !entry.flags.contains(EntryFlags::RETRY_ON_CPU) {
+        Ok(policy.on_error == OnError::RetryOnCpu)
+    } else if policy.has_cpu {
+        Ok(true)
+    } else {
+        Err(refuse(Refused::NoCpu))
+    }
+}
+
 /// The region that `key` names, if the range lies within it.
-fn range(
+pub(super) fn range(
     regions: &RegionTable,
     key: Key,
     offset: u64,

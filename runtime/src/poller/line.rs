@@ -24,6 +24,8 @@ pub(super) struct Line {
     name: String,
     /// Which lane this is.
     number: usize,
+    /// The engine's NUMA node, where it is known.
+    pub(super) node: Option<u32>,
     /// The index of the engine's address space.
     pub(super) domain: usize,
     /// Operations with parts to feed.
@@ -71,6 +73,7 @@ impl Line {
             capabilities,
             name,
             number,
+            node: None,
             domain,
             queue: VecDeque::with_capacity(operations),
             replay: VecDeque::with_capacity(operations),
@@ -80,6 +83,11 @@ impl Line {
             recovery: Recovery::new(retirement),
             lost: None,
         }
+    }
+
+    /// How many of the engine's transfers one operation may hold.
+    pub(super) fn share(&self) -> u32 {
+        u32::try_from(self.capabilities.depth / 2).unwrap_or(u32::MAX).max(1)
     }
 
     /// Whether nothing waits to be fed.

@@ -24,6 +24,8 @@ pub(super) enum Route {
     Lane(usize),
     /// By the staging thread.
     Staging,
+    /// In pieces, each of which is an operation of its own.
+    Split(usize),
 }
 
 /// An operation on its way through the poller.
@@ -77,6 +79,8 @@ struct Trouble {
 pub(super) enum Source {
     Region(Key, u64),
     Pattern(u64),
+    /// The list of a vectored copy.
+    Segments(Key),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -226,6 +230,8 @@ impl ActiveOp {
                 // The pattern's phase at this part's first byte.
                 Operation::Fill { pattern: pattern.rotate_right((offset % 8) as u32 * 8) }
             }
+            // It is in pieces, and never in an engine itself.
+            Source::Segments(_) => return None,
         };
         let destination = self.addresses.destination.checked_add(offset)?;
         Some(Part { number, length, transfer: Transfer { operation, destination, length } })

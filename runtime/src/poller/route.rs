@@ -1,24 +1,79 @@
 //! Where an operation goes: to an engine, to the staging thread, and on to another engine.
 
-use dmaring_ring::{CompletionCode, SubmissionEntry};
+use dmaring_ring::{CompletionCode, Key, SubmissionEntry};
 
 use super::{
     Poller,
     admit::refuse,
+    line::Line,
     ops::{Addresses, Failure, Rest, Route, Source},
     port::Port,
 };
 use crate::{
     op::{Lost, Refused},
+    placement::{Kind, Placement, Stripes},
     staging::{self, StagedRequest},
 };
 
+/// What is wanted of an engine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Want {
+    is_fill: bool,
+    /// It must be the host's CPU.
+    host: bool,
+    /// Which kind it is rather.
+    kind: Kind,
+    /// The node that it is rather on.
+    near: Option<u32>,
+}
+
+impl Want {
+    fn can(&self, line: &Line) -> bool {
+        (!self.is_fill || line.capabilities.fill) && (!self.host || line.capabilities.host_memory)
+    }
+
+    fn is_kind(&self, line: &Line) -> bool {
+        match self.kind {
+            Kind::Any => true,
+            Kind::Host => line.capabilities.host_memory,
+            Kind::Device => !line.capabilities.host_memory,
+        }
+    }
+
+    fn is_far(&self, line: &Line) -> bool {
+        matches!((self.near, line.node), (Some(near), Some(node)) if near != node)
+    }
+}
+
 impl Poller {
-    /// Routes to the engine with the least to do that has the operation, those that work before those being reset; to
-    /// one that is the host's CPU if `host`.
+    /// Routes to the engine that is best for it; to one that is the host's CPU if `host`.
     pub(super) fn send_to_lane(&mut self, index: usize, host: bool) -> Result<(), Failure> {
-        let Some(op) = self.ops.get_mut(index) else { return Ok(()) };
-        let is_fill = matches!(op.source, Source::Pattern(_));
+        let Some(op) = self.ops.get(index) else { return Ok(()) };
+        let want = Want { host, ..self.want(op.source, op.destination.0, op.length) };
+        let lane = self.best(&want)?;
+        self.assign(index, lane)
+    }
+
+    /// What is wanted of an engine for an operation of this length.
+    pub(super) fn want(&self, source: Source, destination: Key, length: u64) -> Want {
+        let node = |region| self.shared.regions.facts(region)?.node;
+        let steering = &self.shared.steering;
+        let near = if self.is_spread {
+            match (steering.placement(), source) {
+                (Placement::Any, _) => None,
+                (Placement::LocalToSource, Source::Region(region, _)) => node(region),
+                _ => node(destination),
+            }
+        } else {
+            None
+        };
+        let is_fill = matches!(source, Source::Pattern(_));
+        Want { is_fill, host: false, kind: steering.kind(length), near }
+    }
+
+    /// The engine with the least to do that can do it: those that work before those being reset, those of the kind that is
+    /// wanted before others, those that are near before those that are not.
+    pub(super) fn best(&mut self, want: &Want) -> Result<usize, Failure> {
         let count = self.lanes.len();
         let mut capable = false;
         // Of lanes with equal loads the next in turn.
@@ -26,18 +81,54 @@ impl Poller {
             .map(|step| (self.next_lane + step) % count)
             .filter_map(|number| self.lanes.get(number).map(|lane| (number, &lane.line)))
             .filter(|(_, line)| {
-                let has = (!is_fill || line.capabilities.fill)
-                    && (!host || line.capabilities.host_memory);
+                let has = want.can(line);
                 capable |= has;
                 has && line.recovery.takes_work()
             })
-            .min_by_key(|(_, line)| (!line.recovery.is_fed(), line.load))
+            .min_by_key(|(_, line)| {
+                (!line.recovery.is_fed(), !want.is_kind(line), want.is_far(line), line.load)
+            })
             .map(|(number, _)| number);
-        let Some((number, lane)) = best.and_then(|best| Some((best, self.lanes.get_mut(best)?)))
-        else {
+        let Some(number) = best else {
             return Err(if capable { lost(Lost::Engines) } else { refuse(Refused::Unsupported) });
         };
         self.next_lane = (number + 1) % count;
+        Ok(number)
+    }
+
+    /// The lanes that an operation is striped over: those that are nearest and work, of devices the ones with the least to
+    /// do, and the host's CPU if it joins.
+    pub(super) fn stripe_lanes(&self, want: &Want, stripes: Stripes, lanes: &mut Vec<usize>) {
+        let line = |number: &usize| self.lanes.get(*number).map(|lane| &lane.line);
+        let works = |line: &&Line| want.can(line) && line.recovery.is_fed();
+        let is_device = |line: &Line| !line.capabilities.host_memory;
+        lanes.extend((0..self.lanes.len()).filter(|number| line(number).is_some_and(|it| works(&it))));
+        let devices = lanes.iter().filter_map(line).filter(|line| is_device(line));
+        let farthest = devices.map(|line| want.is_far(line)).min();
+        // Without devices the CPU is all there is.
+        let cpu_joins = stripes.cpu_joins || farthest.is_none();
+        let farthest = farthest.unwrap_or(true);
+        lanes.retain(|number| {
+            line(number).is_some_and(|line| {
+                want.is_far(line) <= farthest && (cpu_joins || is_device(line))
+            })
+        });
+        // Devices first, the least busy first.
+        lanes.sort_unstable_by_key(|number| {
+            line(number).map(|line| (!is_device(line), line.load, *number))
+        });
+        let devices = lanes.iter().filter_map(line).filter(|line| is_device(line)).count();
+        let most = usize::try_from(stripes.engines).unwrap_or(usize::MAX).max(1);
+        if devices > most {
+            lanes.drain(most..devices);
+        }
+    }
+
+    /// Puts an operation in the line of an engine.
+    pub(super) fn assign(&mut self, index: usize, number: usize) -> Result<(), Failure> {
+        let (Some(op), Some(lane)) = (self.ops.get_mut(index), self.lanes.get_mut(number)) else {
+            return Ok(());
+        };
         let line = &mut lane.line;
         let regions = &self.shared.regions;
         let address = |region, offset| {
@@ -46,7 +137,7 @@ impl Poller {
         let destination = address(op.destination.0, op.destination.1);
         let source = match op.source {
             Source::Region(region, offset) => address(region, offset),
-            Source::Pattern(_) => destination,
+            Source::Pattern(_) | Source::Segments(_) => destination,
         };
         let (Some(source), Some(destination)) = (source, destination) else {
             return Err(refuse(Refused::Unmapped));
@@ -100,6 +191,7 @@ impl Poller {
             source: match op.source {
                 Source::Region(region, offset) => staging::Source::Region(region, offset),
                 Source::Pattern(pattern) => staging::Source::Pattern(pattern),
+                Source::Segments(_) => return Err(refuse(Refused::Malformed)),
             },
             destination: op.destination,
             length: op.length,

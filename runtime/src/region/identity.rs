@@ -10,14 +10,19 @@ pub(crate) struct Identity {
     start: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Object {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Object {
     /// Memory that no other region can be: an allocation or an owned buffer.
     Private(u64),
     /// A file, however it was reached.
     File { device: u64, inode: u64 },
     /// A character device, whichever node names it.
     Device { number: u64 },
+}
+
+impl Object {
+    /// No memory: it equals none that there is.
+    pub(crate) const NONE: Self = Self::Private(u64::MAX);
 }
 
 impl Identity {
@@ -35,6 +40,11 @@ impl Identity {
     /// A device from byte `start` on.
     pub(crate) fn device(number: u64, start: u64) -> Self {
         Self { object: Object::Device { number }, start }
+    }
+
+    /// The object, and where in it the byte at `offset` of the region is.
+    pub(crate) fn position(&self, offset: u64) -> (Object, u64) {
+        (self.object, self.start.saturating_add(offset))
     }
 
     /// How many bytes after this region's first byte the other's comes; `None` for different memory.

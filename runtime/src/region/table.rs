@@ -17,6 +17,8 @@ const FIRST: u32 = 64;
 const READ: u32 = 1;
 const WRITE: u32 = 1 << 1;
 const STAGED: u32 = 1 << 2;
+/// Above these bits stands the NUMA node, counted from 1; 0: not known.
+const NODE_SHIFT: u32 = 8;
 
 /// What the poller may know of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +28,25 @@ pub(crate) struct RegionFacts {
     pub(crate) writable: bool,
     /// Served through staging buffers: it has no address.
     pub(crate) staged: bool,
+    /// The NUMA node of the memory, where it is known.
+    pub(crate) node: Option<u32>,
 }
 
 impl RegionFacts {
     pub(crate) fn new(length: u64, rights: Rights, staged: bool) -> Self {
-        Self { length, readable: true, writable: matches!(rights, Rights::ReadWrite), staged }
+        Self { length, readable: true, writable: matches!(rights, Rights::ReadWrite), staged, node: None }
+    }
+
+    /// The same, on this NUMA node.
+    pub(crate) fn on_node(self, node: Option<u32>) -> Self {
+        Self { node, ..self }
     }
 
     fn flags(self) -> u32 {
         (if self.readable { READ } else { 0 })
             | (if self.writable { WRITE } else { 0 })
             | (if self.staged { STAGED } else { 0 })
+            | node_bits(self.node)
     }
 }
 
@@ -106,8 +116,17 @@ impl RegionTable {
                 readable: flags & READ != 0,
                 writable: flags & WRITE != 0,
                 staged: flags & STAGED != 0,
+                node: (flags >> NODE_SHIFT).checked_sub(1),
             }
         })
+    }
+
+    /// Says on which NUMA node a region is. Its key must be in use.
+    pub(crate) fn set_node(&self, key: Key, node: Option<u32>) {
+        let Some(entry) = self.entry(key.index) else { return };
+        let others = (1 << NODE_SHIFT) - 1;
+        let with = |flags| Some(flags & others | node_bits(node));
+        let _ = entry.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with);
     }
 
     /// Where the region's first byte is in a domain.
@@ -164,6 +183,12 @@ impl RegionTable {
     }
 }
 
+/// The flags of a node; none for a number that no node has.
+fn node_bits(node: Option<u32>) -> u32 {
+    let number = node.and_then(|node| node.checked_add(1)).filter(|&node| node >> 24 == 0);
+    number.unwrap_or(0) << NODE_SHIFT
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +222,19 @@ mod tests {
             assert_eq!(table.facts(key), Some(facts(n)));
             assert_eq!(table.base(key, 0), Some(Iova::new(n)));
         }
+    }
+
+    #[test]
+    fn a_node_is_said_and_said_again() {
+        let table = RegionTable::new(1);
+        let key = table.publish(facts(10).on_node(Some(0)), &[Iova::new(0)]).unwrap();
+        assert_eq!(table.facts(key), Some(facts(10).on_node(Some(0))));
+        for node in [None, Some(7), Some((1 << 24) - 2)] {
+            table.set_node(key, node);
+            assert_eq!(table.facts(key), Some(facts(10).on_node(node)));
+        }
+        table.set_node(key, Some(u32::MAX));
+        assert_eq!(table.facts(key), Some(facts(10)), "no node has that number");
     }
 
     #[test]

@@ -17,6 +17,9 @@ impl Opcode {
     pub const COPY: Self = Self(1);
     /// Writes the eight bytes of the pattern, again and again, to the destination.
     pub const FILL: Self = Self(2);
+    /// Copies what a list of segments says, which the source names. Lists are the reader's own process's: from
+    /// elsewhere the entry is refused.
+    pub const COPY_VECTORED: Self = Self(3);
 }
 
 bitflags! {
