@@ -93,9 +93,7 @@ pub use self::{
     calibration::{Calibration, Comparison, Split, Timing},
     clock::{Clock, ManualClock, MonotonicClock},
     error::{DeviceError, Error, ErrorKind},
-    op::{
-        Batch, Copy, CopyVectored, Fill, OnError, Operation, Rejected, Segment, Submitted, Then,
-    },
+    op::{Batch, Copy, CopyVectored, Fill, OnError, Operation, Rejected, Segment, Submitted, Then},
     placement::{Placement, Policy, Striping},
     poller::Idle,
     region::{PinnedBuffer, Region},

@@ -65,8 +65,7 @@ mod tests {
 
     #[test]
     fn one_lucky_length_is_no_crossover() {
-        let measured =
-            [(64, 1, 9), (128, 9, 8), (256, 5, 8), (512, 10, 8), (1024, 20, 8)];
+        let measured = [(64, 1, 9), (128, 9, 8), (256, 5, 8), (512, 10, 8), (1024, 20, 8)];
         let comparisons: Vec<_> =
             measured.iter().map(|&(bytes, cpu, engine)| comparison(bytes, cpu, engine)).collect();
         assert_eq!(crossover(&comparisons), Some(512));

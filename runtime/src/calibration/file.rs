@@ -88,7 +88,10 @@ impl Calibration {
         let short = self.splits.iter().find(|split| split.stripe < Striping::LEAST);
         if let Some(split) = short {
             let least = Striping::LEAST;
-            return Err(format!("a stripe of {} bytes is below the least of {least}", split.stripe));
+            return Err(format!(
+                "a stripe of {} bytes is below the least of {least}",
+                split.stripe
+            ));
         }
         Ok(())
     }

@@ -82,7 +82,11 @@ mod tests {
         let text = two.difference(&machine(&[engine("a", None)])).unwrap();
         assert_eq!(text, "with engines a, b, not a");
         let moved = machine(&[engine("a", None), engine("b", Some(0))]);
-        assert!(two.difference(&moved).unwrap().contains("engine b of 1048576 bytes a transfer on node 1"));
+        assert!(
+            two.difference(&moved)
+                .unwrap()
+                .contains("engine b of 1048576 bytes a transfer on node 1")
+        );
         let pollers = Machine { pollers: "per engine".into(), ..two.clone() };
         assert!(two.difference(&pollers).unwrap().contains("pollers one, not per engine"));
         let elsewhere = Machine { processor: "other".into(), ..two.clone() };

@@ -5,11 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Calibration, Comparison, Split, Timing, choice,
-    machine::Machine,
-    plan,
-};
+use super::{Calibration, Comparison, Split, Timing, choice, machine::Machine, plan};
 use crate::{
     error::{Error, ErrorKind},
     placement::{Course, Striping},
@@ -171,8 +167,7 @@ impl Bench<'_> {
         calibration.splits = ways.iter().zip(times).map(split).collect();
         let Some(best) = choice::best_split(&calibration.splits) else { return Ok(()) };
         let striping = Striping { from: 0, stripe: best.stripe };
-        let striped =
-            Course { striping, engines: best.engines, cpu_joins: best.cpu, ..whole };
+        let striped = Course { striping, engines: best.engines, cpu_joins: best.cpu, ..whole };
         let lengths = plan::stripes(best.stripe, large);
         calibration.stripes = self.compare(&lengths, [whole, striped], time).await?;
         Ok(())

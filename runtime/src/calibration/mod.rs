@@ -143,12 +143,8 @@ impl Calibration {
             None if has(true) => u64::MAX,
             None => 0,
         };
-        let unsplit = Course {
-            cpu_below,
-            striping: Striping::OFF,
-            engines: u32::MAX,
-            cpu_joins: false,
-        };
+        let unsplit =
+            Course { cpu_below, striping: Striping::OFF, engines: u32::MAX, cpu_joins: false };
         self.split().map_or(unsplit, |(striping, split)| Course {
             striping,
             engines: split.engines,

@@ -105,7 +105,8 @@ mod tests {
         assert_eq!(ways(2, true), [(1, true), (2, false), (2, true)]);
         assert_eq!(ways(0, true), [(0, true)]);
         assert!(splits(1000, 8, true).is_empty());
-        let stripes: Vec<_> = splits(64 << 20, 2, false).iter().map(|(stripe, _)| *stripe).collect();
+        let stripes: Vec<_> =
+            splits(64 << 20, 2, false).iter().map(|(stripe, _)| *stripe).collect();
         assert_eq!(stripes, STRIPES);
     }
 }

@@ -105,7 +105,8 @@ fn segment(
         _ => return None,
     }
     let number = u32::try_from(detail >> SEGMENT_SHIFT).ok()?;
-    let Numbers { source_offset, destination_offset, length, .. } = segments.get(number as usize)?;
+    let Numbers { source_offset, destination_offset, length, .. } =
+        segments.get(number as usize)?;
     let source_offset = Some(source_offset);
     let place = Place { source_offset, destination_offset, length, timeout: None, segments: None };
     Some((number, place, detail & ((1 << SEGMENT_SHIFT) - 1)))

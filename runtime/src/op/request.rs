@@ -29,8 +29,12 @@ pub(crate) struct Request {
 /// What is written to the destination.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
-    Copy { source_offset: u64 },
-    Fill { pattern: u64 },
+    Copy {
+        source_offset: u64,
+    },
+    Fill {
+        pattern: u64,
+    },
     /// What the list in the cargo says, which was checked when it was made.
     Segments,
 }

@@ -45,7 +45,9 @@ pub(crate) fn pin_to_node(node: u32) -> io::Result<()> {
         any = true;
     }
     if !any {
-        return Err(io::Error::other(format!("no core of node {node} is allowed for this process")));
+        return Err(io::Error::other(format!(
+            "no core of node {node} is allowed for this process"
+        )));
     }
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }

@@ -3,7 +3,10 @@
 //! The choice is a handful of numbers that change rarely and are read for each operation. Each is an atomic of its own:
 //! while a choice is being changed, an operation may go by numbers of both, and is right all the same.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::{Acquire, Relaxed, Release}};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use crate::calibration::{Calibration, EngineFacts};
 

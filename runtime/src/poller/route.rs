@@ -102,16 +102,17 @@ impl Poller {
         let line = |number: &usize| self.lanes.get(*number).map(|lane| &lane.line);
         let works = |line: &&Line| want.can(line) && line.recovery.is_fed();
         let is_device = |line: &Line| !line.capabilities.host_memory;
-        lanes.extend((0..self.lanes.len()).filter(|number| line(number).is_some_and(|it| works(&it))));
+        lanes.extend(
+            (0..self.lanes.len()).filter(|number| line(number).is_some_and(|it| works(&it))),
+        );
         let devices = lanes.iter().filter_map(line).filter(|line| is_device(line));
         let farthest = devices.map(|line| want.is_far(line)).min();
         // Without devices the CPU is all there is.
         let cpu_joins = stripes.cpu_joins || farthest.is_none();
         let farthest = farthest.unwrap_or(true);
         lanes.retain(|number| {
-            line(number).is_some_and(|line| {
-                want.is_far(line) <= farthest && (cpu_joins || is_device(line))
-            })
+            line(number)
+                .is_some_and(|line| want.is_far(line) <= farthest && (cpu_joins || is_device(line)))
         });
         // Devices first, the least busy first.
         lanes.sort_unstable_by_key(|number| {

@@ -220,7 +220,9 @@ impl Poller {
         while let Some(next) = self.next_piece(&mut split) {
             let lane = match self.lane_for(&mut split, &next) {
                 Ok(Some(lane)) => Some(lane),
-                Ok(None) if next.staged && split.pieces.iter().all(|piece| piece.lane.is_some()) => {
+                Ok(None)
+                    if next.staged && split.pieces.iter().all(|piece| piece.lane.is_some()) =>
+                {
                     None
                 }
                 Ok(None) => break,
@@ -271,9 +273,8 @@ impl Poller {
                 (split.segment, split.offset) = (split.segment + 1, 0);
                 continue;
             }
-            let staged = |region| {
-                self.shared.regions.facts(region).is_none_or(|facts| facts.staged)
-            };
+            let staged =
+                |region| self.shared.regions.facts(region).is_none_or(|facts| facts.staged);
             let to = segment.destination_offset.saturating_add(split.offset);
             return Some(Next {
                 source: advanced(
@@ -335,7 +336,9 @@ impl Poller {
         split.pieces.push(Piece { op, segment: split.segment, offset: split.offset, lane, held });
         split.offset = split.offset.saturating_add(length);
         let sent = match lane {
-            Some(lane) => self.checked(source, destination, length).and_then(|()| self.assign(op, lane)),
+            Some(lane) => {
+                self.checked(source, destination, length).and_then(|()| self.assign(op, lane))
+            }
             None => {
                 if let Some(op) = self.ops.get_mut(op) {
                     op.route = Route::Staging;
@@ -353,12 +356,7 @@ impl Poller {
     }
 
     /// Judges a piece by the regions as they are now, whatever was found when the operation was admitted.
-    fn checked(
-        &self,
-        source: Source,
-        destination: (Key, u64),
-        length: u64,
-    ) -> Result<(), Failure> {
+    fn checked(&self, source: Source, destination: (Key, u64), length: u64) -> Result<(), Failure> {
         let within = |(region, offset): (Key, u64)| {
             let facts = self.shared.regions.facts(region).ok_or(refuse(Refused::Unmapped))?;
             match u64::checked_add(offset, length) {
@@ -462,9 +460,7 @@ impl Poller {
 fn advanced(source: Source, offset: u64) -> Source {
     match source {
         Source::Region(region, from) => Source::Region(region, from.saturating_add(offset)),
-        Source::Pattern(pattern) => {
-            Source::Pattern(pattern.rotate_right((offset % 8) as u32 * 8))
-        }
+        Source::Pattern(pattern) => Source::Pattern(pattern.rotate_right((offset % 8) as u32 * 8)),
         Source::Segments(list) => Source::Segments(list),
     }
 }

@@ -27,9 +27,8 @@ pub(super) fn admit_vectored(
     for number in 0..MAX_SEGMENTS {
         let Some(segment) = shared.segments.get(entry.source, number) else { break };
         let named = |failure| Failure { offset: segment_offset(number, 0), ..failure };
-        let check = |region, offset| {
-            range(&shared.regions, region, offset, segment.length).map_err(named)
-        };
+        let check =
+            |region, offset| range(&shared.regions, region, offset, segment.length).map_err(named);
         if !check(segment.destination, segment.destination_offset)?.writable {
             return Err(named(refuse(Refused::Permission)));
         }

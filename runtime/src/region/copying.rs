@@ -26,11 +26,8 @@ impl Region {
         destination_offset: u64,
         length: u64,
     ) -> Copy {
-        let cargo = Cargo {
-            source: Some(self.clone()),
-            destination: destination.clone(),
-            segments: None,
-        };
+        let cargo =
+            Cargo { source: Some(self.clone()), destination: destination.clone(), segments: None };
         let work = Work::Copy { source_offset };
         Copy::new(Request::new(cargo, work, destination_offset, length))
     }

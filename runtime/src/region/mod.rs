@@ -113,7 +113,8 @@ impl Region {
             None => Mappings::none(),
         };
         // What is mapped for a device is in memory by now, and says where.
-        let node = numa_node.or_else(|| backing.span().and_then(|(base, span)| node::of(base, span)));
+        let node =
+            numa_node.or_else(|| backing.span().and_then(|(base, span)| node::of(base, span)));
         let facts = RegionFacts::new(length, rights, staged).on_node(node);
         let Some(key) = shared.regions.publish(facts, &mappings.bases()) else {
             Body { mappings, backing }.give_back();

@@ -34,7 +34,13 @@ pub(crate) struct RegionFacts {
 
 impl RegionFacts {
     pub(crate) fn new(length: u64, rights: Rights, staged: bool) -> Self {
-        Self { length, readable: true, writable: matches!(rights, Rights::ReadWrite), staged, node: None }
+        Self {
+            length,
+            readable: true,
+            writable: matches!(rights, Rights::ReadWrite),
+            staged,
+            node: None,
+        }
     }
 
     /// The same, on this NUMA node.

@@ -1,5 +1,8 @@
 //! The poller's side: an engine that hands everything over.
-#![allow(unsafe_code, reason = "island: keeps the engine's contract on behalf of the one behind it")]
+#![allow(
+    unsafe_code,
+    reason = "island: keeps the engine's contract on behalf of the one behind it"
+)]
 
 use std::{
     panic,
