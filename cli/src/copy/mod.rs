@@ -13,7 +13,7 @@ mod pattern;
 mod plan;
 mod progress;
 mod report;
-mod setup;
+pub(crate) mod setup;
 mod transfer;
 mod verify;
 

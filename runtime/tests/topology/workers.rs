@@ -121,16 +121,21 @@ fn an_engine_that_keeps_what_it_has_is_told_to_be_stuck() {
 
 #[test]
 fn a_panic_of_an_engine_resolves_everything_and_halts_the_others() {
-    for call in [Call::Poll, Call::Enqueue, Call::Submit] {
+    for call in [Call::Poll, Call::Enqueue, Call::Submit, Call::Recover] {
         let (runtime, [left, right]) = manual(own_threads(), |_, engine| engine);
         let region = region_of(&runtime, &pattern(5, 4096));
         let copies = [1, 2].map(|n| region.copy(0, n * 64, 64).submit());
         left.wait_for_submitted(1);
         right.wait_for_submitted(1);
         left.panic_in(call);
+        if call == Call::Recover {
+            left.fail_next(READ_ERROR);
+        }
         let more: Vec<_> = (3..7).map(|n| region.copy(0, n * 64, 64).submit()).collect();
         for copy in copies.into_iter().chain(more) {
-            assert_eq!(kind(block_on(copy)), ErrorKind::EngineLost, "{call:?}");
+            let kind = kind(block_on(copy));
+            let failed = call == Call::Recover && matches!(kind, ErrorKind::Device(_));
+            assert!(failed || kind == ErrorKind::EngineLost, "{call:?}: {kind:?}");
         }
         assert_eq!(kind(block_on(runtime.shutdown(LONG))), ErrorKind::EngineLost);
         assert!(left.halted() && right.halted() && left.dropped() && right.dropped());
