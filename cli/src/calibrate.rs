@@ -104,9 +104,7 @@ fn open(
             } else {
                 drop(whole);
                 // Lengths of devdax mappings are multiples of 1 GiB at the most.
-                runtime
-                    .open_dax_range(path, 0, most)
-                    .or_else(|_| runtime.open_dax(path))
+                runtime.open_dax_range(path, 0, most).or_else(|_| runtime.open_dax(path))
             }
         }
         Location::Path(path) => runtime.open_file(path),

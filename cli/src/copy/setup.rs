@@ -39,8 +39,7 @@ impl Setup {
                 .map_err(Failure::Refused)?;
         // A calibration is one of the engines that it names, the CPU among them.
         let calibrated = arguments.calibration.is_some();
-        let functions =
-            (selection.may_fall_back() && !calibrated).then(|| selection.functions());
+        let functions = (selection.may_fall_back() && !calibrated).then(|| selection.functions());
         let selection = if calibrated { selection.with_cpu() } else { selection };
         match (Self::with(selection, arguments, source, destination), functions) {
             (Err(why), Some(functions)) => {

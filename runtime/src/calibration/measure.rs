@@ -16,8 +16,10 @@ use crate::{
 
 /// How long a measurement takes unless told.
 const TIME: Duration = Duration::from_secs(3);
-/// How many rounds there are at least, whatever the time, and at most.
+/// How many rounds there are at least, unless they take far longer than they may, and at most.
 const ROUNDS: (u32, u32) = (3, 25);
+/// After how many times the time a round is the last one, however few there were.
+const LATE: u32 = 3;
 /// How many copies are in flight at a time.
 const COPIES: u64 = 16;
 /// How many bytes they have together at most, unless one has more.
@@ -52,7 +54,8 @@ impl Calibration {
         Self::measure_within(runtime, source, destination, TIME).await
     }
 
-    /// The same, for about as long as `time`: at least three rounds are made, however long they take.
+    /// The same, for about as long as `time`. Three rounds are made of each step where that takes no more than three times as long,
+    /// and one in any case: [`Timing::samples`] tells.
     ///
     /// # Errors
     ///
@@ -150,7 +153,7 @@ impl Bench<'_> {
     ) -> Result<(), Error> {
         let length = self.source.len().min(self.destination.len());
         let mebibyte = (1 << 20).min(length);
-        let one = self.rounds(&[(mebibyte, whole)], Duration::ZERO).await?;
+        let one = self.rounds(&[(mebibyte, whole)], time / 10).await?;
         let nanoseconds = one.first().map_or(1, |time| time.nanoseconds);
         let allowed = u64::try_from((time / LARGE_COPIES).as_nanos()).unwrap_or(u64::MAX);
         let large = plan::large(length, nanoseconds, allowed);
@@ -181,7 +184,8 @@ impl Bench<'_> {
         }
         let begin = Instant::now();
         for round in 0..ROUNDS.1 {
-            if round >= ROUNDS.0 && begin.elapsed() >= time {
+            let spent = begin.elapsed();
+            if round >= ROUNDS.0 && spent >= time || round > 0 && spent >= time * LATE {
                 break;
             }
             for (&(bytes, course), samples) in cases.iter().zip(&mut samples) {

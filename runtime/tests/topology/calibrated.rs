@@ -23,7 +23,7 @@ fn mixed(channels: u8) -> (Runtime, Rig) {
 }
 
 fn measure(runtime: &Runtime) -> Calibration {
-    let (src, dst) = (runtime.allocate(8 << 20).unwrap(), runtime.allocate(8 << 20).unwrap());
+    let (src, dst) = (runtime.allocate(2 << 20).unwrap(), runtime.allocate(2 << 20).unwrap());
     block_on(Calibration::measure_within(runtime, &src, &dst, TIME)).unwrap()
 }
 
@@ -32,8 +32,8 @@ fn a_calibration_is_measured_saved_loaded_and_obeyed() {
     let (runtime, rig) = mixed(2);
     let calibration = measure(&runtime);
     let lengths: Vec<_> = calibration.kinds().iter().map(|one| one.bytes).collect();
-    assert_eq!((lengths[0], lengths.last()), (64, Some(&(4 << 20))));
-    assert!(calibration.kinds().iter().all(|one| one.first.samples >= 3));
+    assert_eq!((lengths[0], lengths.last()), (64, Some(&(1 << 20))));
+    assert!(calibration.kinds().iter().all(|one| one.first.samples >= 1));
     let ways: Vec<_> = calibration.splits().iter().map(|one| (one.engines, one.cpu)).collect();
     assert!(ways.contains(&(2, true)) && ways.contains(&(1, true)) && ways.contains(&(2, false)));
     // The model works at a fraction of silicon's speed: no short copy is faster there.

@@ -2,6 +2,7 @@
 
 mod boot;
 mod copy;
+mod engines;
 mod linux;
 mod refusals;
 mod setup;
@@ -28,6 +29,8 @@ pub(crate) const ALL: &[Case] = &[
     case("in-use", STANDARD, setup::in_use),
     case("list-bind-copy", WITH_PASS_THROUGH, copy::list_bind_copy),
     case("odd-copies", BOTH, copy::odd),
+    case("striped", BOTH, engines::striped),
+    case("calibrate", BOTH, engines::calibrate),
     case("driver-tests", BOTH, tests::driver),
     case("runtime-tests", BOTH, tests::runtime),
     case("killed", STANDARD, trouble::killed),
