@@ -12,6 +12,7 @@ mod idle;
 mod lane;
 mod line;
 mod ops;
+mod pieces;
 mod port;
 mod recovery;
 mod route;

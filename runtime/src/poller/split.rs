@@ -21,15 +21,10 @@ use dmaring_ring::Key;
 use slab::Slab;
 
 use super::{
-    Poller,
-    admit::refuse,
     lane::Lane,
-    ops::{ActiveOp, Failure, Plan, Route, Source},
+    ops::{Failure, Source},
 };
-use crate::{
-    op::{Refused, segment_offset},
-    placement::Stripes,
-};
+use crate::op::segment_offset;
 
 /// The port of pieces.
 pub(super) const PORT: usize = usize::MAX;
@@ -41,72 +36,72 @@ const STRIPES_PER_LANE: u64 = 2;
 /// The operations that are in pieces. Allocates only while more are than ever before.
 #[derive(Debug, Default)]
 pub(super) struct Splits {
-    live: Slab<Split>,
-    idle: Vec<Split>,
+    pub(super) live: Slab<Split>,
+    pub(super) idle: Vec<Split>,
     /// Those that wait for a place for a piece.
-    hungry: VecDeque<usize>,
-    pieces: usize,
+    pub(super) hungry: VecDeque<usize>,
+    pub(super) pieces: usize,
 }
 
 #[derive(Debug, Default)]
-struct Split {
-    parent: usize,
+pub(super) struct Split {
+    pub(super) parent: usize,
     /// The list of a vectored operation.
-    list: Option<Key>,
+    pub(super) list: Option<Key>,
     /// The segment from which the next piece is, and where in it that begins; one that is striped has one segment.
-    segment: usize,
-    offset: u64,
+    pub(super) segment: usize,
+    pub(super) offset: u64,
     /// The longest piece, in bytes.
-    stripe: u64,
+    pub(super) stripe: u64,
     /// The lanes that pieces go to.
-    lanes: Vec<usize>,
+    pub(super) lanes: Vec<usize>,
     /// What of the operation is in which lane.
-    held: Vec<Held>,
-    pieces: Vec<Piece>,
+    pub(super) held: Vec<Held>,
+    pub(super) pieces: Vec<Piece>,
     /// Which failed first, by offset.
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
     /// Nothing more is issued.
-    stopped: bool,
-    is_hungry: bool,
-    retried: bool,
+    pub(super) stopped: bool,
+    pub(super) is_hungry: bool,
+    pub(super) retried: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Held {
-    parts: u32,
-    bytes: u64,
+pub(super) struct Held {
+    pub(super) parts: u32,
+    pub(super) bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Piece {
-    op: usize,
-    segment: usize,
-    offset: u64,
+pub(super) struct Piece {
+    pub(super) op: usize,
+    pub(super) segment: usize,
+    pub(super) offset: u64,
     /// Where it was sent at first; `None`: to the staging thread.
-    lane: Option<usize>,
-    held: Held,
+    pub(super) lane: Option<usize>,
+    pub(super) held: Held,
 }
 
 /// What is to be issued next.
 #[derive(Clone, Copy, Debug)]
-struct Next {
-    source: Source,
-    destination: (Key, u64),
-    length: u64,
-    staged: bool,
+pub(super) struct Next {
+    pub(super) source: Source,
+    pub(super) destination: (Key, u64),
+    pub(super) length: u64,
+    pub(super) staged: bool,
 }
 
 impl Splits {
-    /// Begins a split, on memory that was used before if there is any.
-    fn enter(&mut self, split: Split) -> usize {
+    pub(super) fn enter(&mut self, split: Split) -> usize {
         self.live.insert(split)
     }
 
-    fn blank(&mut self) -> Split {
+    /// A split of nothing, on memory that was used before if there is any.
+    pub(super) fn blank(&mut self) -> Split {
         self.idle.pop().unwrap_or_default()
     }
 
-    fn leave(&mut self, index: usize) -> Option<Split> {
+    pub(super) fn leave(&mut self, index: usize) -> Option<Split> {
         let split = self.live.try_remove(index)?;
         if split.is_hungry {
             self.hungry.retain(|&hungry| hungry != index);
@@ -115,7 +110,7 @@ impl Splits {
     }
 
     /// Keeps the memory of a split that has ended.
-    fn recycle(&mut self, ended: Split) {
+    pub(super) fn recycle(&mut self, ended: Split) {
         let Split { mut lanes, mut held, mut pieces, .. } = ended;
         lanes.clear();
         held.clear();
@@ -126,7 +121,7 @@ impl Splits {
 
 impl Split {
     /// Whether `lane` may have another piece.
-    fn has_share(&self, number: usize, lane: &Lane, length: u64) -> bool {
+    pub(super) fn has_share(&self, number: usize, lane: &Lane, length: u64) -> bool {
         let held = self.held.get(number).copied().unwrap_or_default();
         let more = weight(lane, length);
         held.bytes == 0
@@ -134,21 +129,21 @@ impl Split {
                 && held.bytes.saturating_add(length) <= self.stripe.saturating_mul(STRIPES_PER_LANE)
     }
 
-    fn hold(&mut self, lane: Option<usize>, more: Held) {
+    pub(super) fn hold(&mut self, lane: Option<usize>, more: Held) {
         if let Some(held) = lane.and_then(|lane| self.held.get_mut(lane)) {
             held.parts = held.parts.saturating_add(more.parts);
             held.bytes = held.bytes.saturating_add(more.bytes);
         }
     }
 
-    fn release(&mut self, piece: &Piece) {
+    pub(super) fn release(&mut self, piece: &Piece) {
         if let Some(held) = piece.lane.and_then(|lane| self.held.get_mut(lane)) {
             held.parts = held.parts.saturating_sub(piece.held.parts);
             held.bytes = held.bytes.saturating_sub(piece.held.bytes);
         }
     }
 
-    fn fail(&mut self, failure: Failure) {
+    pub(super) fn fail(&mut self, failure: Failure) {
         self.stopped = true;
         match &self.failure {
             Some(earlier) if earlier.offset <= failure.offset => {}
@@ -157,7 +152,7 @@ impl Split {
     }
 
     /// A failure `at` bytes into the piece that begins here.
-    fn failure_at(&self, segment: usize, offset: u64, failure: Failure) -> Failure {
+    pub(super) fn failure_at(&self, segment: usize, offset: u64, failure: Failure) -> Failure {
         let at = offset.saturating_add(failure.offset);
         let offset = if self.list.is_some() { segment_offset(segment, at) } else { at };
         Failure { offset, ..failure }
@@ -165,299 +160,14 @@ impl Split {
 }
 
 /// How much of a lane a piece takes.
-fn weight(lane: &Lane, length: u64) -> Held {
+pub(super) fn weight(lane: &Lane, length: u64) -> Held {
     let part = 1 << lane.line.capabilities.max_transfer.max(1).ilog2();
     let parts = u32::try_from(length.div_ceil(part)).unwrap_or(u32::MAX);
     Held { parts: parts.min(lane.line.share()), bytes: length }
 }
 
-impl Poller {
-    /// Stripes an operation over several engines. `false`: there are no two for it.
-    pub(super) fn send_stripes(&mut self, index: usize, stripes: Stripes) -> bool {
-        let Some(op) = self.ops.get(index) else { return true };
-        let want = self.want(op.source, op.destination.0, op.length);
-        let mut split = self.splits.blank();
-        self.stripe_lanes(&want, stripes, &mut split.lanes);
-        if split.lanes.len() < 2 {
-            self.splits.recycle(split);
-            return false;
-        }
-        split.stripe = stripes.stripe;
-        self.begin_split(index, split);
-        true
-    }
-
-    /// Begins with the segments of a vectored operation: all with one engine, unless they are enough to be striped.
-    pub(super) fn send_segments(&mut self, index: usize, list: Key) {
-        let Some(op) = self.ops.get(index) else { return };
-        let length = op.length;
-        let mut split = self.splits.blank();
-        (split.list, split.stripe) = (Some(list), u64::MAX);
-        let first = self.shared.segments.get(list, 0);
-        if let (Some(stripes), Some(first)) = (self.shared.steering.stripes(length), first) {
-            let source = Source::Region(first.source, 0);
-            let want = self.want(source, first.destination, length);
-            self.stripe_lanes(&want, stripes, &mut split.lanes);
-            split.stripe = stripes.stripe;
-        }
-        self.begin_split(index, split);
-    }
-
-    fn begin_split(&mut self, parent: usize, mut split: Split) {
-        split.parent = parent;
-        split.held.resize(self.lanes.len(), Held::default());
-        let index = self.splits.enter(split);
-        if let Some(op) = self.ops.get_mut(parent) {
-            op.route = Route::Split(index);
-        }
-        self.issue(index);
-    }
-
-    /// Issues pieces while there is room for them, and ends the split if there is nothing left of it.
-    fn issue(&mut self, index: usize) {
-        let Some(live) = self.splits.live.get_mut(index) else { return };
-        let mut split = std::mem::take(live);
-        while let Some(next) = self.next_piece(&mut split) {
-            let lane = match self.lane_for(&mut split, &next) {
-                Ok(Some(lane)) => Some(lane),
-                Ok(None)
-                    if next.staged && split.pieces.iter().all(|piece| piece.lane.is_some()) =>
-                {
-                    None
-                }
-                Ok(None) => break,
-                Err(failure) => {
-                    let failure = split.failure_at(split.segment, split.offset, failure);
-                    split.fail(failure);
-                    break;
-                }
-            };
-            if self.splits.pieces >= PIECES {
-                if !split.is_hungry {
-                    split.is_hungry = true;
-                    self.splits.hungry.push_back(index);
-                }
-                break;
-            }
-            self.issue_piece(index, &mut split, &next, lane);
-        }
-        let over = split.pieces.is_empty() && !split.is_hungry;
-        if let Some(live) = self.splits.live.get_mut(index) {
-            *live = split;
-        }
-        if over {
-            self.end_split(index);
-        }
-    }
-
-    /// The next piece; segments of no bytes are passed over.
-    fn next_piece(&self, split: &mut Split) -> Option<Next> {
-        if split.stopped {
-            return None;
-        }
-        let parent = self.ops.get(split.parent)?;
-        let Some(list) = split.list else {
-            let left = parent.length.checked_sub(split.offset).filter(|&left| left > 0)?;
-            let (region, to) = parent.destination;
-            return Some(Next {
-                source: advanced(parent.source, split.offset),
-                destination: (region, to.saturating_add(split.offset)),
-                length: left.min(split.stripe),
-                staged: false,
-            });
-        };
-        loop {
-            let segment = self.shared.segments.get(list, split.segment)?;
-            let left = segment.length.saturating_sub(split.offset);
-            if left == 0 {
-                (split.segment, split.offset) = (split.segment + 1, 0);
-                continue;
-            }
-            let staged =
-                |region| self.shared.regions.facts(region).is_none_or(|facts| facts.staged);
-            let to = segment.destination_offset.saturating_add(split.offset);
-            return Some(Next {
-                source: advanced(
-                    Source::Region(segment.source, segment.source_offset),
-                    split.offset,
-                ),
-                destination: (segment.destination, to),
-                length: left.min(split.stripe),
-                staged: staged(segment.source) || staged(segment.destination),
-            });
-        }
-    }
-
-    /// Where the next piece goes. `None`: nowhere now, since every lane has its share of the operation, or to the staging
-    /// thread. With nothing under way it goes to whoever can do it.
-    fn lane_for(&mut self, split: &mut Split, next: &Next) -> Result<Option<usize>, Failure> {
-        if next.staged {
-            return Ok(None);
-        }
-        let open = split.lanes.iter().filter_map(|&number| Some((number, self.lanes.get(number)?)));
-        let open = open.filter(|(number, lane)| {
-            lane.line.recovery.is_fed() && split.has_share(*number, lane, next.length)
-        });
-        let least = open.min_by_key(|(number, lane)| {
-            (split.held.get(*number).map(|held| held.bytes), lane.line.load)
-        });
-        if let Some((number, _)) = least {
-            return Ok(Some(number));
-        }
-        if split.pieces.iter().any(|piece| piece.lane.is_some()) {
-            return Ok(None);
-        }
-        let length = self.ops.get(split.parent).map_or(next.length, |parent| parent.length);
-        let best = self.best(&self.want(next.source, next.destination.0, length))?;
-        if !split.lanes.contains(&best) {
-            split.lanes.push(best);
-        }
-        Ok(Some(best))
-    }
-
-    fn issue_piece(&mut self, index: usize, split: &mut Split, next: &Next, lane: Option<usize>) {
-        let Some(parent) = self.ops.get(split.parent) else { return };
-        let number = u32::try_from(index).unwrap_or(u32::MAX);
-        let &Next { source, destination, length, .. } = next;
-        let plan = Plan {
-            port: PORT,
-            key: Key { index: number, generation: 0 },
-            source,
-            destination,
-            length,
-            deadline: parent.deadline,
-            retries: parent.retries,
-        };
-        let op = self.ops.insert(plan);
-        self.splits.pieces += 1;
-        let held = lane.and_then(|lane| self.lanes.get(lane)).map(|lane| weight(lane, length));
-        let held = held.unwrap_or_default();
-        split.hold(lane, held);
-        split.pieces.push(Piece { op, segment: split.segment, offset: split.offset, lane, held });
-        split.offset = split.offset.saturating_add(length);
-        let sent = match lane {
-            Some(lane) => {
-                self.checked(source, destination, length).and_then(|()| self.assign(op, lane))
-            }
-            None => {
-                if let Some(op) = self.ops.get_mut(op) {
-                    op.route = Route::Staging;
-                }
-                self.send_to_staging(op)
-            }
-        };
-        if let Err(failure) = sent {
-            if let Some(op) = self.ops.get_mut(op) {
-                op.route = Route::Nowhere;
-                op.fail(failure);
-            }
-            self.ended.push(op);
-        }
-    }
-
-    /// Judges a piece by the regions as they are now, whatever was found when the operation was admitted.
-    fn checked(&self, source: Source, destination: (Key, u64), length: u64) -> Result<(), Failure> {
-        let within = |(region, offset): (Key, u64)| {
-            let facts = self.shared.regions.facts(region).ok_or(refuse(Refused::Unmapped))?;
-            match u64::checked_add(offset, length) {
-                Some(end) if end <= facts.length => Ok(facts),
-                _ => Err(refuse(Refused::OutOfBounds)),
-            }
-        };
-        if !within(destination)?.writable {
-            return Err(refuse(Refused::Permission));
-        }
-        match source {
-            Source::Region(region, offset) => within((region, offset)).map(drop),
-            _ => Ok(()),
-        }
-    }
-
-    /// A piece has ended.
-    pub(super) fn finish_piece(&mut self, op: usize, ended: &ActiveOp) {
-        let index = ended.key.index as usize;
-        self.splits.pieces = self.splits.pieces.saturating_sub(1);
-        if let Some(split) = self.splits.live.get_mut(index)
-            && let Some(at) = split.pieces.iter().position(|piece| piece.op == op)
-        {
-            let piece = split.pieces.swap_remove(at);
-            split.release(&piece);
-            split.retried |= ended.is_retrying();
-            if let Some(failure) = ended.failure() {
-                let failure = split.failure_at(piece.segment, piece.offset, failure);
-                split.fail(failure);
-            }
-        }
-        // Those that stood in line come first, and each is content with what it gets.
-        while self.splits.pieces < PIECES
-            && let Some(hungry) = self.splits.hungry.pop_front()
-        {
-            if let Some(split) = self.splits.live.get_mut(hungry) {
-                split.is_hungry = false;
-            }
-            self.issue(hungry);
-        }
-        self.issue(index);
-    }
-
-    /// Every piece has ended, and so has the operation.
-    fn end_split(&mut self, index: usize) {
-        let Some(split) = self.splits.leave(index) else { return };
-        if let Some(op) = self.ops.get_mut(split.parent) {
-            match split.failure {
-                Some(failure) => op.fail(failure),
-                None if split.retried && !op.told_early => {
-                    self.shared.counters.runtime.retried.add(1);
-                }
-                None => {}
-            }
-            self.ended.push(split.parent);
-        }
-        self.splits.recycle(split);
-    }
-
-    /// The operation whose future is to be told what happened to this one.
-    pub(super) fn whole(&self, index: usize) -> usize {
-        let piece = self.ops.get(index).filter(|op| op.port == PORT);
-        let split = piece.and_then(|op| self.splits.live.get(op.key.index as usize));
-        split.map_or(index, |split| split.parent)
-    }
-
-    /// The operation is not to go on. Pieces that have nothing in an engine end here, the others when they are back.
-    #[cold]
-    pub(super) fn stop_split(&mut self, index: usize) {
-        let Some(live) = self.splits.live.get_mut(index) else { return };
-        live.stopped = true;
-        if live.is_hungry {
-            live.is_hungry = false;
-            self.splits.hungry.retain(|&hungry| hungry != index);
-        }
-        let pieces: Vec<_> = live.pieces.iter().map(|piece| piece.op).collect();
-        if pieces.is_empty() {
-            return self.end_split(index);
-        }
-        for piece in pieces {
-            self.stop_piece(piece);
-        }
-    }
-
-    fn stop_piece(&mut self, piece: usize) {
-        let Some(op) = self.ops.get_mut(piece) else { return };
-        let Route::Lane(lane) = op.route else { return };
-        op.fail(Failure::of(dmaring_ring::CompletionCode::ABORTED));
-        let is_out = op.outstanding() > 0;
-        if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.line.forget(piece, &mut self.ops);
-        }
-        self.moved.retain(|&moved| moved != piece);
-        if !is_out && !self.ended.contains(&piece) {
-            self.ended.push(piece);
-        }
-    }
-}
-
 /// What is written from `offset` bytes into an operation on.
-fn advanced(source: Source, offset: u64) -> Source {
+pub(super) fn advanced(source: Source, offset: u64) -> Source {
     match source {
         Source::Region(region, from) => Source::Region(region, from.saturating_add(offset)),
         Source::Pattern(pattern) => Source::Pattern(pattern.rotate_right((offset % 8) as u32 * 8)),

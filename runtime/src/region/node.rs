@@ -43,12 +43,12 @@ fn query(
     let answer = unsafe {
         libc::syscall(
             libc::SYS_move_pages,
-            0,
+            0 as libc::c_long,
             count,
             pages.as_mut_ptr(),
             std::ptr::null::<i32>(),
             nodes.as_mut_ptr(),
-            0,
+            0 as libc::c_long,
         )
     };
     answer == 0

@@ -160,7 +160,8 @@ impl<E: Engine> Work for Driven<E> {
     }
 
     fn is_busy(&self) -> bool {
-        !self.panicked && (self.outstanding > 0 || self.recovering.is_some())
+        let waits = self.waiting.is_some() || self.recovering.is_some();
+        !self.panicked && (self.outstanding > 0 || waits)
     }
 
     fn has_work(&self) -> bool {
