@@ -1,6 +1,6 @@
 //! What the command line may say.
 
-use std::{str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand,
@@ -10,7 +10,7 @@ use clap::{
 use dmaring_driver::pci::Address;
 use dmaring_emulated::{FaultPlan, Preset};
 
-use crate::{engine_spec::EngineSpec, location::Location, size, top};
+use crate::{engine_spec::EngineSpec, location::Location, pollers::PollersChoice, size, top};
 
 /// The most operations in flight: as many as the largest ring has entries.
 pub(crate) const MAX_DEPTH: i64 = 32_768;
@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Copy between memory, files, device-dax nodes and PCI BARs, verify, and compare with memcpy
     #[command(long_about = LONG_ABOUT, after_long_help = EXAMPLES)]
     Copy(CopyArguments),
+    /// Measure which engine copies what best between two places, and keep it for `copy`
+    #[command(long_about = CALIBRATE_ABOUT, after_long_help = CALIBRATE_EXAMPLES)]
+    Calibrate(CalibrateArguments),
     /// List I/OAT functions and devdax devices, with what is missing before each can be used
     List(ListArguments),
     /// Check every precondition, and say what mends those that do not hold
@@ -154,6 +157,28 @@ impl FromStr for Target {
     }
 }
 
+const CALIBRATE_ABOUT: &str = "\
+Measure which engine copies what best between two places, and keep it for `copy`.
+
+Copies of different lengths are made by the CPU and by one engine, in turn, and a large one is split over engines and
+the CPU in different ways. What is printed are medians, how far the quartiles are apart (±), and what follows: from
+which length on an engine is faster, and how large copies are split best. Where a difference is within the noise, that
+is said; longer measurements (--seconds) on an otherwise idle machine have less of it.
+
+The beginning of DST is overwritten, as a copy would overwrite it.";
+
+const CALIBRATE_EXAMPLES: &str = "\
+Examples:
+  dmaring calibrate
+      memory to memory, by the CPU and every I/OAT function that can be opened
+  dmaring calibrate /dev/dax0.0 /dev/dax1.0 --save pmem.json
+  dmaring copy /dev/dax0.0 /dev/dax1.0 --calibration pmem.json
+      between two devices of persistent memory, and a copy by what was found
+  dmaring calibrate --engine cpu --engine emulated --channels 4
+      with the emulated device, whose figures say nothing about silicon
+
+Exit codes: 0 done; 1 failed while measuring; 2 refused before anything was changed.";
+
 const LONG_ABOUT: &str = "\
 Copy between memory, files, device-dax nodes and PCI BARs, verify, and compare with memcpy.
 
@@ -236,6 +261,15 @@ pub(crate) struct CopyArguments {
     #[arg(long, value_name = "N")]
     pub(crate) core: Option<usize>,
 
+    /// Which threads drive the engines: one for all, one more for each NUMA node, or one more for each engine
+    #[arg(long, value_name = "WHICH", default_value = "one")]
+    pub(crate) pollers: PollersChoice,
+
+    /// Choose engines as this file says, which `dmaring calibrate --save` has written: with the same engines, and the CPU
+    /// besides functions that `auto` takes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibration: Option<PathBuf>,
+
     /// How many blocks are in flight at a time, up to 32768
     #[arg(long, value_name = "N", default_value = "32", value_parser = depth())]
     pub(crate) depth: u32,
@@ -256,6 +290,48 @@ pub(crate) struct CopyArguments {
     /// Do not read both back and compare them
     #[arg(long)]
     pub(crate) no_verify: bool,
+
+    /// Print one JSON object with every figure
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CalibrateArguments {
+    /// Where to copy from: /dev/daxX.Y, a file on tmpfs or hugetlbfs, or mem
+    #[arg(value_name = "SRC", value_parser = location(), requires = "destination")]
+    pub(crate) source: Option<Location>,
+
+    /// Where to copy to, named the same way; its beginning is overwritten
+    #[arg(value_name = "DST", value_parser = location())]
+    pub(crate) destination: Option<Location>,
+
+    /// How much of SRC and DST is used [default: what both have, up to 256MiB; 64MiB of memory]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse_length)]
+    pub(crate) size: Option<u64>,
+
+    /// The engines that are compared, as for `copy`. auto adds the CPU to the functions [default: auto]
+    #[arg(long = "engine", value_name = "ENGINE")]
+    pub(crate) engines: Vec<EngineSpec>,
+
+    #[command(flatten)]
+    pub(crate) emulated: EmulatedArguments,
+
+    /// The core that the poller is bound to [default: none, it floats]
+    #[arg(long, value_name = "N")]
+    pub(crate) core: Option<usize>,
+
+    /// Which threads drive the engines: one for all, one more for each NUMA node, or one more for each engine
+    #[arg(long, value_name = "WHICH", default_value = "one")]
+    pub(crate) pollers: PollersChoice,
+
+    /// About how long to measure, in seconds
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) seconds: u64,
+
+    /// Write the calibration to a file, for `dmaring copy --calibration FILE`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
 
     /// Print one JSON object with every figure
     #[arg(long)]

@@ -5,6 +5,7 @@
 
 mod args;
 mod bind;
+mod calibrate;
 mod copy;
 mod doctor;
 mod emulated;
@@ -15,6 +16,7 @@ mod list;
 mod location;
 mod machine;
 mod output;
+mod pollers;
 mod selection;
 mod size;
 mod top;
@@ -46,6 +48,7 @@ fn run() -> Result<(), Failure> {
     match Arguments::try_parse() {
         Ok(Arguments { command }) => match command {
             Command::Copy(arguments) => copy::run(&arguments),
+            Command::Calibrate(arguments) => calibrate::run(&arguments),
             Command::List(arguments) => list::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Top(arguments) => top::run(&arguments),

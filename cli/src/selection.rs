@@ -71,6 +71,14 @@ impl Selection {
         })
     }
 
+    /// Adds the CPU to what `auto` took, to be compared with it.
+    pub(crate) fn with_cpu(mut self) -> Self {
+        if self.automatic && self.cpu.is_none() {
+            self.cpu = Some(CpuEngine::new());
+        }
+        self
+    }
+
     /// The CPU, where a copy could not be prepared with what `auto` took.
     pub(crate) fn instead(functions: &str, why: &str) -> Self {
         Self::cpu(format!("auto: {functions} cannot do this copy: {why}"))

@@ -11,6 +11,7 @@ use dmaring_engine::{DmaMap, Engine};
 use dmaring_ring::{Layout, LayoutError};
 
 use crate::{
+    calibration::EngineFacts,
     client::Client,
     clock::{Clock, MonotonicClock},
     fork::Origin,
@@ -19,13 +20,15 @@ use crate::{
     memory::RingMemory,
     op::{OnError, Policy},
     persist::{Persist, Processor, WriteBack},
-    placement::{self, CoreError},
+    placement::{self, CoreError, Placement, Steering, Striping},
     poller::{Idle, LaneSettings, Lanes, Poller, Retirement},
     region::table::RegionTable,
+    remote::{Pollers, RemoteEngine, Worker, Workers},
     restore::Restores,
     runtime::Runtime,
+    segments::SegmentTable,
     shared::{Domain, Shared},
-    staging::{self, BlockSettings, Staging},
+    staging::{BlockSettings, Staging},
     stats::Counters,
 };
 
@@ -46,6 +49,10 @@ pub struct Builder {
     on_error: Option<OnError>,
     retirement: Retirement,
     write_back: Option<Box<dyn WriteBack>>,
+    placement: Placement,
+    striping: Striping,
+    policy: placement::Policy,
+    pollers: Pollers,
 }
 
 /// What is known of an engine before its lane is built; the engine itself is inside `add`.
@@ -55,10 +62,11 @@ struct Adder {
     max_transfer: u64,
     depth: usize,
     host_memory: bool,
+    node: Option<u32>,
     add: Add,
 }
 
-type Add = Box<dyn FnOnce(&mut Lanes, LaneSettings) + Send>;
+type Add = Box<dyn FnOnce(&mut Lanes, LaneSettings, Option<&Worker>) + Send>;
 
 /// Why a runtime could not be built. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +127,17 @@ pub enum BuildError {
         /// How many can be.
         most: u32,
     },
+    /// Stripes are too short.
+    #[error("striping: stripes of {stripe} bytes are below the least of {least}")]
+    Striping {
+        /// What was asked for, in bytes.
+        stripe: u64,
+        /// The least that will do, in bytes.
+        least: u64,
+    },
+    /// The calibration is one of another machine or of other engines.
+    #[error("policy: {0}")]
+    Calibration(String),
     /// The rings' shared memory could not be had.
     #[error("cannot create the rings' shared memory: {0}")]
     Memory(#[source] io::Error),
@@ -142,12 +161,17 @@ impl Default for Builder {
             on_error: None,
             retirement: Retirement::default(),
             write_back: None,
+            placement: Placement::default(),
+            striping: Striping::default(),
+            policy: placement::Policy::default(),
+            pollers: Pollers::default(),
         }
     }
 }
 
 impl Builder {
-    /// Adds an engine. Of several, each operation goes to the one with the fewest bytes to do.
+    /// Adds an engine. Of several, each operation goes to the one with the fewest bytes to do of those that are
+    /// [near](Placement), and large ones are [striped](Builder::striping) over them.
     pub fn engine<E: Engine + 'static>(mut self, engine: E) -> Self {
         let capabilities = engine.capabilities();
         self.engines.push(Adder {
@@ -156,7 +180,11 @@ impl Builder {
             max_transfer: capabilities.max_transfer,
             depth: capabilities.depth,
             host_memory: capabilities.host_memory,
-            add: Box::new(move |lanes, settings| lanes.add(engine, settings)),
+            node: engine.numa_node(),
+            add: Box::new(move |lanes, settings, worker| match worker {
+                Some(worker) => lanes.add(RemoteEngine::new(engine, worker), settings),
+                None => lanes.add(engine, settings),
+            }),
         });
         self
     }
@@ -220,14 +248,43 @@ impl Builder {
         self
     }
 
+    /// Which engines are near to an operation; unless told, those on the node of its destination.
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// How large operations are striped over engines; unless told, from 4 MiB on, in stripes of 1 MiB.
+    ///
+    /// Each engine has two stripes of an operation at a time and no more than half of what it holds, and whichever is
+    /// through takes the next. Without effect under [`Policy::Calibrated`](crate::Policy::Calibrated).
+    pub fn striping(mut self, striping: Striping) -> Self {
+        self.striping = striping;
+        self
+    }
+
+    /// How an engine is chosen among those that are near; [`Policy::Balanced`](crate::Policy::Balanced) unless told.
+    pub fn policy(mut self, policy: crate::Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Which threads drive the engines; unless told, the poller drives all.
+    pub fn pollers(mut self, pollers: Pollers) -> Self {
+        self.pollers = pollers;
+        self
+    }
+
     /// Checks the settings, creates the rings and starts the poller.
     ///
     /// # Errors
     ///
     /// See [`BuildError`]; each names the value, the limit and the remedy.
     pub fn build(self) -> Result<Runtime, BuildError> {
+        let facts = self.facts();
+        let steering = self.steering(&facts)?;
         let Self { engines, poller_core, ring_entries, idle, blocks, clock, on_error, .. } = self;
-        let Self { retirement, write_back, .. } = self;
+        let Self { retirement, write_back, striping, pollers, .. } = self;
         check_engines(&engines)?;
         check_blocks(blocks)?;
         let policy = policy(&engines, on_error)?;
@@ -243,22 +300,28 @@ impl Builder {
         let mut lanes = Lanes::default();
         let mut domains: Vec<Domain> = Vec::new();
         let names = engines.iter().map(|engine| engine.name.clone()).collect();
-        for Adder { name, domain, add, .. } in engines {
+        let one_cpu = placement::allowed_cores().len() == 1;
+        let mut workers = Workers::new(pollers, (idle, one_cpu));
+        for Adder { name, domain, node, add, .. } in engines {
+            let worker = workers.for_engine(node).map_err(BuildError::Thread)?;
             let known = domains.iter().position(|known| Arc::ptr_eq(&known.map, &domain));
             let index = known.unwrap_or_else(|| {
                 domains.push(Domain { map: domain, engine: name });
                 domains.len() - 1
             });
-            // As many as the poller may have, the staging thread's own included.
-            let operations = ring_entries as usize + staging::ENTRIES as usize;
-            add(&mut lanes, LaneSettings { domain: index, operations, retirement });
+            let operations = Poller::operations(ring_entries);
+            add(&mut lanes, LaneSettings { domain: index, operations, retirement }, worker);
         }
         let write_back = write_back.unwrap_or_else(|| Box::new(Processor::detect()));
-        let operations = ring_entries as usize + staging::ENTRIES as usize;
-        let persist = Arc::new(Persist::new(write_back, operations));
+        let persist = Arc::new(Persist::new(write_back, Poller::operations(ring_entries)));
         let shared = Arc::new(Shared {
             client: Client::new(pair, ring_entries),
             regions: RegionTable::new(domains.len()),
+            segments: SegmentTable::new(),
+            steering,
+            striping,
+            engines: facts,
+            pollers: pollers.name(),
             domains,
             counters: Counters::new(names).map_err(BuildError::Statistics)?,
             lifecycle: Lifecycle::new(),
@@ -272,7 +335,6 @@ impl Builder {
             clock,
             origin: Origin::here(),
         });
-        let one_cpu = placement::allowed_cores().len() == 1;
         let poller = Poller::new(shared.clone(), lanes, ring_entries, (idle, one_cpu));
         let thread = placement::without_signals(|| {
             thread::Builder::new().name("dmaring-poller".into()).spawn(move || {
@@ -287,6 +349,28 @@ impl Builder {
         })
         .map_err(BuildError::Thread)?;
         Ok(Runtime::new(shared, thread))
+    }
+}
+
+impl Builder {
+    /// What is known of the engines.
+    fn facts(&self) -> Vec<EngineFacts> {
+        let facts = self.engines.iter().map(|engine| EngineFacts {
+            name: engine.name.clone(),
+            max_transfer: engine.max_transfer,
+            host_memory: engine.host_memory,
+            node: engine.node,
+        });
+        facts.collect()
+    }
+
+    fn steering(&self, engines: &[EngineFacts]) -> Result<Steering, BuildError> {
+        let (stripe, least) = (self.striping.stripe, Striping::LEAST);
+        if stripe < least {
+            return Err(BuildError::Striping { stripe, least });
+        }
+        let course = self.policy.course(self.striping, engines, self.pollers.name());
+        Ok(Steering::new(self.placement, course.map_err(BuildError::Calibration)?))
     }
 }
 
@@ -348,6 +432,10 @@ impl std::fmt::Debug for Builder {
             .field("clock", &self.clock)
             .field("on_error", &self.on_error)
             .field("retirement", &self.retirement)
+            .field("placement", &self.placement)
+            .field("striping", &self.striping)
+            .field("policy", &self.policy)
+            .field("pollers", &self.pollers)
             .finish()
     }
 }

@@ -64,6 +64,8 @@ pub struct DeviceError {
     pub status: Status,
     /// What the CPU reported that then tried again; `None` where none did.
     pub retry: Option<StatusKind>,
+    /// Which segment of a vectored copy failed, counted from 0; `None` for other operations.
+    pub segment: Option<u32>,
     /// The source offset of the failing part, in bytes within its region; `None` for a fill.
     pub source_offset: Option<u64>,
     /// The destination offset of the failing part, in bytes within its region.
@@ -135,6 +137,15 @@ impl Error {
             ErrorKind::EngineLost,
             "the engine or the thread that drives it is gone: build another runtime",
         )
+    }
+
+    /// The same, of a segment of a vectored copy.
+    pub(crate) fn in_segment(mut self, number: u32) -> Self {
+        if let ErrorKind::Device(device) = &mut self.0.kind {
+            device.segment = Some(number);
+        }
+        self.0.message.insert_str(0, &format!("segment {number}: "));
+        self
     }
 
     /// What went wrong.

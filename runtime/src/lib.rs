@@ -50,6 +50,8 @@ mod sync;
 #[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]
+mod calibration;
+#[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
 pub mod dax;
@@ -78,7 +80,11 @@ mod poller;
 #[cfg(not(loom))]
 mod region;
 #[cfg(not(loom))]
+mod remote;
+#[cfg(not(loom))]
 mod runtime;
+#[cfg(not(loom))]
+mod segments;
 #[cfg(not(loom))]
 mod shared;
 #[cfg(not(loom))]
@@ -89,13 +95,19 @@ mod stats;
 #[cfg(not(loom))]
 pub use self::{
     builder::{BuildError, Builder},
+    calibration::{Calibration, Comparison, Split, Timing},
     clock::{Clock, ManualClock, MonotonicClock},
     error::{DeviceError, Error, ErrorKind},
     limits::{Limits, SpaceLimits},
-    op::{Batch, Copy, Fill, OnError, Operation, Persist, Rejected, Submitted, Then},
+    op::{
+        Batch, Copy, CopyVectored, Fill, OnError, Operation, Persist, Rejected, Segment, Submitted,
+        Then,
+    },
     persist::{CacheLines, WriteBack},
+    placement::{Placement, Policy, Striping},
     poller::Idle,
     region::{BarOptions, Durability, DurabilitySource, PinnedBuffer, Region},
+    remote::Pollers,
     runtime::Runtime,
     stats::{EngineState, EngineStats, Latency, Stats},
 };

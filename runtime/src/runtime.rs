@@ -17,7 +17,8 @@ use crate::{
     housekeeper,
     lifecycle::Outcome,
     limits::Limits,
-    op::Batch,
+    op::{self, Batch, CopyVectored, Segment},
+    placement::Policy,
     region::{self, BarOptions, PinnedBuffer, Region},
     restore::Restored,
     shared::Shared,
@@ -43,6 +44,10 @@ impl Runtime {
     /// A builder with the default settings and no engine.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     pub(crate) fn new(shared: Arc<Shared>, poller: JoinHandle<()>) -> Self {
@@ -165,10 +170,50 @@ impl Runtime {
         Batch::new(self.shared.clone())
     }
 
+    /// Copies all of these segments, in any order and at the same time: one entry of the ring, one completion.
+    ///
+    /// It resolves to the bytes of all segments together. Nothing is begun unless every segment is within its regions and no
+    /// segment writes what another reads or writes. What begins at once is given to an engine under one doorbell: an engine takes as many
+    /// segments at a time as half of its depth.
+    ///
+    /// The segments are copied into a list, of which a runtime keeps as many as were ever in use at the same time, up to 1024.
+    ///
+    /// # Errors
+    ///
+    /// As with [`Region::copy_to`], with the number of the segment in the message and in
+    /// [`DeviceError::segment`](crate::DeviceError::segment). When a segment fails, those not begun are not begun; the
+    /// destinations of all hold anything. [`LimitExceeded`](ErrorKind::LimitExceeded) for more than
+    /// [`Segment::MAX`] segments.
+    ///
+    /// # Cancellation
+    ///
+    /// As with [`Region::copy_to`], for all segments alike.
+    pub fn copy_vectored(&self, segments: &[Segment<'_>]) -> CopyVectored {
+        op::copy_vectored(&self.shared, segments)
+    }
+
     /// What has been done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.counters.snapshot(self.shared.client.permits.out())
+    }
+
+    /// Changes how an engine is chosen, for operations that begin from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) for a calibration of another machine or of other engines, which is named;
+    /// [`Busy`](ErrorKind::Busy) while the runtime is being calibrated.
+    pub fn set_policy(&self, policy: &Policy) -> Result<(), Error> {
+        let shared = &self.shared;
+        let course = policy
+            .course(shared.striping, &shared.engines, shared.pollers)
+            .map_err(|why| Error::new(ErrorKind::Unsupported, why))?;
+        if shared.steering.try_set(course) {
+            return Ok(());
+        }
+        let message = "the runtime is being calibrated: set the policy when that has ended";
+        Err(Error::new(ErrorKind::Busy, message))
     }
 
     /// Brings back the engine of this name that was retired because it failed too often, or was lost: resets it, and gives

@@ -11,6 +11,7 @@ use dmaring_ring::{SubmissionEntry, handshake};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
+    calibration::EngineFacts,
     client::{Client, RingPair},
     clock::Clock,
     error::Error,
@@ -20,8 +21,10 @@ use crate::{
     memory::RingMemory,
     op::Policy,
     persist::Persist,
+    placement::{Steering, Striping},
     region::{Cargo, table::RegionTable},
     restore::Restores,
+    segments::SegmentTable,
     staging::Staging,
     stats::Counters,
 };
@@ -29,6 +32,13 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) client: Client<Cargo, RingMemory>,
     pub(crate) regions: RegionTable,
+    pub(crate) segments: SegmentTable,
+    pub(crate) steering: Steering,
+    /// What the builder said about striping.
+    pub(crate) striping: Striping,
+    pub(crate) engines: Vec<EngineFacts>,
+    /// Which threads drive the engines: the setting's name.
+    pub(crate) pollers: &'static str,
     /// The distinct address spaces of the engines.
     pub(crate) domains: Vec<Domain>,
     pub(crate) counters: Counters,

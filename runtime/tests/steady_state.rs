@@ -10,7 +10,7 @@ use std::hint::black_box;
 
 use common::{eventually, housekeepers};
 use counting::{Counting, counts};
-use dmaring::{Idle, Region, Runtime};
+use dmaring::{Idle, Region, Runtime, Segment, Striping};
 use dmaring_cpu::CpuEngine;
 use futures::executor::block_on;
 use steady::Steady;
@@ -47,9 +47,50 @@ fn operations_allocate_nothing() {
         assert_eq!(counts(), before.map(|count| count + planted));
 
         unclaimed_results(&dst);
+        vectored(&runtime, &dst);
         drop((steady, dst, runtime));
         eventually("the housekeeper's end", || housekeepers().is_empty());
     }
+    striped();
+}
+
+/// Lists of segments, places of pieces and what keeps account of them are used again.
+fn vectored(runtime: &Runtime, region: &Region) {
+    let segment = |n: u64| Segment {
+        source: region,
+        source_offset: 0,
+        destination: region,
+        destination_offset: 4096 + n * 512,
+        length: 512,
+    };
+    let segments: [_; 40] = std::array::from_fn(|n| segment(n as u64));
+    let mut before = counts();
+    for round in 0..1000 {
+        if round == 10 {
+            before = counts();
+        }
+        assert_eq!(block_on(runtime.copy_vectored(&segments)).unwrap(), 40 * 512);
+    }
+    assert_eq!(counts(), before, "of vectored copies");
+}
+
+/// Striped over two engines.
+fn striped() {
+    let striping = Striping { from: 8192, stripe: 4096 };
+    let builder = Runtime::builder().engine(CpuEngine::new()).engine(CpuEngine::new());
+    let runtime = builder.striping(striping).idle(Idle::Spin).build().unwrap();
+    let region = runtime.allocate(1 << 16).unwrap();
+    eventually("the housekeeper's sleep", || housekeepers() == ['S']);
+    let mut before = counts();
+    for round in 0..1000 {
+        if round == 10 {
+            before = counts();
+        }
+        assert_eq!(block_on(region.fill(0, 1 << 16, round)).unwrap(), 1 << 16);
+    }
+    assert_eq!(counts(), before, "of striped fills");
+    let shares: Vec<_> = runtime.stats().engines.iter().map(|engine| engine.bytes).collect();
+    assert!(shares.iter().all(|&bytes| bytes > 0), "{shares:?}");
 }
 
 /// The table grows when more results lie unclaimed than ever before, and not again.

@@ -58,10 +58,7 @@ impl End {
             Location::Path(path) => end.inspect_path(runtime, path)?,
             Location::Huge(path) => {
                 end.inspect_path(runtime, path)?;
-                if end.granule == 1 {
-                    let remedy = "name a file on hugetlbfs: `sudo mount -t hugetlbfs none /mnt/huge` mounts one";
-                    return Err(end.refused(format!("the file is not on hugetlbfs: {remedy}")));
-                }
+                end.granule = on_huge_pages(path).map_err(|why| end.refused(why))?;
             }
             Location::Bar(bar) => end.inspect_bar(runtime, *bar, bars)?,
         }
@@ -115,6 +112,20 @@ impl End {
         self.kind = Kind::Device { length: region.len(), object: Object::Bar(bar) };
         self.region = Some(region);
         Ok(())
+    }
+}
+
+/// The bytes of a huge page, where `path` is, or would be, a file on hugetlbfs.
+///
+/// # Errors
+///
+/// A message with the remedy, if it is on another file system.
+pub(crate) fn on_huge_pages(path: &Path) -> Result<u64, &'static str> {
+    match granule(path) {
+        1 => Err(
+            "the file is not on hugetlbfs: name a file on hugetlbfs: `sudo mount -t hugetlbfs none /mnt/huge` mounts one",
+        ),
+        bytes => Ok(bytes),
     }
 }
 

@@ -7,14 +7,14 @@
 mod bar;
 mod destination;
 mod ends;
-mod inspect;
+pub(crate) mod inspect;
 mod memcpy;
 mod memory;
 mod pattern;
 mod plan;
 mod progress;
 mod report;
-mod setup;
+pub(crate) mod setup;
 mod transfer;
 mod verify;
 

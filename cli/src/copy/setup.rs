@@ -3,7 +3,7 @@
 //! Where `auto` took functions and the copy cannot be made ready with them, for memory that may not be locked as an
 //! example, the CPU takes their place.
 
-use dmaring::{BuildError, Runtime, dax};
+use dmaring::{BuildError, Calibration, Policy, Runtime, dax};
 use dmaring_driver::pci::Sysfs;
 
 use super::{
@@ -51,7 +51,10 @@ impl Setup {
             Wanted { near: node_of(destination), cpu: reads_bar.then(|| source.to_string()) };
         let selection = Selection::of(&arguments.engines, &arguments.emulated, wanted)
             .map_err(Failure::Refused)?;
-        let functions = selection.may_fall_back().then(|| selection.functions());
+        // A calibration is one of the engines that it names, the CPU among them.
+        let calibrated = arguments.calibration.is_some();
+        let functions = (selection.may_fall_back() && !calibrated).then(|| selection.functions());
+        let selection = if calibrated { selection.with_cpu() } else { selection };
         match (Self::with(selection, arguments, source, destination), functions) {
             (Err(why), Some(functions)) => {
                 let cpu = Selection::instead(&functions, &why.to_string());
@@ -95,7 +98,12 @@ fn build(
     ring_entries: u32,
 ) -> Result<(Option<Emulated>, Runtime), Failure> {
     let (builder, device) = selection.add_to(Runtime::builder());
-    let mut builder = builder.ring_entries(ring_entries);
+    let mut builder = builder.ring_entries(ring_entries).pollers(arguments.pollers.into());
+    if let Some(path) = &arguments.calibration {
+        let calibration = Calibration::load(path)
+            .map_err(|error| Failure::Refused(format!("--calibration {error}")))?;
+        builder = builder.policy(Policy::Calibrated(calibration));
+    }
     if let Some(core) = arguments.core {
         builder = builder.poller_core(core);
     }
@@ -103,13 +111,14 @@ fn build(
         BuildError::Core { core, allowed } => Failure::Refused(format!(
             "--core {core}: there is no such core, or this process may not use it: use one of {allowed}"
         )),
+        BuildError::Calibration(why) => Failure::Refused(format!("--calibration: {why}")),
         error => Failure::Refused(error.to_string()),
     })?;
     Ok((device, runtime))
 }
 
 /// The NUMA node of a devdax device or of a BAR's function, where it is known.
-fn node_of(location: &Location) -> Option<u32> {
+pub(crate) fn node_of(location: &Location) -> Option<u32> {
     if let Some(bar) = location.bar() {
         return Sysfs::new().function(bar.address).ok()?.numa_node;
     }

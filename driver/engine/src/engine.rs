@@ -38,6 +38,12 @@ pub unsafe trait Engine: Send {
     /// return clones of the same `Arc`, and a region is mapped once for all of them.
     fn domain(&self) -> Arc<dyn DmaMap>;
 
+    /// The NUMA node that the engine is attached to; `None` where that is not known, or where it is near to all of them.
+    /// Always the same answer.
+    fn numa_node(&self) -> Option<u32> {
+        None
+    }
+
     /// How many transfers `enqueue` would take now. 0 while the engine has failed and is not recovered.
     fn room(&self) -> usize;
 

@@ -13,6 +13,7 @@ use crate::{Control, ManualDomain, ManualEngine, state::State};
 pub struct ManualBuilder {
     name: String,
     capabilities: Capabilities,
+    numa_node: Option<u32>,
     domain: Option<Arc<ManualDomain>>,
 }
 
@@ -27,7 +28,7 @@ impl Default for ManualBuilder {
             host_memory: false,
             streams_from: None,
         };
-        Self { name: String::from("manual"), capabilities, domain: None }
+        Self { name: String::from("manual"), capabilities, numa_node: None, domain: None }
     }
 }
 
@@ -62,6 +63,12 @@ impl ManualBuilder {
         self
     }
 
+    /// The NUMA node that the engine says it is attached to; unknown unless set.
+    pub fn numa_node(mut self, node: u32) -> Self {
+        self.numa_node = Some(node);
+        self
+    }
+
     /// The engine's name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -78,6 +85,6 @@ impl ManualBuilder {
     #[must_use]
     pub fn build(self) -> (ManualEngine, Control) {
         let control = Control::new(State::new(self.capabilities, self.domain.unwrap_or_default()));
-        (ManualEngine::from_parts(self.name, control.clone()), control)
+        (ManualEngine::from_parts(self.name, self.numa_node, control.clone()), control)
     }
 }

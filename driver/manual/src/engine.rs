@@ -15,6 +15,7 @@ pub struct ManualEngine {
     name: String,
     capabilities: Capabilities,
     domain: Arc<ManualDomain>,
+    numa_node: Option<u32>,
     control: Control,
 }
 
@@ -30,12 +31,12 @@ impl ManualEngine {
         ManualBuilder::default()
     }
 
-    pub(crate) fn from_parts(name: String, control: Control) -> Self {
+    pub(crate) fn from_parts(name: String, numa_node: Option<u32>, control: Control) -> Self {
         let (capabilities, domain) = {
             let state = control.state();
             (state.capabilities, Arc::clone(&state.domain))
         };
-        Self { name, capabilities, domain, control }
+        Self { name, capabilities, domain, numa_node, control }
     }
 }
 
@@ -55,6 +56,10 @@ unsafe impl Engine for ManualEngine {
 
     fn domain(&self) -> Arc<dyn DmaMap> {
         Arc::<ManualDomain>::clone(&self.domain)
+    }
+
+    fn numa_node(&self) -> Option<u32> {
+        self.numa_node
     }
 
     fn room(&self) -> usize {

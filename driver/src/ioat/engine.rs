@@ -36,6 +36,10 @@ unsafe impl<R: RegisterIo> Engine for IoatChannel<R> {
         Arc::clone(&self.domain)
     }
 
+    fn numa_node(&self) -> Option<u32> {
+        self.numa_node
+    }
+
     /// Transfers that take one descriptor each. A fill by copies takes more.
     fn room(&self) -> usize {
         usize::try_from(self.ring.room()).unwrap_or(usize::MAX)

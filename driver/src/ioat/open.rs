@@ -10,7 +10,7 @@ use std::convert::Infallible;
 
 use super::{Host, IoatChannel, Options, StartError};
 use crate::{
-    pci::{Address, AddressError},
+    pci::{Address, AddressError, Sysfs},
     vfio::{self, Bar, Container, Opened, Recall},
 };
 
@@ -110,6 +110,11 @@ impl Container {
         let address = address.try_into().map_err(Into::into)?;
         if options.name == Options::default().name {
             options.name = address.to_string();
+        }
+        if options.numa_node.is_none() {
+            // A hint: where it cannot be read, the function is as near to one node as to another.
+            options.numa_node =
+                Sysfs::new().function(address).ok().and_then(|function| function.numa_node);
         }
         let channel = options.channel;
         let Opened { registers, config, domain, recall, was_reset } = self.open(address)?;

@@ -22,6 +22,9 @@ pub struct Options {
     /// a process which was killed: it is released then. `false` by default: whoever set it has the channel.
     /// [`IoatChannel::open`](super::IoatChannel::open) sets this where VFIO gave the function and could not reset it.
     pub exclusive: bool,
+    /// The NUMA node of the function; `None`, which is the default, where it is not known.
+    /// [`IoatChannel::open`](super::IoatChannel::open) reads it from sysfs.
+    pub numa_node: Option<u32>,
     /// Descriptors in the ring, a power of two from 4 to 32,768; by default 1024. One of them stays free.
     pub ring_entries: u32,
     /// After how many polls in a row that found nothing, with work outstanding, CHANSTS is read: it shows
@@ -44,6 +47,7 @@ impl Default for Options {
             name: "ioat".to_owned(),
             channel: 0,
             exclusive: false,
+            numa_node: None,
             ring_entries: 1024,
             status_interval: 1024,
             hang_after: Some(Duration::from_secs(2)),

@@ -17,7 +17,8 @@ pub struct Device {
     pub size: u64,
     /// What offsets and lengths of mappings are multiples of, in bytes: a power of two.
     pub align: u64,
-    /// The node whose CPUs are nearest.
+    /// The NUMA node whose CPUs are nearest, or, where the kernel names none, the one that the memory would be if it
+    /// were system memory.
     pub numa_node: Option<u32>,
     /// The kernel's driver: `device_dax` gives `/dev/daxX.Y`, `kmem` makes it system memory; `None` where no
     /// driver has it.
@@ -50,11 +51,16 @@ impl Device {
             size,
             align,
             // -1 is no node.
-            numa_node: read_text(&real.join("numa_node")).ok().and_then(|text| text.parse().ok()),
+            numa_node: node(&real.join("numa_node")).or_else(|| node(&real.join("target_node"))),
             driver: link_name(&real.join("driver")),
             persistence_domain: persistence_domain(&real),
         })
     }
+}
+
+/// A node's number; -1 is no node.
+fn node(path: &Path) -> Option<u32> {
+    read_text(path).ok()?.parse().ok()
 }
 
 /// What the NVDIMM region above the device says; a device of another kind has none above it.
@@ -104,6 +110,15 @@ mod tests {
         };
         assert_eq!(device, expected);
         assert_eq!(device.node(), Path::new("/dev/dax0.0"));
+    }
+
+    #[test]
+    fn a_device_without_near_cpus_is_on_the_node_of_its_memory() {
+        let (_root, directory) = tree(
+            &[],
+            &[("size", "4096"), ("align", "4096"), ("numa_node", "-1\n"), ("target_node", "2\n")],
+        );
+        assert_eq!(Device::read(&directory).unwrap().numa_node, Some(2));
     }
 
     #[test]

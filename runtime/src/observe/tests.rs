@@ -77,7 +77,7 @@ fn what_was_counted_is_read() {
     expected.engines[1].name = "ü".repeat(32);
     assert_eq!(stats, expected);
     assert!(stats.engines[1].retired && stats.latency.count() == 3);
-    assert_eq!(reader.pid(), process::id().into());
+    assert_eq!(reader.pid(), u64::from(process::id()));
     assert!(reader.started().elapsed().unwrap().as_secs() < 3600);
     assert!(!reader.has_ended());
     counters.end();

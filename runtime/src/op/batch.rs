@@ -12,7 +12,7 @@ use dmaring_ring::SubmissionEntry;
 use futures_core::Stream;
 
 use super::{
-    future::{Copy, Fill, Op, Persist},
+    future::{Copy, CopyVectored, Fill, Op, Persist},
     pending::Pending,
 };
 use crate::{
@@ -47,7 +47,8 @@ impl Batch {
         Self { shared, operations: Vec::new() }
     }
 
-    /// Adds a [`struct@Copy`], a [`Fill`] or a [`Persist`]. One that was submitted already is not submitted again.
+    /// Adds a [`struct@Copy`], a [`CopyVectored`], a [`Fill`] or a [`Persist`]. One that was submitted already is not
+    /// submitted again.
     pub fn push(&mut self, operation: impl Into<Operation>) {
         self.operations.push(operation.into().0);
     }
@@ -143,12 +144,18 @@ impl Stream for Submitted {
     }
 }
 
-/// What a batch or a chain takes: a [`struct@Copy`], a [`Fill`] or a [`Persist`].
+/// What a batch or a chain takes: a [`struct@Copy`], a [`CopyVectored`], a [`Fill`] or a [`Persist`].
 #[derive(Debug)]
 pub struct Operation(pub(super) Op);
 
 impl From<Copy> for Operation {
     fn from(copy: Copy) -> Self {
+        Self(copy.0)
+    }
+}
+
+impl From<CopyVectored> for Operation {
+    fn from(copy: CopyVectored) -> Self {
         Self(copy.0)
     }
 }

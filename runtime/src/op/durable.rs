@@ -2,7 +2,7 @@
 
 use std::ops::{Bound, RangeBounds};
 
-use super::future::{Copy, Fill, Op, Persist};
+use super::future::{Copy, CopyVectored, Fill, Op, Persist};
 use crate::{
     error::{Error, ErrorKind},
     op::{Request, Work},
@@ -34,7 +34,7 @@ macro_rules! durable {
     )+};
 }
 
-durable!(Copy, Fill);
+durable!(Copy, CopyVectored, Fill);
 
 impl Region {
     /// Makes what the range holds durable, whoever wrote it, and resolves to the range's number of bytes.
@@ -68,7 +68,7 @@ impl Region {
                 format!("the range from {from:?} to {to:?} is none: it ends before it begins");
             return Persist(Op::Known(Err(Error::new(ErrorKind::OutOfBounds, message))));
         };
-        let cargo = Cargo { source: None, destination: self.clone() };
+        let cargo = Cargo { source: None, destination: self.clone(), segments: None };
         Persist::new(Request::new(cargo, Work::Persist, offset, length))
     }
 }

@@ -68,6 +68,7 @@ impl Op {
                 }
             }
             Self::Finished => Err(polled_again()),
+            Self::Known(Err(error)) => Err(error),
             other => {
                 *self = other;
                 Ok(())
@@ -211,4 +212,16 @@ operation! {
 operation! {
     /// Making durable what is there: the future that [`Region::persist`](crate::Region::persist) returns.
     Persist
+}
+
+operation! {
+    /// A copy of several segments: the future that [`Runtime::copy_vectored`](crate::Runtime::copy_vectored) returns.
+    CopyVectored
+}
+
+impl CopyVectored {
+    /// One whose outcome is known before it begins.
+    pub(crate) fn known(outcome: Result<u64, Error>) -> Self {
+        Self(Op::Known(outcome))
+    }
 }

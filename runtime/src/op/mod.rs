@@ -8,15 +8,18 @@ mod pending;
 mod policy;
 mod request;
 mod then;
+mod vectored;
 
 pub use self::{
     batch::{Batch, Operation, Submitted},
-    future::{Copy, Fill, Persist, Rejected},
+    future::{Copy, CopyVectored, Fill, Persist, Rejected},
     policy::OnError,
     then::Then,
+    vectored::Segment,
 };
 pub(crate) use self::{
-    outcome::{Early, Lost, Refused},
+    outcome::{Early, Lost, Refused, segment_offset},
     policy::{Policy, is_for_a_cpu},
     request::{Request, Work},
+    vectored::copy as copy_vectored,
 };

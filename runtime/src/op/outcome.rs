@@ -9,6 +9,7 @@ use super::request::{DEVICE_SOURCE, NO_CPU};
 use crate::{
     error::{DeviceError, Error, ErrorKind},
     inflight::Ticket,
+    segments::{Numbers, SegmentNumbers},
 };
 
 /// Why the poller refused an entry. Its own requests were checked before; these answer what else may
@@ -58,17 +59,25 @@ pub(crate) enum Lost {
 }
 
 /// Where an operation works, for its errors.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) source_offset: Option<u64>,
     pub(crate) destination_offset: u64,
     pub(crate) length: u64,
     pub(crate) timeout: Option<Duration>,
+    /// Of a vectored copy.
+    pub(crate) segments: Option<SegmentNumbers>,
 }
 
 /// The outcome of an operation at `place`.
-pub(crate) fn decode(place: Place, ticket: Ticket) -> Result<u64, Error> {
+pub(crate) fn decode(place: &Place, ticket: Ticket) -> Result<u64, Error> {
     let entry = CompletionEntry::from_words([Key::default().to_word(), ticket.result]);
+    if let Some(segments) = &place.segments
+        && let Some((number, place, at)) = segment(segments, entry, ticket.detail)
+    {
+        let outcome = decode(&place, Ticket { detail: at, ..ticket });
+        return outcome.map_err(|error| error.in_segment(number));
+    }
     let at = ticket.detail;
     Err(match entry.code() {
         CompletionCode::DONE => return Ok(place.length),
@@ -85,7 +94,42 @@ pub(crate) fn decode(place: Place, ticket: Ticket) -> Result<u64, Error> {
     })
 }
 
-fn early(place: Place, why: u8) -> Error {
+/// Below these bits of a vectored copy's offset stands where in a segment something failed, above them in which.
+pub(crate) const SEGMENT_SHIFT: u32 = 48;
+
+/// The offset that tells a failure at `at` of a segment.
+pub(crate) fn segment_offset(number: usize, at: u64) -> u64 {
+    (number as u64) << SEGMENT_SHIFT | at.min((1 << SEGMENT_SHIFT) - 1)
+}
+
+/// The segment that failed, where it is, and where in it; `None` if it is not a segment that failed.
+fn segment(
+    segments: &SegmentNumbers,
+    entry: CompletionEntry,
+    detail: u64,
+) -> Option<(u32, Place, u64)> {
+    let of_one = [
+        Refused::OutOfBounds,
+        Refused::Unmapped,
+        Refused::Permission,
+        Refused::TooLong,
+        Refused::DeviceSource,
+        Refused::Volatile,
+    ];
+    match entry.code() {
+        CompletionCode::DEVICE | CompletionCode::IO => {}
+        CompletionCode::REFUSED if of_one.iter().any(|&reason| reason as u8 == entry.kind()) => {}
+        _ => return None,
+    }
+    let number = u32::try_from(detail >> SEGMENT_SHIFT).ok()?;
+    let Numbers { source_offset, destination_offset, length, .. } =
+        segments.get(number as usize)?;
+    let source_offset = Some(source_offset);
+    let place = Place { source_offset, destination_offset, length, timeout: None, segments: None };
+    Some((number, place, detail & ((1 << SEGMENT_SHIFT) - 1)))
+}
+
+fn early(place: &Place, why: u8) -> Error {
     if why == Early::Engine as u8 {
         return Error::new(
             ErrorKind::EngineLost,
@@ -119,7 +163,7 @@ fn lost(who: u8) -> Error {
     Error::new(ErrorKind::EngineLost, message)
 }
 
-fn device(place: Place, at: u64, entry: CompletionEntry) -> Error {
+fn device(place: &Place, at: u64, entry: CompletionEntry) -> Error {
     let status = Status { kind: StatusKind::from_number(entry.kind()), bits: entry.bits() };
     let retry = entry.retry().map(StatusKind::from_number);
     let source_offset = place.source_offset.map(|offset| offset.saturating_add(at));
@@ -127,12 +171,12 @@ fn device(place: Place, at: u64, entry: CompletionEntry) -> Error {
     let from = source_offset.map_or(String::new(), |offset| format!("source offset {offset}, "));
     let again = retry.map_or(String::new(), |kind| format!("; the CPU tried again: {kind}"));
     let message = format!("{status} at {from}destination offset {destination_offset}{again}");
-    let error = DeviceError { status, retry, source_offset, destination_offset };
+    let error = DeviceError { status, retry, segment: None, source_offset, destination_offset };
     Error::new(ErrorKind::Device(error), message)
 }
 
 /// `kind` says which file: 0 the source, 1 the destination. `errno` 0 is an end of file that came early.
-fn file(place: Place, at: u64, kind: u8, errno: u32) -> Error {
+fn file(place: &Place, at: u64, kind: u8, errno: u32) -> Error {
     let (which, offset) = match (kind, place.source_offset) {
         (0, Some(offset)) => ("source", offset),
         _ => ("destination", place.destination_offset),
@@ -148,8 +192,8 @@ fn file(place: Place, at: u64, kind: u8, errno: u32) -> Error {
     Error::with_source(ErrorKind::Io, format!("{which} file at offset {offset}: {error}"), error)
 }
 
-fn refused(place: Place, reason: u8) -> Error {
-    let Place { length, destination_offset, .. } = place;
+fn refused(place: &Place, reason: u8) -> Error {
+    let &Place { length, destination_offset, .. } = place;
     let (kind, why) = match reason {
         1 => (ErrorKind::OutOfBounds, "a range reaches beyond its region"),
         2 => (ErrorKind::Unmapped, "a region is not mapped any more"),
@@ -174,6 +218,7 @@ mod tests {
         destination_offset: 2000,
         length: 64,
         timeout: Some(Duration::from_millis(3)),
+        segments: None,
     };
 
     fn ticket(code: CompletionCode, kind: u8, bits: u32, detail: u64) -> Ticket {
@@ -183,12 +228,12 @@ mod tests {
 
     #[test]
     fn success_is_the_length() {
-        assert_eq!(decode(PLACE, ticket(CompletionCode::DONE, 0, 0, 0)).unwrap(), 64);
+        assert_eq!(decode(&PLACE, ticket(CompletionCode::DONE, 0, 0, 0)).unwrap(), 64);
     }
 
     #[test]
     fn a_device_error_names_its_bits_and_both_offsets() {
-        let error = decode(PLACE, ticket(CompletionCode::DEVICE, 2, 0x2, 16)).unwrap_err();
+        let error = decode(&PLACE, ticket(CompletionCode::DEVICE, 2, 0x2, 16)).unwrap_err();
         let ErrorKind::Device(device) = error.kind() else { panic!("{error:?}") };
         assert_eq!(device.status, Status { kind: StatusKind::DestinationAddress, bits: 2 });
         assert_eq!((device.source_offset, device.destination_offset), (Some(116), 2016));
@@ -202,7 +247,7 @@ mod tests {
     fn a_failure_of_the_second_attempt_tells_both() {
         let entry = CompletionEntry::new(Key::default(), CompletionCode::DEVICE, 3, 0x100);
         let twice = Ticket { result: entry.with_retry(4).result_word(), detail: 0 };
-        let error = decode(PLACE, twice).unwrap_err();
+        let error = decode(&PLACE, twice).unwrap_err();
         let ErrorKind::Device(device) = error.kind() else { panic!("{error:?}") };
         assert_eq!((device.status.kind, device.retry), (StatusKind::Read, Some(StatusKind::Write)));
         assert!(error.to_string().ends_with("the CPU tried again: writing the destination failed"));
@@ -211,7 +256,7 @@ mod tests {
     #[test]
     fn what_ends_early_says_why_and_what_to_do() {
         let kind = |code, kind| {
-            let error = decode(PLACE, ticket(code, kind, 0, 0)).unwrap_err();
+            let error = decode(&PLACE, ticket(code, kind, 0, 0)).unwrap_err();
             (error.kind(), error.to_string())
         };
         let (late, message) = kind(CompletionCode::EARLY, Early::Deadline as u8);
@@ -228,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_truncated_file_is_named_with_its_offset() {
-        let error = decode(PLACE, ticket(CompletionCode::IO, 0, 0, 32)).unwrap_err();
+        let error = decode(&PLACE, ticket(CompletionCode::IO, 0, 0, 32)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.to_string().contains("source file ends at or before offset 132"), "{error}");
     }
@@ -238,7 +283,7 @@ mod tests {
         for code in 0..=u8::MAX {
             for kind in [0u8, 1, 7, 255] {
                 let result = u64::from(code) | u64::from(kind) << 8 | 0xffff_ffff_u64 << 32;
-                let _ = decode(PLACE, Ticket { result, detail: u64::MAX });
+                let _ = decode(&PLACE, Ticket { result, detail: u64::MAX });
             }
         }
     }

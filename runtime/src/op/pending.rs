@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
+    segments::SegmentCargo,
     shared::Shared,
     submit::Refusal,
 };
@@ -77,7 +78,7 @@ impl Pending {
         }
         // SAFETY: `self` is the one future of this life, and gives it up only when dropped.
         let ticket = unsafe { self.shared.client.poll(self.key, context.waker()) };
-        ticket.map_or(Poll::Pending, |ticket| Poll::Ready(decode(self.place, ticket)))
+        ticket.map_or(Poll::Pending, |ticket| Poll::Ready(decode(&self.place, ticket)))
     }
 }
 
@@ -101,6 +102,7 @@ impl Request {
             destination_offset: self.destination_offset,
             length: self.length,
             timeout: self.timeout,
+            segments: self.cargo.segments.as_ref().map(SegmentCargo::numbers),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::OnError;
 use crate::{
     error::{Error, ErrorKind},
     region::Cargo,
+    segments::SegmentCargo,
 };
 
 /// Why a retry on the CPU is refused.
@@ -42,6 +43,8 @@ pub(crate) enum Work {
     },
     /// Nothing: what is there is made durable.
     Persist,
+    /// What the list in the cargo says, which was checked when it was made.
+    Segments,
 }
 
 impl Request {
@@ -61,10 +64,14 @@ impl Request {
 
     /// Refuses what could never succeed.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let Cargo { source, destination } = &self.cargo;
+        let Cargo { source, destination, .. } = &self.cargo;
         let (to, length) = (self.destination_offset, self.length);
         if self.on_error == Some(OnError::RetryOnCpu) && !destination.0.shared.policy.has_cpu {
             return Err(Error::new(ErrorKind::Unsupported, NO_CPU));
+        }
+        if let Work::Segments = self.work {
+            let segments = self.cargo.segments.as_ref().filter(|_| self.durable);
+            return segments.map_or(Ok(()), SegmentCargo::check_durable);
         }
         destination.check_range("destination", to, length)?;
         if self.durable {
@@ -101,6 +108,7 @@ impl Request {
             Work::Copy { source_offset } => (Opcode::COPY, source_offset),
             Work::Fill { pattern } => (Opcode::FILL, pattern),
             Work::Persist => (Opcode::PERSIST, 0),
+            Work::Segments => (Opcode::COPY_VECTORED, 0),
         };
         let mut flags = EntryFlags::empty();
         flags.set(EntryFlags::FENCE, self.fenced);
@@ -108,7 +116,11 @@ impl Request {
         flags.set(EntryFlags::FAIL_ON_ERROR, self.on_error == Some(OnError::Fail));
         flags.set(EntryFlags::RETRY_ON_CPU, self.on_error == Some(OnError::RetryOnCpu));
         let shared = &self.cargo.destination.0.shared;
-        let source = self.cargo.source.as_ref().map_or(Key::default(), |source| source.0.key);
+        let source = match (&self.cargo.source, &self.cargo.segments) {
+            (Some(source), _) => source.0.key,
+            (None, Some(segments)) => segments.key(),
+            (None, None) => Key::default(),
+        };
         SubmissionEntry {
             opcode,
             flags,
@@ -126,7 +138,7 @@ impl Request {
     pub(crate) fn source_offset(&self) -> Option<u64> {
         match self.work {
             Work::Copy { source_offset } => Some(source_offset),
-            Work::Fill { .. } | Work::Persist => None,
+            Work::Fill { .. } | Work::Persist | Work::Segments => None,
         }
     }
 }

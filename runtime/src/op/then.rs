@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     batch::Operation,
-    future::{Copy, Fill, Op, Persist},
+    future::{Copy, CopyVectored, Fill, Op, Persist},
 };
 use crate::error::{Error, ErrorKind};
 
@@ -39,6 +39,13 @@ impl Then {
 
 impl Copy {
     /// Has `next` begin only if this copy succeeded.
+    pub fn then(self, next: impl Into<Operation>) -> Then {
+        Then { operations: [self.0, next.into().0].into() }
+    }
+}
+
+impl CopyVectored {
+    /// Has `next` begin only if all segments were copied.
     pub fn then(self, next: impl Into<Operation>) -> Then {
         Then { operations: [self.0, next.into().0].into() }
     }

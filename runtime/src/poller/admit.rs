@@ -37,19 +37,7 @@ pub(super) fn admit(
     port: usize,
     entry: &SubmissionEntry,
 ) -> Result<Admitted, Failure> {
-    if !KNOWN.contains(entry.flags) || entry.flags.contains(POLICIES) || entry.length == 0 {
-        return Err(refuse(Refused::Malformed));
-    }
-    let retries = if entry.flags.contains(EntryFlags::FAIL_ON_ERROR) {
-        false
-    } else if entry.flags.contains(EntryFlags::RETRY_ON_CPU) {
-        if !policy.has_cpu {
-            return Err(refuse(Refused::NoCpu));
-        }
-        true
-    } else {
-        policy.on_error == OnError::RetryOnCpu
-    };
+    let retries = retries(policy, entry)?;
     let destination = range(regions, entry.destination, entry.destination_offset, entry.length)?;
     let persists = entry.opcode == Opcode::PERSIST;
     if !destination.writable && !persists {
@@ -69,15 +57,7 @@ pub(super) fn admit(
         Opcode::FILL => (Source::Pattern(entry.source_offset), None),
         _ => return Err(refuse(Refused::Unsupported)),
     };
-    let reach = match from {
-        Some(from) if from.host_reads => Reach::Host,
-        Some(from) if from.device => Reach::Device,
-        _ if destination.device => Reach::Device,
-        _ => Reach::Memory,
-    };
-    if reach == Reach::Host && !policy.has_cpu {
-        return Err(refuse(Refused::DeviceSource));
-    }
+    let reach = reach(policy, from, destination)?;
     Ok(Admitted {
         plan: Plan {
             port,
@@ -95,8 +75,27 @@ pub(super) fn admit(
     })
 }
 
+/// Who may carry it out, by where its bytes are.
+pub(super) fn reach(
+    policy: Policy,
+    source: Option<RegionFacts>,
+    destination: RegionFacts,
+) -> Result<Reach, Failure> {
+    match source {
+        Some(from) if from.host_reads && !policy.has_cpu => Err(refuse(Refused::DeviceSource)),
+        Some(from) if from.host_reads => Ok(Reach::Host),
+        Some(from) if from.device => Ok(Reach::Device),
+        _ if destination.device => Ok(Reach::Device),
+        _ => Ok(Reach::Memory),
+    }
+}
+
 /// What makes bytes of a region durable.
-fn durable(regions: &RegionTable, key: Key, facts: RegionFacts) -> Result<Durable, Failure> {
+pub(super) fn durable(
+    regions: &RegionTable,
+    key: Key,
+    facts: RegionFacts,
+) -> Result<Durable, Failure> {
     let (_, known) = regions.durable(key).ok_or(refuse(Refused::Unmapped))?;
     match known.durability {
         Durability::Volatile => Err(refuse(Refused::Volatile)),
@@ -106,8 +105,24 @@ fn durable(regions: &RegionTable, key: Key, facts: RegionFacts) -> Result<Durabl
     }
 }
 
+/// Checks what entries of all kinds have. Gives whether what fails is done again by the CPU.
+pub(super) fn retries(policy: Policy, entry: &SubmissionEntry) -> Result<bool, Failure> {
+    if !KNOWN.contains(entry.flags) || entry.flags.contains(POLICIES) || entry.length == 0 {
+        return Err(refuse(Refused::Malformed));
+    }
+    if entry.flags.contains(EntryFlags::FAIL_ON_ERROR) {
+        Ok(false)
+    } else if !entry.flags.contains(EntryFlags::RETRY_ON_CPU) {
+        Ok(policy.on_error == OnError::RetryOnCpu)
+    } else if policy.has_cpu {
+        Ok(true)
+    } else {
+        Err(refuse(Refused::NoCpu))
+    }
+}
+
 /// The region that `key` names, if the range lies within it.
-fn range(
+pub(super) fn range(
     regions: &RegionTable,
     key: Key,
     offset: u64,

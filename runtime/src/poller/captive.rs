@@ -9,7 +9,10 @@
 //! | an operation in the line of the lost engine | it goes to another engine, or fails where there is none (`Line::evacuate`) |
 //! | those who wait for a permit, once captives hold every one | they fail, and so do those who queue up later |
 //! | a staged operation that waits for blocks, where captives hold too many | it fails (`staging::pipeline`) |
+//! | an operation that waits for a place for a piece | it has the captive's place: pieces that are captives do not count among those there may be |
 //! | a shutdown that waits for nothing else | it halts the engines without waiting for its deadline |
+//!
+//! Of an operation in pieces, one piece in such an engine makes a captive of the whole: it holds the slot.
 //!
 //! An engine that stops after all reports what it had, and the captives end as usual. All but the last of these is undone
 //! by that, for those who come later.
@@ -90,6 +93,8 @@ impl Poller {
     }
 
     fn take_captive(&mut self, index: usize) {
+        self.take_captive_piece(index);
+        let index = self.whole(index);
         let Some(op) = self.ops.get_mut(index) else { return };
         if !op.is_captive {
             op.is_captive = true;

@@ -14,7 +14,7 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// For operations with indices below `operations`.
+    /// For operations with indices below `operations`, and above where captives have made the table of operations grow.
     pub(super) fn new(operations: usize) -> Self {
         Self { heap: Vec::with_capacity(operations), place: vec![NOWHERE; operations] }
     }
@@ -25,6 +25,9 @@ impl Deadlines {
 
     /// Enters an operation that is not in.
     pub(super) fn enter(&mut self, op: usize, deadline: u64) {
+        if op >= self.place.len() {
+            self.place.resize(op + 1, NOWHERE);
+        }
         let Some(NOWHERE) = self.place.get(op).copied() else { return };
         let Ok(op) = u32::try_from(op) else { return };
         self.heap.push((deadline, op));

@@ -3,7 +3,9 @@
 //! They go to the housekeeper's thread, which writes caches back: see [`persist`](crate::persist). The poller has its own
 //! word from the engine that the last part has ended, so what is written back is what the engine wrote. An engine that
 //! streams tells which lines are in no cache; where more than one engine had parts of an operation, or one had a
-//! part twice, all of its lines are written back.
+//! part twice, all of its lines are written back: so it is with one that was striped, once its last stripe has ended. The
+//! segments of a vectored copy are written back by themselves, as pieces, each when it has ended; a line that two of
+//! them share is written back for both.
 
 use dmaring_ring::Key;
 
@@ -33,8 +35,8 @@ impl Poller {
                 self.shared.persist.fence();
                 false
             }
-            // The staging thread has seen to a file.
-            Durable::File | Durable::No => false,
+            // The staging thread has seen to a file, and pieces to what they wrote.
+            Durable::File | Durable::Each | Durable::No => false,
         }
     }
 

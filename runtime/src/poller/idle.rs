@@ -34,7 +34,7 @@ const TURNS_ALONE: u32 = 32;
 
 /// How long nothing has happened.
 #[derive(Debug)]
-pub(super) struct Idler {
+pub(crate) struct Idler {
     policy: Idle,
     /// Whether the threads that submit need this thread's CPU.
     one_cpu: bool,
@@ -44,7 +44,7 @@ pub(super) struct Idler {
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Advice {
+pub(crate) enum Advice {
     /// Look again.
     Again,
     /// Sleep until woken.
@@ -52,18 +52,18 @@ pub(super) enum Advice {
 }
 
 impl Idler {
-    pub(super) fn new(policy: Idle, one_cpu: bool) -> Self {
+    pub(crate) fn new(policy: Idle, one_cpu: bool) -> Self {
         Self { policy, one_cpu, turns: 0, since: None }
     }
 
     /// Something happened.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.turns = 0;
         self.since = None;
     }
 
     /// Nothing happened this turn. `busy`: something is in flight, so there is no parking.
-    pub(super) fn pass(&mut self, busy: bool, now: impl FnOnce() -> Duration) -> Advice {
+    pub(crate) fn pass(&mut self, busy: bool, now: impl FnOnce() -> Duration) -> Advice {
         self.turns = self.turns.wrapping_add(1);
         hint::spin_loop();
         if self.one_cpu && self.turns.is_multiple_of(TURNS_ALONE) {

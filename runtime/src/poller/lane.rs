@@ -58,7 +58,8 @@ pub(crate) struct LaneSettings {
 
 impl Lane {
     pub(super) fn new<E: Engine + 'static>(engine: E, settings: LaneSettings) -> Self {
-        let line = Line::new(engine.name().to_owned(), engine.capabilities(), settings);
+        let mut line = Line::new(engine.name().to_owned(), engine.capabilities(), settings);
+        line.node = engine.numa_node();
         Self { driver: Box::new(Driver(engine)), line }
     }
 
@@ -96,7 +97,7 @@ impl<E: Engine> Drive for Driver<E> {
             }
             return;
         }
-        let share = u32::try_from(line.capabilities.depth / 2).unwrap_or(u32::MAX).max(1);
+        let share = line.share();
         let mut room = self.0.room();
         let mut skipped = 0;
         let mut fed = false;

@@ -23,6 +23,8 @@ pub(super) struct Line {
     pub(super) capabilities: Capabilities,
     /// The engine's name.
     name: String,
+    /// The engine's NUMA node, where it is known.
+    pub(super) node: Option<u32>,
     /// The index of the engine's address space.
     pub(super) domain: usize,
     /// Operations with parts to feed.
@@ -67,6 +69,7 @@ impl Line {
         Self {
             capabilities,
             name,
+            node: None,
             domain,
             queue: VecDeque::with_capacity(operations),
             replay: VecDeque::with_capacity(operations),
@@ -78,6 +81,11 @@ impl Line {
             published: State::Running,
             lost: None,
         }
+    }
+
+    /// How many of the engine's transfers one operation may hold.
+    pub(super) fn share(&self) -> u32 {
+        u32::try_from(self.capabilities.depth / 2).unwrap_or(u32::MAX).max(1)
     }
 
     /// Whether nothing waits to be fed.

@@ -15,32 +15,37 @@ mod keys;
 mod lane;
 mod line;
 mod ops;
+mod pieces;
 mod port;
 mod recovery;
 mod route;
 mod sampler;
+mod split;
 mod table;
 mod transfers;
+mod vectored;
 mod watch;
 
 use std::sync::Arc;
 
 use dmaring_engine::Engine;
-use dmaring_ring::{CompletionCode, Key, SubmissionEntry, handshake};
+use dmaring_ring::{CompletionCode, Key, Opcode, SubmissionEntry, handshake};
 
 pub use self::idle::Idle;
+pub(crate) use self::idle::{Advice, Idler};
 use self::{
     admit::{Admitted, admit},
     deadlines::Deadlines,
     fence::Fences,
-    idle::{Advice, Idler},
     keys::{Entered, Keys},
     lane::Lane,
     line::Turn,
     ops::{ActiveOp, Failure, Route, Source},
     port::Port,
     sampler::Samples,
+    split::Splits,
     table::Ops,
+    vectored::admit_vectored,
 };
 pub(crate) use self::{lane::LaneSettings, recovery::Retirement};
 use crate::{
@@ -63,6 +68,9 @@ pub(crate) struct Poller {
     shared: Arc<Shared>,
     lanes: Vec<Lane>,
     next_lane: usize,
+    /// Whether engines are on different NUMA nodes, so that it matters where regions are.
+    is_spread: bool,
+    splits: Splits,
     ops: Ops,
     /// Of the application's port.
     keys: Keys,
@@ -95,15 +103,23 @@ impl Lanes {
 }
 
 impl Poller {
+    /// How many operations there may be at a time: those of the ring, the staging thread's own, and pieces.
+    pub(crate) fn operations(entries: u32) -> usize {
+        entries as usize + staging::ENTRIES as usize + split::PIECES
+    }
+
     pub(crate) fn new(
         shared: Arc<Shared>,
         lanes: Lanes,
         entries: u32,
         idler: (Idle, bool),
     ) -> Self {
-        // As many again for the staging thread's own.
-        let operations = entries as usize + staging::ENTRIES as usize;
+        let operations = Self::operations(entries);
+        let mut nodes = lanes.0.iter().map(|lane| lane.line.node);
+        let first = nodes.next();
         Self {
+            is_spread: nodes.any(|node| Some(node) != first),
+            splits: Splits::default(),
             ports: vec![Port::application(shared.clone())],
             shared,
             lanes: lanes.0,
@@ -249,11 +265,15 @@ impl Poller {
             return;
         }
         let counters = &self.shared.counters.runtime;
-        let admitted = match admit(&self.shared.regions, self.shared.policy, port, entry) {
-            Ok(admitted) if !(admitted.fenced && self.captives > 0) => Ok(admitted),
+        let admitted = if entry.opcode == Opcode::COPY_VECTORED {
+            admit_vectored(&self.shared, port, entry)
+        } else {
+            admit(&self.shared.regions, self.shared.policy, port, entry)
+        };
+        let admitted = match admitted {
             // It would wait for an engine that may never let go.
-            Ok(_) => Err(captive::behind_captive()),
-            Err(failure) => Err(failure),
+            Ok(admitted) if admitted.fenced && self.captives > 0 => Err(captive::behind_captive()),
+            admitted => admitted,
         };
         let admitted = match admitted {
             Ok(admitted) => admitted,
@@ -323,13 +343,23 @@ impl Poller {
     fn start(&mut self, index: usize) {
         let Some(op) = self.ops.get_mut(index) else { return };
         op.is_held = false;
-        let sent = match op.route {
-            Route::Staging => self.send_to_staging(index),
-            _ if op.source == Source::Nothing => {
+        let (route, source, length, port) = (op.route, op.source, op.length, op.port);
+        let sent = match (route, source) {
+            (Route::Staging, _) => self.send_to_staging(index),
+            (_, Source::Nothing) => {
                 self.ended.push(index);
                 Ok(())
             }
-            _ => self.send_to_lane(index, false),
+            (_, Source::Segments(list)) => return self.send_segments(index, list),
+            _ => {
+                if port == APPLICATION
+                    && let Some(stripes) = self.shared.steering.stripes(length)
+                    && self.send_stripes(index, stripes)
+                {
+                    return;
+                }
+                self.send_to_lane(index, false)
+            }
         };
         if let Err(failure) = sent {
             if let Some(op) = self.ops.get_mut(index) {
@@ -349,13 +379,18 @@ impl Poller {
             self.deadlines.leave(index);
         }
         let outcome = match op.route {
-            Route::Staging | Route::Persisting => op.failure().map_or(Ok(()), Err),
+            Route::Staging | Route::Persisting | Route::Split(_) => {
+                op.failure().map_or(Ok(()), Err)
+            }
             _ => op.ended().unwrap_or(Err(Failure::of(CompletionCode::ENGINE_LOST))),
         };
         if let Route::Lane(lane) = op.route
             && let Some(lane) = self.lanes.get_mut(lane)
         {
             lane.line.load = lane.line.load.saturating_sub(op.length);
+        }
+        if op.port == split::PORT {
+            return self.finish_piece(index, &op);
         }
         if op.port == APPLICATION {
             self.keys.leave(op.key.index);

@@ -28,6 +28,8 @@ pub(super) enum Route {
     Staging,
     /// Its bytes are written; they are being made durable.
     Persisting,
+    /// In pieces, each of which is an operation of its own.
+    Split(usize),
 }
 
 /// Whether memory of a device takes part in an operation, and who may then carry it out.
@@ -106,6 +108,8 @@ pub(super) enum Source {
     Pattern(u64),
     /// The bytes are there already.
     Nothing,
+    /// The list of a vectored copy.
+    Segments(Key),
 }
 
 /// What makes the bytes of an operation durable.
@@ -119,6 +123,8 @@ pub(super) enum Durable {
     WriteBack,
     /// The kernel: the staging thread asks it to, before it tells the end.
     File,
+    /// Of a vectored copy: what makes the destination of each segment durable. Its pieces see to it.
+    Each,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -294,6 +300,8 @@ impl ActiveOp {
                     Operation::Fill { pattern }
                 }
             }
+            // It is in pieces, and never in an engine itself.
+            Source::Segments(_) => return None,
         };
         let destination = self.addresses.destination.checked_add(offset)?;
         Some(Part { number, length, transfer: Transfer { operation, destination, length } })

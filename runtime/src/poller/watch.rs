@@ -77,6 +77,7 @@ impl Poller {
 
     /// Resolves the future of an operation that has not ended. It is not begun any more, or not further.
     pub(super) fn tell_early(&mut self, index: usize, why: Early) {
+        let index = self.whole(index);
         let Some(op) = self.ops.get_mut(index) else { return };
         if op.told_early {
             return;
@@ -100,6 +101,8 @@ impl Poller {
             if is_out {
                 return;
             }
+        } else if let Route::Split(split) = route {
+            return self.stop_split(split);
         } else {
             // The staging thread knows the deadline, too, and tells the end; so does whoever makes it durable.
             return;

@@ -26,7 +26,8 @@ impl Region {
         destination_offset: u64,
         length: u64,
     ) -> Copy {
-        let cargo = Cargo { source: Some(self.clone()), destination: destination.clone() };
+        let cargo =
+            Cargo { source: Some(self.clone()), destination: destination.clone(), segments: None };
         let work = Work::Copy { source_offset };
         Copy::new(Request::new(cargo, work, destination_offset, length))
     }
@@ -41,7 +42,7 @@ impl Region {
     ///
     /// Resolves to the number of bytes written. Errors and cancellation as with [`copy_to`](Region::copy_to).
     pub fn fill(&self, offset: u64, length: u64, pattern: u64) -> Fill {
-        let cargo = Cargo { source: None, destination: self.clone() };
+        let cargo = Cargo { source: None, destination: self.clone(), segments: None };
         Fill::new(Request::new(cargo, Work::Fill { pattern }, offset, length))
     }
 }

@@ -10,8 +10,8 @@ pub(crate) struct Identity {
     start: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Object {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Object {
     /// Memory that no other region can be: an allocation or an owned buffer.
     Private(u64),
     /// A file, however it was reached.
@@ -20,6 +20,11 @@ enum Object {
     Device { number: u64 },
     /// Memory of devices, by its address on the host's bus.
     Bus,
+}
+
+impl Object {
+    /// No memory: it equals none that there is.
+    pub(crate) const NONE: Self = Self::Private(u64::MAX);
 }
 
 impl Identity {
@@ -42,6 +47,11 @@ impl Identity {
     /// Memory of a device from this address on the host's bus on.
     pub(crate) fn bus(address: u64) -> Self {
         Self { object: Object::Bus, start: address }
+    }
+
+    /// The object, and where in it the byte at `offset` of the region is.
+    pub(crate) fn position(&self, offset: u64) -> (Object, u64) {
+        (self.object, self.start.saturating_add(offset))
     }
 
     /// How many bytes after this region's first byte the other's comes; `None` for different memory.

@@ -10,6 +10,7 @@ mod file;
 mod identity;
 pub(crate) mod mapping;
 mod mmio;
+mod node;
 mod register;
 pub(crate) mod table;
 
@@ -20,7 +21,7 @@ use dmaring_ring::Key;
 use memmap2::MmapRaw;
 
 pub use self::bar::BarOptions;
-pub(crate) use self::identity::Identity;
+pub(crate) use self::identity::{Identity, Object};
 pub(crate) use self::{
     allocate::allocate, bar::open as open_bar, dax::open as open_dax, file::open as open_file,
     register::register,
@@ -32,6 +33,7 @@ pub use self::{
 };
 use crate::{
     error::{Error, ErrorKind},
+    segments::SegmentCargo,
     shared::Shared,
     staging::StagedFile,
 };
@@ -62,6 +64,8 @@ pub struct Region(pub(crate) Arc<RegionInner>);
 pub(crate) struct Cargo {
     pub(crate) source: Option<Region>,
     pub(crate) destination: Region,
+    /// Of a vectored copy.
+    pub(crate) segments: Option<SegmentCargo>,
 }
 
 pub(crate) struct RegionInner {
@@ -69,7 +73,6 @@ pub(crate) struct RegionInner {
     pub(crate) key: Key,
     pub(crate) facts: RegionFacts,
     identity: Identity,
-    numa_node: Option<u32>,
     /// Taken by `drop` only.
     body: Option<Body>,
 }
@@ -118,7 +121,10 @@ impl Region {
             },
             None => Mappings::none(),
         };
-        let mut facts = RegionFacts::new(length, rights, staged);
+        // What is mapped for an engine is in memory by now, and says where; a device's memory is in no page.
+        let pages = if matches!(backing, Backing::Device(_)) { None } else { backing.span() };
+        let node = numa_node.or_else(|| pages.and_then(|(base, span)| node::of(base, span)));
+        let mut facts = RegionFacts::new(length, rights, staged).on_node(node);
         if let Backing::Device(bar) = &backing {
             facts = facts.of_device(bar.host_reads());
         }
@@ -133,7 +139,7 @@ impl Region {
             shared.staging.enter(key, file.clone());
         }
         let body = Some(Body { mappings, backing });
-        let inner = RegionInner { shared: shared.clone(), key, facts, identity, numa_node, body };
+        let inner = RegionInner { shared: shared.clone(), key, facts, identity, body };
         let region = Self(Arc::new(inner));
         region.set_durable(if staged { Durable::FILE } else { Durable::default() });
         Ok(region)
@@ -151,10 +157,21 @@ impl Region {
         self.len() == 0
     }
 
-    /// The NUMA node the memory belongs to, where the system says so.
+    /// The NUMA node the memory belongs to, where the system or [`set_numa_node`](Region::set_numa_node) says so.
+    ///
+    /// Sysfs says it of a device-dax node. Of other memory it is asked for when the region is opened, and known if the
+    /// pages are there by then, which they are where an engine is behind an IOMMU, and if they are all on one node.
     #[must_use]
     pub fn numa_node(&self) -> Option<u32> {
-        self.0.numa_node
+        self.0.shared.regions.facts(self.0.key).and_then(|facts| facts.node)
+    }
+
+    /// Says on which NUMA node the memory is, for memory of which the system does not know it or is not asked again, such
+    /// as what was first written after it was opened. `None`: on none, or on several.
+    ///
+    /// It is what [`Placement`](crate::Placement) goes by, for operations submitted from now on, by any handle.
+    pub fn set_numa_node(&self, node: Option<u32>) {
+        self.0.shared.regions.set_node(self.0.key, node);
     }
 
     /// The first byte's address in this process; `None` for a file that is served through staging buffers.
@@ -178,6 +195,11 @@ impl Region {
         let Some(origin) = self.0.identity.distance_to(&other.0.identity) else { return false };
         let (from, other_from) = (i128::from(offset), origin + i128::from(other_offset));
         (from - other_from).unsigned_abs() < u128::from(length)
+    }
+
+    /// Which memory the byte at `offset` is, for comparison with others.
+    pub(crate) fn position(&self, offset: u64) -> (Object, u64) {
+        self.0.identity.position(offset)
     }
 
     /// Refuses a range that reaches beyond the region. `what` names the range in the message.

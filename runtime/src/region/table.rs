@@ -21,6 +21,8 @@ const WRITE: u32 = 1 << 1;
 const STAGED: u32 = 1 << 2;
 const DEVICE: u32 = 1 << 3;
 const HOST_READS: u32 = 1 << 4;
+/// Above these bits stands the NUMA node, counted from 1; 0: not known.
+const NODE_SHIFT: u32 = 8;
 
 /// What the poller may know of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +36,32 @@ pub(crate) struct RegionFacts {
     pub(crate) device: bool,
     /// Read by the host's CPU alone.
     pub(crate) host_reads: bool,
+    /// The NUMA node of the memory, where it is known.
+    pub(crate) node: Option<u32>,
 }
 
 impl RegionFacts {
     pub(crate) fn new(length: u64, rights: Rights, staged: bool) -> Self {
         let writable = matches!(rights, Rights::ReadWrite);
-        Self { length, readable: true, writable, staged, device: false, host_reads: false }
+        Self {
+            length,
+            readable: true,
+            writable,
+            staged,
+            device: false,
+            host_reads: false,
+            node: None,
+        }
     }
 
     /// The same, of memory of a device that engines read or that the host's CPU alone reads.
     pub(crate) fn of_device(self, host_reads: bool) -> Self {
         Self { device: true, host_reads, ..self }
+    }
+
+    /// The same, on this NUMA node.
+    pub(crate) fn on_node(self, node: Option<u32>) -> Self {
+        Self { node, ..self }
     }
 
     fn flags(self) -> u32 {
@@ -53,6 +70,7 @@ impl RegionFacts {
             | (if self.staged { STAGED } else { 0 })
             | (if self.device { DEVICE } else { 0 })
             | (if self.host_reads { HOST_READS } else { 0 })
+            | node_bits(self.node)
     }
 }
 
@@ -129,6 +147,7 @@ impl RegionTable {
                 staged: flags & STAGED != 0,
                 device: flags & DEVICE != 0,
                 host_reads: flags & HOST_READS != 0,
+                node: (flags >> NODE_SHIFT).checked_sub(1),
             }
         })
     }
@@ -147,6 +166,14 @@ impl RegionTable {
             let durable = Durable::from_word(entry.durability.load(Ordering::Acquire));
             (entry.host.load(Ordering::Relaxed), durable)
         })
+    }
+
+    /// Says on which NUMA node a region is. Its key must be in use.
+    pub(crate) fn set_node(&self, key: Key, node: Option<u32>) {
+        let Some(entry) = self.entry(key.index) else { return };
+        let others = (1 << NODE_SHIFT) - 1;
+        let with = |flags| Some(flags & others | node_bits(node));
+        let _ = entry.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with);
     }
 
     /// Where the region's first byte is in a domain.
@@ -205,6 +232,12 @@ impl RegionTable {
     }
 }
 
+/// The flags of a node; none for a number that no node has.
+fn node_bits(node: Option<u32>) -> u32 {
+    let number = node.and_then(|node| node.checked_add(1)).filter(|&node| node >> 24 == 0);
+    number.unwrap_or(0) << NODE_SHIFT
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,6 +294,19 @@ mod tests {
         assert_eq!(table.durable(first), None);
         let second = table.publish(facts(10), &[]).unwrap();
         assert_eq!(table.durable(second).unwrap().1, Durable::default());
+    }
+
+    #[test]
+    fn a_node_is_said_and_said_again() {
+        let table = RegionTable::new(1);
+        let key = table.publish(facts(10).on_node(Some(0)), &[Iova::new(0)]).unwrap();
+        assert_eq!(table.facts(key), Some(facts(10).on_node(Some(0))));
+        for node in [None, Some(7), Some((1 << 24) - 2)] {
+            table.set_node(key, node);
+            assert_eq!(table.facts(key), Some(facts(10).on_node(node)));
+        }
+        table.set_node(key, Some(u32::MAX));
+        assert_eq!(table.facts(key), Some(facts(10)), "no node has that number");
     }
 
     #[test]

@@ -59,18 +59,30 @@ impl Rig {
 
     /// Gives every channel of the device to a runtime, with rings of so many descriptors.
     pub(crate) fn add_to(&self, mut builder: Builder, ring_entries: u32) -> Builder {
-        for channel in self.channels(ring_entries) {
+        for channel in self.channels(ring_entries, None) {
             builder = builder.engine(channel);
         }
         builder
     }
 
-    fn channels(&self, ring_entries: u32) -> Vec<IoatChannel<Bar>> {
+    /// The same, for a device that is on a NUMA node.
+    pub(crate) fn add_on(&self, mut builder: Builder, ring_entries: u32, node: u32) -> Builder {
+        for channel in self.channels(ring_entries, Some(node)) {
+            builder = builder.engine(channel);
+        }
+        builder
+    }
+
+    fn channels(&self, ring_entries: u32, numa_node: Option<u32>) -> Vec<IoatChannel<Bar>> {
         let functions = (0..self.device.functions()).filter_map(|n| self.device.function(n));
         functions
             .map(|function| {
                 let options = Options {
-                    name: format!("emulated{}", function.index()),
+                    name: numa_node.map_or_else(
+                        || format!("emulated{}", function.index()),
+                        |node| format!("node{node}.{}", function.index()),
+                    ),
+                    numa_node,
                     ring_entries,
                     clock: Box::new(MonotonicClock::slowed(SLOWNESS)),
                     hang_after: self.hang_after.map(|after| after / SLOWNESS),

@@ -19,6 +19,9 @@ impl Opcode {
     pub const FILL: Self = Self(2);
     /// Writes nothing: makes durable what the destination holds.
     pub const PERSIST: Self = Self(3);
+    /// Copies what a list of segments says, which the source names. Lists are the reader's own process's: from
+    /// elsewhere the entry is refused.
+    pub const COPY_VECTORED: Self = Self(4);
 }
 
 bitflags! {

@@ -3,6 +3,7 @@
 mod boot;
 mod copy;
 mod durable;
+mod engines;
 mod faults;
 mod limits;
 mod linux;
@@ -39,6 +40,8 @@ pub(crate) const ALL: &[Case] = &[
     case("peer-refusals", STANDARD, peers::refusals),
     case("locations", STANDARD, locations::every_pair),
     case("limits", STANDARD, limits::limits),
+    case("striped", BOTH, engines::striped),
+    case("calibrate", BOTH, engines::calibrate),
     case("driver-tests", BOTH, tests::driver),
     case("runtime-tests", BOTH, tests::runtime),
     case_restarted("durable", STANDARD, durable::appending, durable::found),

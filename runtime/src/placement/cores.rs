@@ -1,6 +1,6 @@
 //! Which core a thread runs on, and which signals it takes: none.
 
-use std::io;
+use std::{fs, io};
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -32,6 +32,34 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(core)?;
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}
+
+/// Binds this thread to the cores of a NUMA node, as far as the process may use them.
+pub(crate) fn pin_to_node(node: u32) -> io::Result<()> {
+    let path = format!("/sys/devices/system/node/node{node}/cpulist");
+    let allowed = allowed_cores();
+    let mut set = CpuSet::new();
+    let mut any = false;
+    for core in parse(&fs::read_to_string(path)?).filter(|core| allowed.contains(core)) {
+        set.set(core)?;
+        any = true;
+    }
+    if !any {
+        return Err(io::Error::other(format!(
+            "no core of node {node} is allowed for this process"
+        )));
+    }
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}
+
+/// The cores of a list as sysfs has it, `0-3,6`. What is no number is passed over.
+fn parse(list: &str) -> impl Iterator<Item = usize> {
+    list.trim().split(',').flat_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let range = first.parse::<usize>().ok().zip(last.parse::<usize>().ok());
+        let (first, last) = range.unwrap_or((1, 0));
+        first..=last.min(CpuSet::count())
+    })
 }
 
 /// Starts a thread that takes no signals: it inherits the mask, which is put back here.
@@ -75,6 +103,16 @@ mod tests {
         assert_eq!(ranges(&[]), "");
         assert_eq!(ranges(&[3]), "3");
         assert_eq!(ranges(&[0, 1, 2, 3, 6, 8, 9]), "0-3, 6, 8-9");
+    }
+
+    #[test]
+    fn lists_of_sysfs_are_read_and_nonsense_is_nothing() {
+        assert_eq!(parse("0-3,6\n").collect::<Vec<_>>(), [0, 1, 2, 3, 6]);
+        assert_eq!(parse("7").collect::<Vec<_>>(), [7]);
+        for text in ["", "\n", "-", "3-1", "a-b", "1-99999999999999999999"] {
+            assert_eq!(parse(text).count(), 0, "{text:?}");
+        }
+        assert!(parse("0-18446744073709551615").count() <= CpuSet::count() + 1);
     }
 
     #[test]

@@ -1,0 +1,250 @@
+//! Lists of segments: what a vectored copy is made of, in a table that grows and never moves.
+//!
+//! A ring entry names its list by index and generation, as it names regions. The poller reads a list's numbers, which are
+//! atomics, and judges each segment by the region table when it admits the operation and again when it begins with the
+//! segment: nothing that stands in a list reaches an engine unchecked.
+//!
+//! A list has two holders. The slot's *cargo* holds the handles of the regions until no hardware touches them any
+//! more; the *future* needs the numbers until it has told the outcome, to say in which segment something failed.
+//! Whoever lets go last ends the list's life and puts it on the free list. Nothing is allocated unless more lists are in use than ever
+//! before.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU32, AtomicU64, Ordering, fence},
+};
+
+use crossbeam_queue::ArrayQueue;
+use dmaring_ring::Key;
+
+use crate::{error::Error, region::Region, shared::Shared};
+
+/// The most segments of one vectored copy.
+pub(crate) const MAX_SEGMENTS: usize = 256;
+/// The most vectored copies that are unfinished or unclaimed.
+pub(crate) const MAX_LISTS: usize = 1024;
+
+/// Where one segment is, as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    pub(crate) source: Key,
+    pub(crate) source_offset: u64,
+    pub(crate) destination: Key,
+    pub(crate) destination_offset: u64,
+    pub(crate) length: u64,
+}
+
+/// The lists of a runtime.
+#[derive(Debug)]
+pub(crate) struct SegmentTable {
+    lists: Box<[OnceLock<List>]>,
+    /// How many lists there are.
+    made: AtomicU32,
+    free: ArrayQueue<u32>,
+    /// Empty vectors for the handles of regions.
+    spare: ArrayQueue<Vec<Region>>,
+}
+
+#[derive(Debug)]
+struct List {
+    /// Changes when a life ends.
+    generation: AtomicU32,
+    holders: AtomicU32,
+    count: AtomicU32,
+    words: Box<[[AtomicU64; 5]]>,
+}
+
+/// One of the two holds on a list.
+#[derive(Debug)]
+struct Hold {
+    shared: Arc<Shared>,
+    key: Key,
+}
+
+/// What the slot of a vectored copy owns: its list, and the regions in it.
+#[derive(Debug)]
+pub(crate) struct SegmentCargo {
+    hold: Hold,
+    regions: Vec<Region>,
+}
+
+/// What the future of a vectored copy keeps: the numbers of its list.
+#[derive(Debug)]
+pub(crate) struct SegmentNumbers(Hold);
+
+impl SegmentTable {
+    pub(crate) fn new() -> Self {
+        Self {
+            lists: (0..MAX_LISTS).map(|_| OnceLock::new()).collect(),
+            made: AtomicU32::new(0),
+            free: ArrayQueue::new(MAX_LISTS),
+            spare: ArrayQueue::new(MAX_LISTS),
+        }
+    }
+
+    /// The segment at `place` of the list that `key` names; `None` if it names none, or one that is shorter.
+    pub(crate) fn get(&self, key: Key, place: usize) -> Option<Numbers> {
+        let list = self.list(key.index)?;
+        let before = list.generation.load(Ordering::Acquire);
+        let count = list.count.load(Ordering::Relaxed) as usize;
+        let words = list.words.get(place)?;
+        let [source, source_offset, destination, destination_offset, length] =
+            words.each_ref().map(|word| word.load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        let after = list.generation.load(Ordering::Relaxed);
+        (before == key.generation && after == key.generation && place < count).then_some(Numbers {
+            source: Key::from_word(source),
+            source_offset,
+            destination: Key::from_word(destination),
+            destination_offset,
+            length,
+        })
+    }
+
+    fn list(&self, index: u32) -> Option<&List> {
+        self.lists.get(index as usize)?.get()
+    }
+
+    /// A list that is nobody's, and its index.
+    fn take(&self) -> Option<(u32, &List)> {
+        if let Some(index) = self.free.pop() {
+            return Some((index, self.list(index)?));
+        }
+        let more = |made: u32| (made < MAX_LISTS as u32).then(|| made + 1);
+        let made = self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some((made, self.lists.get(made as usize)?.get_or_init(List::new)))
+    }
+}
+
+impl List {
+    fn new() -> Self {
+        Self {
+            generation: AtomicU32::new(1),
+            holders: AtomicU32::new(0),
+            count: AtomicU32::new(0),
+            words: (0..MAX_SEGMENTS).map(|_| [const { AtomicU64::new(0) }; 5]).collect(),
+        }
+    }
+}
+
+/// Makes a list of segments: source and offset, destination and offset, length. `None`: too many lists are in use, or too many segments.
+pub(crate) fn enlist<'a>(
+    shared: &Arc<Shared>,
+    segments: impl ExactSizeIterator<Item = (&'a Region, u64, &'a Region, u64, u64)>,
+) -> Option<SegmentCargo> {
+    let table = &shared.segments;
+    let count = u32::try_from(segments.len()).ok().filter(|&n| n as usize <= MAX_SEGMENTS)?;
+    let (index, list) = table.take()?;
+    // Who reads what follows under an earlier life's key sees that it ended.
+    fence(Ordering::Release);
+    let mut regions = table.spare.pop().unwrap_or_default();
+    for (words, (source, from, destination, to, length)) in list.words.iter().zip(segments) {
+        let numbers = [source.0.key.to_word(), from, destination.0.key.to_word(), to, length];
+        for (word, number) in words.iter().zip(numbers) {
+            word.store(number, Ordering::Relaxed);
+        }
+        keep(&mut regions, source);
+        keep(&mut regions, destination);
+    }
+    list.count.store(count, Ordering::Relaxed);
+    list.holders.store(1, Ordering::Relaxed);
+    let key = Key { index, generation: list.generation.load(Ordering::Relaxed) };
+    Some(SegmentCargo { hold: Hold { shared: shared.clone(), key }, regions })
+}
+
+/// Keeps a handle, unless it is one of the last two that were kept.
+fn keep(regions: &mut Vec<Region>, region: &Region) {
+    let last = regions.iter().rev().take(2);
+    if !last.into_iter().any(|kept| Arc::ptr_eq(&kept.0, &region.0)) {
+        regions.push(region.clone());
+    }
+}
+
+impl SegmentCargo {
+    /// By which a ring entry names the list.
+    pub(crate) fn key(&self) -> Key {
+        self.hold.key
+    }
+
+    /// Refuses a list of which a segment could never become durable.
+    pub(crate) fn check_durable(&self) -> Result<(), Error> {
+        let segments = &self.hold.shared.segments;
+        let numbers = (0..).map_while(|number| segments.get(self.hold.key, number as usize));
+        for (number, segment) in (0..).zip(numbers).filter(|(_, segment)| segment.length > 0) {
+            let destination =
+                self.regions.iter().find(|region| region.0.key == segment.destination);
+            let check = destination.map_or(Ok(()), Region::check_durable);
+            check.map_err(|error| error.in_segment(number))?;
+        }
+        Ok(())
+    }
+
+    /// The numbers, for whoever outlives this.
+    pub(crate) fn numbers(&self) -> SegmentNumbers {
+        let shared = self.hold.shared.clone();
+        if let Some(list) = shared.segments.list(self.hold.key.index) {
+            list.holders.fetch_add(1, Ordering::Relaxed);
+        }
+        SegmentNumbers(Hold { shared, key: self.hold.key })
+    }
+}
+
+impl SegmentNumbers {
+    /// The segment at `place`.
+    pub(crate) fn get(&self, place: usize) -> Option<Numbers> {
+        self.0.shared.segments.get(self.0.key, place)
+    }
+}
+
+impl Drop for SegmentCargo {
+    fn drop(&mut self) {
+        let mut regions = std::mem::take(&mut self.regions);
+        if self.hold.shared.origin.is_elsewhere() {
+            // The parent's handles.
+            std::mem::forget(regions);
+            return;
+        }
+        regions.clear();
+        // There is room for as many as there are lists.
+        let _ = self.hold.shared.segments.spare.push(regions);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let table = &self.shared.segments;
+        let Some(list) = table.list(self.key.index) else { return };
+        if list.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            list.generation.store(self.key.generation.wrapping_add(1), Ordering::Release);
+            let _ = table.free.push(self.key.index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_keys_and_places_name_nothing() {
+        let table = SegmentTable::new();
+        assert_eq!(table.get(Key::default(), 0), None);
+        let (index, list) = table.take().unwrap();
+        list.count.store(2, Ordering::Relaxed);
+        let key = Key { index, generation: 1 };
+        assert!(table.get(key, 1).is_some());
+        assert_eq!(table.get(key, 2), None);
+        assert_eq!(table.get(key, usize::MAX), None);
+        assert_eq!(table.get(Key { generation: 2, ..key }, 0), None);
+        assert_eq!(table.get(Key { index: u32::MAX, ..key }, 0), None);
+    }
+
+    #[test]
+    fn lists_are_made_up_to_the_limit_and_no_further() {
+        let table = SegmentTable::new();
+        let taken: Vec<_> = (0..MAX_LISTS).map(|_| table.take().unwrap().0).collect();
+        assert!(table.take().is_none());
+        table.free.push(taken[7]).unwrap();
+        assert_eq!(table.take().map(|(index, _)| index), Some(7));
+    }
+}
