@@ -76,10 +76,7 @@ fn an_engine_that_never_completes_is_halted_at_the_deadline() {
     clock.advance(Duration::from_millis(1));
     let error = block_on(end).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
-    assert!(
-        error.to_string().starts_with("4 operations were still in flight after 3s"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("4 operations were still in flight after 3s"), "{error}");
     assert!(control.halted());
     for fill in fills {
         assert_eq!(kind(block_on(fill)), ErrorKind::Shutdown);
