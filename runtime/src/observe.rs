@@ -32,7 +32,10 @@ pub struct Observer {
     reader: Reader,
 }
 
-/// The runtimes of a process.
+/// The most runtimes of one process that are looked at.
+const MOST_RUNTIMES: usize = 64;
+
+/// The runtimes of a process, 64 of them at most.
 ///
 /// In a process that was forked and has not called `exec`, those of its parent are not among them.
 ///
@@ -45,10 +48,7 @@ pub fn attach(pid: u32) -> Result<Vec<Observer>, ObserveError> {
     let process = Process::open(pid)?;
     let mut observers: Vec<Observer> = Vec::new();
     let mut refused = None;
-    for Found { file, inode } in process.memory()? {
-        if observers.iter().any(|known| known.inode == inode) {
-            continue;
-        }
+    for Found { file, inode } in process.memory(MOST_RUNTIMES)? {
         match open(&process, file, inode) {
             Ok(observer) => observers.extend(observer),
             Err(error) => {
@@ -64,7 +64,7 @@ pub fn attach(pid: u32) -> Result<Vec<Observer>, ObserveError> {
     if process.is_alive() { Ok(observers) } else { Err(ObserveError::NoProcess { pid }) }
 }
 
-/// The runtimes of all processes that this one may observe. What cannot be read is left out.
+/// The runtimes of all processes that this one may observe, 64 of each process at most. What cannot be read is left out.
 ///
 /// # Errors
 ///

@@ -17,6 +17,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+#[cfg(all(test, not(miri)))]
+pub(crate) use self::header::MAX_ENGINES;
 pub use self::latency::Latency;
 pub(crate) use self::{
     counter::Counter,

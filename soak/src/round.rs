@@ -20,7 +20,7 @@ use crate::{
 /// How long the last unmapping may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What a planted loss of memory loses, in bytes.
-const LOSS: usize = 64 << 20;
+const LOSS: usize = 24 << 20;
 
 /// Plays a round.
 ///

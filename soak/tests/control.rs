@@ -57,6 +57,12 @@ fn a_thread_that_is_left_is_found() {
     finds("thread", "1", "1 thread");
 }
 
+/// Twelve rounds are the measure of those after them, and five in a row have to be above it.
+#[test]
+fn memory_that_is_left_is_found() {
+    finds("memory", "40", "the memory grows");
+}
+
 #[test]
 fn an_operation_that_never_ends_is_found_with_all_that_is_pending() {
     finds("hang", "1", "pending for");

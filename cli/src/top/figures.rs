@@ -5,6 +5,8 @@ use std::time::Duration;
 use dmaring::{EngineState, EngineStats, Latency, Stats};
 use serde::Serialize;
 
+use crate::failure::is_unprintable;
+
 /// What was done since the runtime was built.
 #[derive(Debug, Serialize)]
 pub(super) struct Totals {
@@ -91,7 +93,7 @@ impl Engine {
     fn of(engine: &EngineStats) -> Self {
         Self {
             // Another process wrote it.
-            name: engine.name.chars().filter(|character| !character.is_control()).collect(),
+            name: engine.name.chars().filter(|character| !is_unprintable(*character)).collect(),
             state: state(engine.state),
             transfers: engine.transfers,
             bytes: engine.bytes,

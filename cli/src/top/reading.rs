@@ -6,7 +6,7 @@ use dmaring::{Stats, observe::Observer};
 use serde::Serialize;
 
 use super::figures::{Rates, Totals};
-use crate::failure::Failure;
+use crate::failure::{Failure, is_unprintable};
 
 /// A runtime that is watched.
 #[derive(Debug)]
@@ -46,7 +46,8 @@ impl Watched {
     pub(super) fn new(observer: Observer) -> Self {
         let name = fs::read_to_string(format!("/proc/{}/comm", observer.pid())).unwrap_or_default();
         // It may hold anything but a zero byte.
-        let name = name.trim_end().chars().filter(|character| !character.is_control()).collect();
+        let name =
+            name.trim_end().chars().filter(|character| !is_unprintable(*character)).collect();
         Self { observer, name, before: None, was_live: true }
     }
 

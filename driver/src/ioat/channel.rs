@@ -55,7 +55,7 @@ pub struct IoatChannel<R: RegisterIo> {
     /// Polls in a row that found nothing, with work outstanding, since CHANSTS was read.
     pub(super) quiet_polls: u32,
     /// Polls with nothing to do, or of a channel that does not run, since the host was asked.
-    pub(super) idle_polls: u32,
+    pub(super) polls: u32,
     pub(super) status_interval: u32,
     pub(super) hang_after: Option<Duration>,
     /// Where the ring stood when a look at CHANSTS found no progress, and since when.
@@ -123,7 +123,7 @@ impl<R: RegisterIo> IoatChannel<R> {
             life: Life::Running,
             seen: 0,
             quiet_polls: 0,
-            idle_polls: 0,
+            polls: 0,
             status_interval: options.status_interval.max(1),
             hang_after: options.hang_after,
             stalled: None,
@@ -264,13 +264,14 @@ impl<R: RegisterIo> IoatChannel<R> {
         let news = word != self.seen && self.observe(word);
         if news {
             self.quiet_polls = 0;
+            self.heed_sometimes();
         } else if self.ring.is_busy() {
             self.quiet_polls += 1;
             if self.quiet_polls >= self.status_interval {
                 self.look();
             }
         } else {
-            self.idle();
+            self.heed_sometimes();
         }
         self.ring.reap(completions)
     }

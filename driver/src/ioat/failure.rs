@@ -122,7 +122,7 @@ impl<R: RegisterIo> IoatChannel<R> {
 
     #[cold]
     pub(super) fn collect_stopped(&mut self, completions: &mut [Completion]) -> usize {
-        self.idle();
+        self.heed_sometimes();
         match &mut self.life {
             Life::Stopped(verdict) => self.ring.reap_stopped(verdict, completions),
             Life::Running | Life::HaltedIdle(_) => self.ring.reap(completions),
@@ -269,6 +269,12 @@ impl<R: RegisterIo> IoatChannel<R> {
     /// The registers do not answer.
     fn vanished(&mut self) {
         if self.hardware.cut_off() {
+            if !self.hardware.is_gone() {
+                // It was away while somebody else reset it, say. What it did is found out, and it is reset before it goes on.
+                self.ring.close();
+                self.life = quieting(None);
+                return;
+            }
             self.gone();
             return self.give_away();
         }

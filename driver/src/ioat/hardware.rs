@@ -68,9 +68,10 @@ impl<R: RegisterIo> Hardware<R> {
 
     /// Whether a device that does not answer is shown to make no more requests. Its bus mastering is off then, if it is there.
     pub(super) fn cut_off(&mut self) -> bool {
-        let shown = self.config.as_deref().is_some_and(mastering::cut_off);
-        self.is_muted |= shown;
-        shown
+        let Some(config) = self.config.as_deref() else { return false };
+        // Whatever can be shown: the write may have come through.
+        self.is_muted = true;
+        mastering::cut_off(config)
     }
 
     /// Lets a channel that a reset has stopped reach memory again.

@@ -18,18 +18,20 @@ use dmaring_ioat_spec::{ConfigIo, registers::config::VENDOR_ID};
 
 /// The command register, and the status register above it, whose bits are cleared by writing ones.
 const COMMAND: u16 = 0x04;
+const MEMORY_SPACE: u32 = 1 << 1;
 const BUS_MASTER: u32 = 1 << 2;
+const INTERRUPTS_OFF: u32 = 1 << 10;
 /// In the status register: there is a capability list.
 const CAPABILITY_LIST: u32 = 1 << 20;
 const STATUS: u32 = 0xffff_0000;
 
 /// Keeps a function from reaching memory, unless it is not there. `true`: it is shown to make no more requests.
 pub(super) fn cut_off(config: &dyn ConfigIo) -> bool {
-    if config.read_config32(VENDOR_ID) == Some(u32::MAX) {
-        return true;
-    }
+    let vendor = config.read_config32(VENDOR_ID);
     let Some(before) = config.read_config32(COMMAND) else { return false };
-    if is_absent(before) {
+    if vendor == Some(u32::MAX) || is_absent(before) {
+        // Should it only have been slow to answer, this reaches it all the same.
+        config.write_config32(COMMAND, MEMORY_SPACE | INTERRUPTS_OFF);
         return true;
     }
     let written = config.write_config32(COMMAND, before & !STATUS & !BUS_MASTER);

@@ -7,7 +7,9 @@
 //! while it is mapped. Memory space stays enabled as long as the function is open, so no access finds it off.
 //!
 //! A function that goes back to the kernel while this handle lives leaves memory of all ones in the place of its
-//! registers, which nobody else can see: what is read and written here then is as where nothing answers.
+//! registers, which nobody else can see: what is read of it then is as where nothing answers, until something is written. That
+//! goes to no device, but it stays in the memory and is read again: a driver that has written there learns of the loss from
+//! registers that it does not write.
 #![allow(unsafe_code, reason = "island: volatile accesses of a mapped BAR")]
 
 use std::{fmt, io, num::NonZero, sync::Arc};

@@ -19,7 +19,7 @@ pub(super) struct Book {
     pub(super) parked: Option<(Device, u32)>,
     /// Groups that vfio-ioctls has in the container though no function of them is open.
     pub(super) kept: Vec<u32>,
-    /// The last function went back to the kernel, and all mappings with it. It stays so.
+    /// The last function went back to the kernel while there were mappings. It stays so.
     pub(super) dissolved: bool,
     /// Whether the container cannot go: a function that went away holds it.
     stuck: bool,
@@ -53,6 +53,12 @@ impl Book {
         } else if !self.open.values().any(|open| *open == group) {
             self.kept.retain(|kept| *kept != group);
         }
+    }
+
+    /// A function went back to the kernel. `true`: it was the last one, and the container is dissolved.
+    pub(super) fn dissolve(&mut self) -> bool {
+        self.dissolved |= !self.has_domain() && self.space.count() > 0;
+        self.dissolved
     }
 
     /// Whether a new container would let groups go, and lose nothing.
@@ -95,6 +101,28 @@ mod tests {
         book.open.clear();
         book.closed(GROUP, true);
         assert!(!book.has_group(GROUP));
+    }
+
+    #[test]
+    fn a_container_that_lost_its_last_function_under_mappings_is_dissolved_whatever_stays() {
+        let mut book = book(&[("0000:00:05.0", GROUP), ("0000:00:06.0", 8)]);
+        book.space.set_ranges(None);
+        let iova = book.space.take(0, 4096).unwrap();
+        book.open.pop_first();
+        book.closed(GROUP, false);
+        assert!(!book.dissolve(), "the other function reaches what is mapped");
+        book.open.clear();
+        book.closed(8, true);
+        assert!(book.dissolve() && book.dissolved);
+        book.space.give_back(iova);
+        assert!(book.dissolve(), "it stays so");
+    }
+
+    #[test]
+    fn one_that_nothing_was_mapped_in_is_not_dissolved() {
+        let mut book = book(&[]);
+        book.closed(GROUP, false);
+        assert!(!book.dissolve());
     }
 
     #[test]

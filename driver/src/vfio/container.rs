@@ -13,10 +13,12 @@
 //! open, halted and without bus mastering, until the last mapping is undone; a channel's own ring is such a mapping.
 //!
 //! A function that the kernel asks for back cannot wait for that. Where it is the last one it is closed all the same, and the
-//! container is *dissolved*: the kernel has undone every mapping, and unpinned the memory, before the group is out of the
-//! container. From then on no function can be opened in it, so no address of it is used by any device. What its users
-//! have mapped they may unmap, and what they map for engines that are left in other address spaces they may map here, too:
-//! addresses are taken and given back, and nothing else happens.
+//! container is *dissolved*: no function of it is open, and none can be opened in it again. So no device uses an address of it,
+//! whatever of its mappings is left: its functions were closed with bus mastering off, and a group that stays in it goes to no other
+//! driver or process. Mostly the group leaves, and the kernel has undone every mapping and unpinned the memory before it is out.
+//! Where a group stays, or the address space outlives its groups as with iommufd, mappings stay, their pages pinned, until they are
+//! unmapped. What is mapped here from then on, for engines that are left in other address spaces, takes an address and no more. To
+//! unmap the kernel is asked all the same, and that it knows no mapping is as good as that it undid one.
 //!
 //! One lock covers which functions are open and which addresses are taken. Opening and closing happen under it, to the
 //! end: whoever sees that a function is not open finds its group free. Mapping itself does not happen under it. Within it
@@ -226,10 +228,7 @@ impl Inner {
         // The kernel ends the group of a function that it unbinds as soon as that is closed. If it is before vfio-ioctls, that
         // keeps a group which is no more.
         book.keep(group);
-        if book.open.is_empty() && book.space.count() > 0 {
-            // Without an IOMMU behind it a container has no mapping. A group that stayed keeps both, to be unmapped as ever.
-            book.dissolved = calls::iommu_info(&*self.vfio()) == Err(Errno::EINVAL);
-        } else {
+        if !book.dissolve() {
             self.renew(&mut book);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Addresses are taken before the kernel is asked to map there, and given back after it has undone the mapping: at no
 //! time are two mappings at one place. A mapping that the kernel did not undo keeps its addresses for good. In a container
-//! that is dissolved addresses are taken and given back, and the kernel is not asked.
+//! that is dissolved addresses are taken without asking the kernel, and given back once it has no mapping there.
 //!
 //! A long mapping is made in [parts](super::parts), each one of the kernel's, of which a container takes 65,535 by default. It
 //! is undone as a whole.
@@ -27,11 +27,11 @@ use super::{
 const CAP_IPC_LOCK: u32 = 14;
 
 // SAFETY: (1) `Space` gives each mapping addresses that no other has, and the kernel maps exactly the pages of the range
-// there, or has no device that reaches anything (a dissolved container), or fails; where a part fails, those before it are
-// undone, or, should that fail too, their addresses are given to nobody and the kernel keeps the pages from other use; those pages
-// stay the range's own when the process writes it (`make_private`); (2) it maps
-// for writing only where `VFIO_DMA_MAP_FLAG_WRITE` asks for it; (3) `unmap` says `Ok` when the kernel has said that it
-// undid the whole mapping, and it flushes what the IOMMU remembers before it says so, or when it has undone all mappings.
+// there, or fails, or there is no device that uses an address, now or later (a dissolved container); where a part fails, those
+// before it are undone, or, should that fail too, their addresses are given to nobody and the kernel keeps the pages from other
+// use; those pages stay the range's own when the process writes it (`make_private`); (2) it maps for writing only where
+// `VFIO_DMA_MAP_FLAG_WRITE` asks for it; (3) `unmap` says `Ok` when the kernel has said that it undid the whole mapping, and it
+// flushes what the IOMMU remembers before it says so, or, of a dissolved container, that it has no mapping there.
 unsafe impl DmaMap for Inner {
     fn granule(&self) -> usize {
         GRANULE as usize
@@ -110,8 +110,8 @@ unsafe impl DmaMap for Inner {
         let undone = calls::unmap(&*self.vfio(), iova, length);
         let mut book = self.book();
         match undone {
-            _ if book.dissolved => {}
             Ok(undone) if undone == length => {}
+            nothing if book.dissolved && is_nothing(nothing) => {}
             Ok(undone) => {
                 tracing::error!(
                     iova,
@@ -165,6 +165,12 @@ fn locked_by(status: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// Whether the kernel says that there was no mapping: it undid none, or the container has no IOMMU (`EINVAL`), or, of iommufd's, no
+/// address space (`ENODEV`) or nothing at the address (`ENOENT`).
+fn is_nothing(undone: Result<u64, Errno>) -> bool {
+    matches!(undone, Ok(0) | Err(Errno::EINVAL | Errno::ENODEV | Errno::ENOENT))
+}
+
 /// What an error number of `VFIO_IOMMU_MAP_DMA` means. `locked` is the limit of locked memory, where there is one: the
 /// kernel says `ENOMEM` both for that and for memory that it does not have.
 fn refusal(errno: Errno, needed: u64, mappings: u64, locked: Option<u64>) -> MapError {
@@ -200,7 +206,7 @@ mod tests {
     use dmaring_engine::MapError;
     use nix::errno::Errno;
 
-    use super::{locked_by, may_lock_memory, refusal};
+    use super::{is_nothing, locked_by, may_lock_memory, refusal};
 
     #[test]
     fn error_numbers_say_what_is_missing() {
@@ -218,6 +224,16 @@ mod tests {
     fn what_is_locked_is_read_from_the_status() {
         assert_eq!(locked_by("VmPin:\t 9 kB\nVmLck:\t    2048 kB\n"), Some(2 << 20));
         assert_eq!([locked_by("VmLck: many"), locked_by("")], [None, None]);
+    }
+
+    #[test]
+    fn that_there_was_no_mapping_is_told_from_one_that_stays() {
+        for nothing in [Ok(0), Err(Errno::EINVAL), Err(Errno::ENODEV), Err(Errno::ENOENT)] {
+            assert!(is_nothing(nothing), "{nothing:?}");
+        }
+        for stays in [Ok(4096), Err(Errno::EBUSY), Err(Errno::EIO), Err(Errno::ENOTTY)] {
+            assert!(!is_nothing(stays), "{stays:?}");
+        }
     }
 
     #[test]

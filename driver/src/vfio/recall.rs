@@ -35,7 +35,7 @@ impl Recall {
         self.lease.is_wanted()
     }
 
-    /// Gives the function back. The registers read as ones from some moment on, and writes of them go nowhere.
+    /// Gives the function back. The registers read as ones from some moment on, and writes of them reach no device.
     pub(crate) fn give_back(&self) {
         let give = {
             let recall = Self::new(Arc::clone(&self.lease), Arc::clone(&self.registers));

@@ -282,6 +282,21 @@ fn a_device_that_answers_again_is_reset_and_tells() {
 }
 
 #[test]
+fn a_device_that_was_away_for_a_moment_fails_one_and_not_all() {
+    let bench = with_config();
+    let mut channel = bench.running();
+    submit(&mut channel, 0..3);
+    bench.complete(1, ACTIVE);
+    bench.registers.silence_for_a_moment();
+    let told: Vec<_> = (0..9).flat_map(|_| poll_long(&mut channel)).collect();
+    assert_eq!(told, [(0, Done), (1, failed(StatusKind::Hang, 0)), (2, NotRun)]);
+    while channel.recover().is_pending() {}
+    submit(&mut channel, 3..4);
+    bench.complete(1, IDLE);
+    assert_eq!(poll(&mut channel), [(3, Done)]);
+}
+
+#[test]
 fn all_ones_in_chansts_alone_is_a_violation() {
     let bench = Bench::new();
     let mut channel = bench.running();

@@ -80,6 +80,8 @@ struct State {
     /// Every read is all ones.
     gone: bool,
     config: Vec<(u16, u32)>,
+    /// They answer again once the command register is written.
+    back_soon: bool,
     /// Configuration space reads all ones.
     config_gone: bool,
     /// Configuration space does not keep what is written to it.
@@ -156,6 +158,12 @@ impl Registers {
     /// The registers do not answer, or do again; configuration space does.
     pub(crate) fn silence(&self, silent: bool) {
         self.0.lock().unwrap().gone = silent;
+    }
+
+    /// The registers do not answer until the command register is written.
+    pub(crate) fn silence_for_a_moment(&self) {
+        let mut state = self.0.lock().unwrap();
+        (state.gone, state.back_soon) = (true, true);
     }
 
     /// Writes to configuration space do nothing from now on, or do something again.
@@ -254,6 +262,9 @@ impl ConfigIo for Registers {
         if offset == COMMAND && !state.config_fixed {
             state.config.push((offset, value));
         }
+        if std::mem::take(&mut state.back_soon) {
+            state.gone = false;
+        }
         true
     }
 }
@@ -303,6 +314,7 @@ impl Bench {
             memory: memory.clone(),
             gone: false,
             config: Vec::new(),
+            back_soon: false,
             config_gone: false,
             config_fixed: false,
         })));

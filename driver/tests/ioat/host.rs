@@ -196,6 +196,28 @@ fn a_channel_in_the_middle_of_its_recovery_is_not_brought_back() {
 }
 
 #[test]
+fn a_channel_that_always_has_news_asks_as_well() {
+    let (bench, host, mut channel) = borrowed();
+    host.want();
+    submit(&mut channel, 0..2);
+    let mut told = Vec::new();
+    for token in 2..200 {
+        bench.time.advance(Duration::from_millis(1));
+        if channel.room() > 0 {
+            let index = (token - 1) % u64::from(bench.entries);
+            bench.complete(index, ACTIVE);
+            bench.status(index, ACTIVE);
+        }
+        told.append(&mut poll(&mut channel));
+        if channel.room() > 0 {
+            submit(&mut channel, token..token + 1);
+        }
+    }
+    assert_eq!(host.given(), 1, "after {} transfers", told.len());
+    assert!(told.len() > 10, "it was busy until then");
+}
+
+#[test]
 fn a_function_that_is_gone_goes_back_as_well() {
     let host = Landlord::default();
     let bench = Bench { host: Some(host.clone()), with_config: true, ..Bench::new() };

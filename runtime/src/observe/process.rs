@@ -61,19 +61,29 @@ impl Process {
         !matches!(text.get(after), None | Some(b'Z' | b'X' | b'x'))
     }
 
-    /// The files under the statistics' name, opened for reading.
-    pub(super) fn memory(&self) -> Result<Vec<Found>, ObserveError> {
+    /// The first files under the statistics' name, `most` at most, each once, opened for reading.
+    pub(super) fn memory(&self, most: usize) -> Result<Vec<Found>, ObserveError> {
         let failed = |error| ObserveError::of_process(self.pid, error);
         let name = PathBuf::from(format!("/memfd:{NAME} (deleted)"));
-        let mut found = Vec::new();
+        let mut found: Vec<Found> = Vec::new();
         for entry in fs::read_dir(directory(self.pid).join("fd")).map_err(failed)? {
+            if found.len() >= most {
+                tracing::warn!(
+                    pid = self.pid,
+                    most,
+                    "the process has more memory of that name: the rest is not looked at"
+                );
+                break;
+            }
             let path = entry.map_err(failed)?.path();
             // What was closed meanwhile is of no interest.
             if fs::read_link(&path).is_ok_and(|link| link == name)
                 && let Some(file) = open(&path).map_err(failed)?
             {
                 let inode = file.metadata().map_err(failed)?.ino();
-                found.push(Found { file, inode });
+                if found.iter().all(|known| known.inode != inode) {
+                    found.push(Found { file, inode });
+                }
             }
         }
         Ok(found)

@@ -40,7 +40,7 @@ fn counters(names: &[&str]) -> (Counters, File) {
 }
 
 fn files() -> Vec<Found> {
-    Process::open(process::id()).unwrap().memory().unwrap()
+    Process::open(process::id()).unwrap().memory(MOST_RUNTIMES).unwrap()
 }
 
 fn engines(file: &File) -> usize {
@@ -136,6 +136,25 @@ fn each_word_of_the_header_is_checked() {
 }
 
 #[test]
+fn a_runtime_has_a_bounded_number_of_engines() {
+    use crate::stats::MAX_ENGINES;
+
+    let (_counters, file) = counters(&["bounded"]);
+    let [none, one] = [4992, 2 * 4992];
+    let engine = contents(&file)[none..one].to_vec();
+    let with = |engines: u64| {
+        let mut bytes = contents(&file)[..none].to_vec();
+        (0..engines).for_each(|_| bytes.extend_from_slice(&engine));
+        let length = bytes.len() as u64;
+        bytes[16..24].copy_from_slice(&length.to_le_bytes());
+        bytes[48..56].copy_from_slice(&engines.to_le_bytes());
+        Reader::open(&sealed(&bytes)).is_ok()
+    };
+    assert!(with(1) && with(MAX_ENGINES));
+    assert!(!with(MAX_ENGINES + 1));
+}
+
+#[test]
 fn what_may_shrink_is_not_read() {
     let (_counters, file) = counters(&["unsealed"]);
     let good = contents(&file);
@@ -202,7 +221,7 @@ fn a_process_with_the_memory_of_another_has_no_runtime() {
     let mut tail = Command::new("tail");
     tail.args(["-f", "/dev/null"]).stdin(file).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = tail.spawn().unwrap();
-    let found = Process::open(child.id()).and_then(|process| process.memory());
+    let found = Process::open(child.id()).and_then(|process| process.memory(MOST_RUNTIMES));
     let attached = attach(child.id());
     child.kill().unwrap();
     child.wait().unwrap();
@@ -220,6 +239,12 @@ fn every_runtime_of_a_process_is_found_once() {
         observers.iter().filter(|o| o.stats().engines[0].name == name).count()
     };
     assert_eq!((named("many-1"), named("many-2")), (1, 1));
+    let process = Process::open(process::id()).unwrap();
+    let first = |most| process.memory(most).unwrap().len();
+    assert_eq!((first(0), first(1), first(2)), (0, 1, 2));
+    let files = files();
+    let once = |found: &Found| files.iter().filter(|other| other.inode == found.inode).count();
+    assert!(files.iter().all(|found| once(found) == 1));
     let all = find().unwrap();
     assert!(all.iter().filter(|observer| observer.pid() == process::id()).count() >= 2);
     drop((again, two));

@@ -15,7 +15,7 @@
 //! Of an operation in pieces, one piece in such an engine makes a captive of the whole: it holds the slot.
 //!
 //! An engine that stops after all reports what it had, and the captives end as usual. All but the last of these is undone
-//! by that, for those who come later.
+//! by that, for those who come later; at the latest by the time that `restore_engine` says that the engine works.
 
 use dmaring_ring::{CompletionCode, SubmissionEntry};
 
@@ -63,6 +63,10 @@ impl Poller {
     /// The staging thread says that an engine was lost with a piece of an operation in it.
     #[cold]
     pub(super) fn hold_staged(&mut self, entry: &SubmissionEntry) {
+        if !self.keeps_any() {
+            // The engine has let go since: the operation's end is on its way.
+            return;
+        }
         let named = self.ops.find_named(entry.key);
         let staged = |index: &usize| {
             self.ops.get(*index).is_some_and(|op| op.route == Route::Staging && !op.is_held)
@@ -90,6 +94,22 @@ impl Poller {
     /// Whether nothing is left to be waited for but captives.
     pub(super) fn has_only_captives(&self) -> bool {
         self.captives > 0 && self.shared.client.permits.out() == self.captives as u64
+    }
+
+    /// An engine works again. Where none keeps anything any more, what were captives are about to end: one that is staged once
+    /// the staging thread has heard of it. Others wait for them as for any.
+    pub(super) fn release_captives(&mut self) {
+        if self.captives == 0 || self.keeps_any() {
+            return;
+        }
+        self.captives = 0;
+        self.ops.iter_mut().for_each(|op| op.is_captive = false);
+    }
+
+    /// Whether an engine that was lost keeps transfers.
+    fn keeps_any(&self) -> bool {
+        let mut lines = self.lanes.iter().map(|lane| &lane.line);
+        lines.any(|line| line.recovery.state() == State::Dead && line.outstanding() > 0)
     }
 
     fn take_captive(&mut self, index: usize) {

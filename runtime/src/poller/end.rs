@@ -5,10 +5,27 @@ use std::{thread, time::Duration};
 use dmaring_ring::CompletionCode;
 
 use super::Poller;
-use crate::lifecycle::Outcome;
+use crate::{
+    foreign,
+    lifecycle::{Lifecycle, Outcome},
+};
 
 /// How long an engine is given to stop.
 const HALT: Duration = Duration::from_secs(1);
+
+/// What the end is called after the poller panicked, once `abandon` has resolved what there was. Where that panics too, by a
+/// subscriber of `tracing` for instance, engines may run on and futures stay unresolved: memory is left in place, and the end is
+/// told all the same.
+pub(super) fn after_panic(lifecycle: &Lifecycle, abandon: impl FnOnce()) -> Outcome {
+    let abandoned = foreign::call(|| {
+        tracing::error!("the poller panicked: every operation is resolved as lost");
+        abandon();
+    });
+    if abandoned.is_none() {
+        lifecycle.leak();
+    }
+    Outcome::Lost
+}
 
 impl Poller {
     /// Takes a step towards the end; `Some` when it is reached.
@@ -83,6 +100,20 @@ impl Poller {
                 return;
             }
             thread::yield_now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_after_the_panic_leaves_memory_in_place_and_the_end_is_told() {
+        for (panics, leaks) in [(false, false), (true, true)] {
+            let lifecycle = Lifecycle::new();
+            let outcome = after_panic(&lifecycle, || assert!(!panics, "as a subscriber may"));
+            assert_eq!((outcome, lifecycle.must_leak()), (Outcome::Lost, leaks));
         }
     }
 }

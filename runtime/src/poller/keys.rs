@@ -2,10 +2,14 @@
 //!
 //! A slot has one operation at a time, and its end gives the slot's regions back. An entry that names a slot whose operation is
 //! under way is nobody's but a peer's that writes to the ring: were it taken, its end would be told as that of the other, whose
-//! memory an engine may still be at. So it is refused, and nothing is posted for it.
+//! memory an engine may still be at. So it is refused, and nothing is posted for it. So is one whose key is not in flight: no slot
+//! would hold its regions while an engine is at them. A client arms the slot before it pushes the entry, by whose publication
+//! the poller sees the slot armed, and nothing ends the operation before the poller has taken the entry: an honest entry is always
+//! in flight.
 //!
-//! One bit for each slot: about ten instructions for an operation. Slots outnumber the ring's entries once results lie
-//! unclaimed, so the bits grow with the table of slots, and never beyond it, whatever index an entry names.
+//! One bit for each slot, and one look at the slot's state: some twenty instructions for an operation. Slots outnumber the
+//! ring's entries once results lie unclaimed, so the bits grow with the table of slots, and never beyond it, whatever index an
+//! entry names.
 
 const BITS: u32 = u64::BITS;
 
@@ -167,6 +171,32 @@ mod peer_tests {
         assert_eq!(block_on(copy).unwrap(), 64);
         for _ in 0..100 {
             assert_eq!(block_on(other.copy(0, 64, 64)).unwrap(), 64);
+        }
+        assert_eq!((runtime.stats().violations, control.violations()), (4, vec![]));
+    }
+
+    #[test]
+    fn an_entry_with_a_key_that_is_not_in_flight_is_refused() {
+        let (engine, control) = ManualEngine::new();
+        let idle = Idle::Adaptive { spin: Duration::ZERO, park_after: Duration::from_secs(60) };
+        let runtime = Runtime::builder().engine(engine).idle(idle).ring_entries(8).build().unwrap();
+        let region = runtime.allocate(4096).unwrap();
+        control.release();
+        assert_eq!(block_on(region.copy(0, 64, 64)).unwrap(), 64);
+        let inflight = &region.0.shared.client.inflight;
+        let vacant = |index| inflight.current_key(index).unwrap();
+        for index in [0, 7] {
+            // Those that the next lives have, and had.
+            let key = vacant(index);
+            push(&region, key, 64);
+            push(&region, Key { generation: key.generation.wrapping_sub(1), ..key }, 64);
+        }
+        eventually("the refusals", || runtime.stats().violations == 4);
+        control.wait_for_polls(10);
+        assert_eq!((control.submitted(), runtime.stats().submitted), (0, 1));
+        // The slots are as before.
+        for _ in 0..20 {
+            assert_eq!(block_on(region.copy(0, 64, 64)).unwrap(), 64);
         }
         assert_eq!((runtime.stats().violations, control.violations()), (4, vec![]));
     }

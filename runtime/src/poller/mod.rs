@@ -144,9 +144,8 @@ impl Poller {
     /// Runs until the runtime ends. Whatever happens, every operation is resolved by then.
     pub(crate) fn run(mut self) {
         let outcome = foreign::call(|| self.work()).unwrap_or_else(|| {
-            tracing::error!("the poller panicked: every operation is resolved as lost");
-            self.abandon(CompletionCode::ENGINE_LOST);
-            Outcome::Lost
+            let shared = Arc::clone(&self.shared);
+            end::after_panic(&shared.lifecycle, || self.abandon(CompletionCode::ENGINE_LOST))
         });
         if let Some(staging) = self.shared.staging.get() {
             staging.stop();
@@ -323,20 +322,26 @@ impl Poller {
         }
     }
 
-    /// Counts an entry of the application's, unless its slot has an operation under way, or is none.
+    /// Counts an entry of the application's, unless its key is not that of an operation in flight, or its operation is under
+    /// way already.
     fn enter_key(&mut self, key: Key) -> bool {
-        let mut entered = self.keys.enter(key.index);
-        if entered == Entered::Beyond && self.shared.client.inflight.slot(key).is_some() {
-            self.keys.grow(key.index);
-            entered = self.keys.enter(key.index);
+        let slot = self.shared.client.inflight.slot(key);
+        let mut is_new = false;
+        if slot.is_some_and(|slot| slot.is_in_flight(key)) {
+            let mut entered = self.keys.enter(key.index);
+            if entered == Entered::Beyond {
+                self.keys.grow(key.index);
+                entered = self.keys.enter(key.index);
+            }
+            is_new = entered == Entered::New;
         }
         let counters = &self.shared.counters.runtime;
-        if entered == Entered::New {
+        if is_new {
             counters.submitted.add(1);
         } else {
             counters.violations.add(1);
         }
-        entered == Entered::New
+        is_new
     }
 
     /// Sends an operation that nothing holds back to where it is carried out.

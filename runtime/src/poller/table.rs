@@ -47,6 +47,10 @@ impl Ops {
         self.slots.iter()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut ActiveOp> {
+        self.slots.iter_mut().map(|(_, op)| op)
+    }
+
     /// A name for an operation, by which the staging thread answers.
     pub(super) fn name(&self, index: usize) -> Option<Key> {
         let op = self.slots.get(index)?;

@@ -133,7 +133,10 @@ impl Poller {
                 line.recovery.restore();
             }
             match line.recovery.state() {
-                State::Running | State::Replaying => order.answer(Restored::Works),
+                State::Running | State::Replaying => {
+                    self.release_captives();
+                    order.answer(Restored::Works);
+                }
                 State::Retired => order.answer(Restored::Failed(None)),
                 State::Dead => order.answer(Restored::Failed(line.lost)),
                 State::Resetting => self.restoring.push(order),

@@ -13,8 +13,9 @@ use super::{
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"dmarstat");
 /// The version of the layout that this crate writes and reads.
 pub(crate) const ABI_VERSION: u64 = 1;
-/// The most engines that are believed to be in one runtime.
-const MAX_ENGINES: u64 = 4096;
+/// The most engines of a runtime that is observed: more than the channels of eight processors and the CPU, and less than 1 MiB to
+/// be mapped, whatever the file says.
+pub(crate) const MAX_ENGINES: u64 = 128;
 
 #[derive(Debug)]
 #[repr(C, align(128))]
