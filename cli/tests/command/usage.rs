@@ -25,6 +25,7 @@ fn help_of_copy_names_every_option_and_has_examples() {
         "--depth",
         "--block",
         "--extend",
+        "--durable",
         "--no-verify",
         "--json",
         "--preset",
@@ -55,7 +56,7 @@ fn the_examples_in_the_help_are_understood() {
             "{line}: {message}"
         );
     }
-    assert_eq!(count, 7);
+    assert_eq!(count, 8);
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Region {
     /// region.assume_durability(dmaring::Durability::NeedsFlush)?;
     /// region.write_at(64, b"written by this thread")?;
     /// futures::executor::block_on(region.persist(64..86))?;
-    /// # Ok::<_, dmaring::Error>(())
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn persist(&self, range: impl RangeBounds<u64>) -> Persist {
         let Some((offset, length)) = resolve(&range, self.len()) else {
