@@ -39,6 +39,8 @@ mod inflight;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod permit;
+#[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
+mod quiesce;
 mod reap;
 #[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
 mod restore;

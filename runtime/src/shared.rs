@@ -19,7 +19,8 @@ use crate::{
     lifecycle::Lifecycle,
     memory::RingMemory,
     op::Policy,
-    region::{Cargo, table::RegionTable},
+    quiesce::Quiesce,
+    region::{Cargo, Registered, table::RegionTable},
     restore::Restores,
     staging::Staging,
     stats::Counters,
@@ -37,6 +38,9 @@ pub(crate) struct Shared {
     /// Written after each batch of completions, once somebody has asked for it.
     pub(crate) event: OnceLock<EventFd>,
     pub(crate) restores: Restores,
+    pub(crate) quiesce: Quiesce,
+    /// Where registered buffers are.
+    pub(crate) registered: Arc<Registered>,
     /// What is done about failures where an operation does not say.
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,

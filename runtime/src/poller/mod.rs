@@ -15,6 +15,7 @@ mod lane;
 mod line;
 mod ops;
 mod port;
+mod quiet;
 mod recovery;
 mod route;
 mod sampler;
@@ -46,7 +47,7 @@ use crate::{
     client::RingPair,
     foreign,
     lifecycle::Outcome,
-    park,
+    park, quiesce,
     restore::Order,
     shared::Shared,
     staging::{self, StagingPort},
@@ -76,6 +77,8 @@ pub(crate) struct Poller {
     moved: Vec<usize>,
     /// Who waits for an engine to be brought back.
     restoring: Vec<Order>,
+    /// Who waits for a region to be quiet.
+    quiescing: Vec<quiesce::Order>,
     /// How many of the application's operations an engine has that was lost and keeps them.
     captives: usize,
     closing: bool,
@@ -116,6 +119,7 @@ impl Poller {
             ended: Vec::with_capacity(operations),
             moved: Vec::with_capacity(operations),
             restoring: Vec::new(),
+            quiescing: Vec::new(),
             captives: 0,
             closing: false,
         }
@@ -132,7 +136,7 @@ impl Poller {
             staging.stop();
         }
         self.shared.client.pair.orphan();
-        let Self { shared, lanes, restoring, .. } = self;
+        let Self { shared, lanes, restoring, quiescing, .. } = self;
         for lane in lanes {
             // The engines go before anybody may learn that the runtime has ended.
             if foreign::call(|| drop(lane)).is_none() {
@@ -142,6 +146,8 @@ impl Poller {
         }
         drop(restoring);
         shared.restores.close();
+        drop(quiescing);
+        shared.quiesce.close();
         shared.counters.end();
         shared.ring_event();
         shared.lifecycle.end(outcome);

@@ -2,15 +2,23 @@
 
 mod access;
 mod allocate;
+mod close;
 mod copying;
 mod dax;
+mod ending;
 mod file;
 mod identity;
+mod life;
 pub(crate) mod mapping;
 mod register;
+mod replace;
 pub(crate) mod table;
 
-use std::{fmt, ptr::NonNull, sync::Arc};
+use std::{
+    fmt,
+    ptr::NonNull,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use dmaring_engine::Rights;
 use dmaring_ring::Key;
@@ -19,9 +27,10 @@ use memmap2::MmapRaw;
 pub(crate) use self::identity::Identity;
 pub use self::register::PinnedBuffer;
 pub(crate) use self::{
-    allocate::allocate, dax::open as open_dax, file::open as open_file, register::register,
+    allocate::allocate, dax::open as open_dax, file::open as open_file, register::Registered,
+    register::register,
 };
-use self::{mapping::Mappings, table::RegionFacts};
+use self::{life::Life, mapping::Mappings, register::{Entry, Span}, table::RegionFacts};
 use crate::{
     error::{Error, ErrorKind},
     shared::Shared,
@@ -33,7 +42,8 @@ use crate::{
 ///
 /// A region is a handle: clones name the same memory. It stays mapped, for the process and for every
 /// engine, until the last handle is dropped *and* the last operation on it has ended, whichever comes
-/// later. The memory itself is given back by a background thread then, or while the runtime is dropped. An operation
+/// later. The memory itself is given back by a background thread then, or while the runtime is dropped;
+/// [`close`](Region::close) does so while there are handles, and waits for it. An operation
 /// on memory that is no longer mapped cannot be written down:
 ///
 /// ```compile_fail,E0382
@@ -62,8 +72,11 @@ pub(crate) struct RegionInner {
     pub(crate) facts: RegionFacts,
     identity: Identity,
     numa_node: Option<u32>,
-    /// Taken by `drop` only.
-    body: Option<Body>,
+    /// Where the memory is in this process, or was.
+    span: Option<Span>,
+    life: Life,
+    /// Taken at the end.
+    body: Mutex<Option<Body>>,
 }
 
 /// What must be given back at the end: first the mappings, then the memory.
@@ -80,7 +93,9 @@ pub(crate) enum Backing {
     Owned {
         base: NonNull<u8>,
         length: usize,
-        _buffer: Box<dyn PinnedBuffer>,
+        /// Goes before the buffer, whose addresses others may have after it.
+        entry: Entry,
+        buffer: Box<dyn PinnedBuffer>,
     },
     Staged(Arc<StagedFile>),
 }
@@ -120,9 +135,10 @@ impl Region {
         if let Backing::Staged(file) = &backing {
             shared.staging.enter(key, file.clone());
         }
-        let body = Some(Body { mappings, backing });
-        let inner = RegionInner { shared: shared.clone(), key, facts, identity, numa_node, body };
-        Ok(Self(Arc::new(inner)))
+        let (span, life) = (backing.span().map(Span::from), Life::new(length));
+        let body = Mutex::new(Some(Body { mappings, backing }));
+        let shared = shared.clone();
+        Ok(Self(Arc::new(RegionInner { shared, key, facts, identity, numa_node, span, life, body })))
     }
 
     /// The length in bytes.
@@ -147,9 +163,11 @@ impl Region {
     ///
     /// Reading or writing through it is up to the caller's own `unsafe` argument: engines and other handles
     /// may access the same bytes at any time, so use volatile or atomic accesses, and never make a
-    /// reference. The pointer dangles once the region is gone.
+    /// reference. The pointer dangles once the region is gone or [closed](Region::close), and not after
+    /// [`replace_with_zeroes`](Region::replace_with_zeroes). `None` for a closed region, too.
     #[must_use]
     pub fn as_mut_ptr(&self) -> Option<NonNull<u8>> {
+        let _held = self.0.life.reading()?;
         self.0.span().map(|(base, _)| base)
     }
 
@@ -166,8 +184,17 @@ impl Region {
         (from - other_from).unsigned_abs() < u128::from(length)
     }
 
-    /// Refuses a range that reaches beyond the region. `what` names the range in the message.
+    /// Refuses a range of an operation that reaches beyond the region, or any of one that is ending. `what` names the range
+    /// in the message.
     pub(crate) fn check_range(&self, what: &str, offset: u64, length: u64) -> Result<(), Error> {
+        if offset.checked_add(length).is_some_and(|end| end <= self.0.life.nameable()) {
+            return Ok(());
+        }
+        if self.0.life.is_ending() { Err(self.ended()) } else { self.check_within(what, offset, length) }
+    }
+
+    /// Refuses a range that reaches beyond the region.
+    fn check_within(&self, what: &str, offset: u64, length: u64) -> Result<(), Error> {
         if offset.checked_add(length).is_some_and(|end| end <= self.len()) {
             return Ok(());
         }
@@ -189,9 +216,13 @@ impl Region {
         ))
     }
 
-    pub(crate) fn staged_file(&self) -> Option<&Arc<StagedFile>> {
-        match &self.0.body.as_ref()?.backing {
-            Backing::Staged(file) => Some(file),
+    pub(crate) fn staged_file(&self) -> Option<Arc<StagedFile>> {
+        if !self.0.facts.staged {
+            return None;
+        }
+        let body = self.0.body.lock().unwrap_or_else(PoisonError::into_inner);
+        match &body.as_ref()?.backing {
+            Backing::Staged(file) => Some(file.clone()),
             _ => None,
         }
     }
@@ -208,9 +239,12 @@ impl fmt::Debug for Region {
 
 impl Drop for RegionInner {
     fn drop(&mut self) {
+        // One that has ended has none.
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(body) = body else { return };
         if self.shared.origin.is_elsewhere() {
             // The parent's memory and mappings: nothing of them is ours to give back.
-            std::mem::forget(self.body.take());
+            std::mem::forget(body);
             return;
         }
         if self.shared.lifecycle.must_leak() {
@@ -218,23 +252,27 @@ impl Drop for RegionInner {
                 bytes = self.facts.length,
                 "an engine did not stop: the region's memory is left mapped for good"
             );
-            std::mem::forget(self.body.take());
+            std::mem::forget(body);
             return;
         }
         if self.facts.staged {
             self.shared.staging.leave(self.key);
         }
         self.shared.regions.retire(self.key);
-        if let Some(body) = self.body.take() {
-            self.shared.housekeeper.run(Box::new(move || body.give_back()));
-        }
+        self.shared.housekeeper.run(Box::new(move || body.give_back()));
     }
 }
 
 impl RegionInner {
-    /// The bytes in this process: where they begin and how many are mapped.
+    /// The bytes in this process: where they begin and how many are mapped. Whoever touches them holds the region's life.
     fn span(&self) -> Option<(NonNull<u8>, usize)> {
-        self.body.as_ref()?.backing.span()
+        self.span.map(|Span { base, length }| (base, length))
+    }
+
+    /// Asks about what keeps the memory there; `false` once that was taken.
+    fn with_backing(&self, ask: impl FnOnce(&Backing) -> bool) -> bool {
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.as_ref().is_some_and(|body| ask(&body.backing))
     }
 }
 
