@@ -49,6 +49,8 @@ mod sync;
 
 // Under loom only the concurrent core is built: the rest maps memory and starts threads.
 #[cfg(not(loom))]
+pub mod bounce;
+#[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]
 mod clock;
