@@ -24,6 +24,7 @@ use crate::{
 
 mod closing;
 mod late;
+mod quiet;
 mod restoring;
 
 struct Pair {

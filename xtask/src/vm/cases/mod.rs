@@ -2,6 +2,7 @@
 
 mod boot;
 mod copy;
+mod ends;
 mod faults;
 mod linux;
 mod refusals;
@@ -32,6 +33,7 @@ pub(crate) const ALL: &[Case] = &[
     case("odd-copies", BOTH, copy::odd),
     case("driver-tests", BOTH, tests::driver),
     case("runtime-tests", BOTH, tests::runtime),
+    case("ends", BOTH, ends::ends),
     case("killed", STANDARD, trouble::killed),
     case("injected-error", BOTH, trouble::injected),
     case("faults", STANDARD, faults::faults),
