@@ -40,6 +40,8 @@ mod inflight;
 mod loom_tests;
 mod permit;
 mod persist;
+#[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
+mod quiesce;
 mod reap;
 #[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
 mod restore;
@@ -47,6 +49,8 @@ mod submit;
 mod sync;
 
 // Under loom only the concurrent core is built: the rest maps memory and starts threads.
+#[cfg(not(loom))]
+pub mod bounce;
 #[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]

@@ -116,14 +116,16 @@ impl Runtime {
         region::allocate(&self.shared, length)
     }
 
-    /// Makes a region of memory the application has. It is dropped once the region is gone.
+    /// Makes a region of memory the application has. It is dropped once the region is gone;
+    /// [`Region::close_into`] gives it back.
     ///
     /// An engine behind an IOMMU maps whole pages: what else lies on the buffer's first and last page becomes
     /// reachable for the device, too. Buffers that begin and end on page boundaries avoid that.
     ///
     /// # Errors
     ///
-    /// [`OutOfBounds`](ErrorKind::OutOfBounds) for an empty buffer, [`LimitExceeded`](ErrorKind::LimitExceeded) where an
+    /// [`OutOfBounds`](ErrorKind::OutOfBounds) for an empty buffer, [`Busy`](ErrorKind::Busy) for one that shares bytes
+    /// with a buffer that is registered already, [`LimitExceeded`](ErrorKind::LimitExceeded) where an
     /// engine cannot map it. The buffer is dropped then.
     pub fn register(&self, buffer: impl PinnedBuffer) -> Result<Region, Error> {
         region::register(&self.shared, buffer)

@@ -22,7 +22,8 @@ use crate::{
     op::Policy,
     persist::Persist,
     placement::{Steering, Striping},
-    region::{Cargo, table::RegionTable},
+    quiesce::Quiesce,
+    region::{Cargo, Registered, table::RegionTable},
     restore::Restores,
     segments::SegmentTable,
     staging::Staging,
@@ -50,6 +51,9 @@ pub(crate) struct Shared {
     /// Written after each batch of completions, once somebody has asked for it.
     pub(crate) event: OnceLock<EventFd>,
     pub(crate) restores: Restores,
+    pub(crate) quiesce: Quiesce,
+    /// Where registered buffers are.
+    pub(crate) registered: Arc<Registered>,
     /// What is done about failures where an operation does not say.
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,

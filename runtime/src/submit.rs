@@ -172,6 +172,23 @@ impl<C, P: RingPair> Client<C, P> {
         self.waiters_deadline.store(earliest, Ordering::Relaxed);
     }
 
+    /// Whether the entry of one that waits for a permit passes `test`. It walks the queue, under its lock.
+    #[cfg_attr(loom, allow(dead_code, reason = "its user is not built under loom"))]
+    pub(crate) fn any_waiting(&self, test: impl Fn(&SubmissionEntry) -> bool) -> bool {
+        let queue = self.permits.queue();
+        let mut next = queue.front(&self.inflight);
+        while let Some(key) = next {
+            let (_, behind) = self.inflight.links(key.index);
+            next = self.inflight.current_key(behind);
+            let Some(slot) = self.inflight.slot(key) else { continue };
+            // SAFETY: we hold the waiters' lock and found the slot in the queue.
+            if test(&unsafe { slot.waiting_entry() }) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Notes a deadline of one that waits, under the waiters' lock.
     fn note_deadline(&self, deadline: u64, _queue: &Queue) {
         let known = self.waiters_deadline.load(Ordering::Relaxed);

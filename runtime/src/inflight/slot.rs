@@ -178,6 +178,16 @@ impl<C> Slot<C> {
         self.entry.with_mut(|cell| unsafe { (*cell).deadline })
     }
 
+    /// The entry of an operation that waits.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the waiters' lock and found the slot among the waiters.
+    pub(crate) unsafe fn waiting_entry(&self) -> SubmissionEntry {
+        // SAFETY: while `WAITING` the cell belongs to the holder of the waiters' lock.
+        self.entry.with_mut(|cell| unsafe { *cell })
+    }
+
     /// Whether this life waits for a permit. Certain only under the waiters' lock.
     pub(crate) fn is_waiting(&self, key: Key) -> bool {
         self.holds(key, LIVE | WAITING | RESOLVED, LIVE | WAITING)

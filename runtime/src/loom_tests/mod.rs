@@ -25,6 +25,7 @@ use crate::{
 mod closing;
 mod durable;
 mod late;
+mod quiet;
 mod restoring;
 
 struct Pair {

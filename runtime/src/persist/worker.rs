@@ -71,9 +71,9 @@ fn write_piece(persist: &Persist, lines: &mut Lines, piece: u64) {
             return;
         };
         // SAFETY: (1) the range was checked against its region when the operation was admitted, and lines end where pages
-        // do; (2) the operation's slot keeps the region until the poller has our answer, unless it gives the
-        // operation up, which `round` has just asked about; (3) what is given up is unmapped on this very
-        // thread, after this piece.
+        // do; (2) the region stays mapped until the poller has our answer: the operation's slot keeps its handle, and one
+        // that is closed is unmapped once the poller has no operation on it; unless it gives the operation up, which
+        // `round` has just asked about; (3) what is given up is unmapped on this very thread, after this piece.
         let run = unsafe { CacheLines::new(first, count) };
         persist.write_back.write_back(&run);
     }

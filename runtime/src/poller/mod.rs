@@ -17,6 +17,7 @@ mod line;
 mod ops;
 mod pieces;
 mod port;
+mod quiet;
 mod recovery;
 mod route;
 mod sampler;
@@ -52,7 +53,7 @@ use crate::{
     client::RingPair,
     foreign,
     lifecycle::Outcome,
-    park,
+    park, quiesce,
     restore::Order,
     shared::Shared,
     staging::{self, StagingPort},
@@ -87,6 +88,8 @@ pub(crate) struct Poller {
     persisting: usize,
     /// Who waits for an engine to be brought back.
     restoring: Vec<Order>,
+    /// Who waits for a region to be quiet.
+    quiescing: Vec<quiesce::Order>,
     /// How many of the application's operations an engine has that was lost and keeps them.
     captives: usize,
     closing: bool,
@@ -136,6 +139,7 @@ impl Poller {
             moved: Vec::with_capacity(operations),
             persisting: 0,
             restoring: Vec::new(),
+            quiescing: Vec::new(),
             captives: 0,
             closing: false,
         }
@@ -151,7 +155,7 @@ impl Poller {
             staging.stop();
         }
         self.shared.client.pair.orphan();
-        let Self { shared, lanes, restoring, .. } = self;
+        let Self { shared, lanes, restoring, quiescing, .. } = self;
         for lane in lanes {
             // The engines go before anybody may learn that the runtime has ended.
             if foreign::call(|| drop(lane)).is_none() {
@@ -161,6 +165,8 @@ impl Poller {
         }
         drop(restoring);
         shared.restores.close();
+        drop(quiescing);
+        shared.quiesce.close();
         shared.counters.end();
         shared.ring_event();
         shared.lifecycle.end(outcome);

@@ -77,6 +77,11 @@ impl Port {
         self.submissions.is_empty(self.peer.pair().submission_slots())
     }
 
+    /// Whether every entry was taken, those included whose producers are still writing them.
+    pub(super) fn is_drained(&self) -> bool {
+        self.submissions.is_drained(self.peer.pair().header())
+    }
+
     /// Takes back the application's wish to be notified: nothing is in flight. Unless something is on its way.
     pub(super) fn retire_notify(&self) {
         handshake::retire_notify(self.peer.pair().header(), &self.submissions);

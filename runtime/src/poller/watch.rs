@@ -35,12 +35,17 @@ impl Poller {
         let shared = &self.shared;
         !self.restoring.is_empty()
             || shared.restores.has_orders()
+            || !self.quiescing.is_empty()
+            || shared.quiesce.has_orders()
             || shared.client.next_deadline().is_some()
     }
 
     fn look(&mut self) {
         if self.shared.restores.has_orders() || !self.restoring.is_empty() {
             self.restore_engines();
+        }
+        if self.shared.quiesce.has_orders() || !self.quiescing.is_empty() {
+            self.quiesce_regions();
         }
         if self.lanes.iter().any(|lane| lane.stuck().is_some()) {
             self.give_up_stuck();

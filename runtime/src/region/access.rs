@@ -23,16 +23,18 @@ impl Region {
     /// # Errors
     ///
     /// [`OutOfBounds`](crate::ErrorKind::OutOfBounds); for a staged file [`Io`](crate::ErrorKind::Io), with the offset
-    /// at which the file ended or failed; [`Closed`](crate::ErrorKind::Closed) in a child after fork.
+    /// at which the file ended or failed; [`Closed`](crate::ErrorKind::Closed) for a region that was
+    /// [closed](Region::close), and in a child after fork.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         self.check_access(offset, buffer.len())?;
+        let Some(_held) = self.0.life.reading() else { return Err(self.ended()) };
         if let Some(file) = self.staged_file() {
             return file.read_at(offset, buffer);
         }
         let Some(mut at) = self.address(offset) else { return Ok(()) };
-        if self.device().is_some() {
-            // SAFETY: (1) `check_access` found the range within the region, which the caller borrows and which is mapped
-            // as long; (2) it is a device's.
+        if self.manner().is_some() {
+            // SAFETY: (1) `check_access` found the range within the region; (2) the region's life, which `_held` holds, keeps it
+            // mapped; (3) it is a device's.
             unsafe { mmio::read(at, buffer) };
             return Ok(());
         }
@@ -56,15 +58,17 @@ impl Region {
     /// # Errors
     ///
     /// As [`read_at`](Region::read_at), and [`Permission`](crate::ErrorKind::Permission) for a region opened
-    /// for reading only.
+    /// for reading only; [`Closed`](crate::ErrorKind::Closed) for one that was
+    /// [replaced](Region::replace_with_zeroes), too.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         self.check_access(offset, bytes.len())?;
         self.check_writable()?;
+        let Some(_held) = self.0.life.writing() else { return Err(self.ended()) };
         if let Some(file) = self.staged_file() {
             return file.write_at(offset, bytes);
         }
         let Some(mut at) = self.address(offset) else { return Ok(()) };
-        if self.device().is_some() {
+        if self.manner().is_some() {
             // SAFETY: as in `read_at`; the region is writable.
             unsafe { mmio::write(at, bytes) };
             return Ok(());
@@ -89,14 +93,14 @@ impl Region {
 
     fn check_access(&self, offset: u64, length: usize) -> Result<(), Error> {
         self.0.shared.check_process()?;
-        self.check_range("access", offset, length as u64)
+        self.check_within("access", offset, length as u64)
     }
 
     /// The address of a byte that `check_range` let pass.
     fn address(&self, offset: u64) -> Option<NonNull<u8>> {
         let (base, length) = self.0.span()?;
         let offset = usize::try_from(offset).ok().filter(|&offset| offset <= length)?;
-        // SAFETY: the region's mapping has `length` bytes and `offset` is not beyond its end.
+        // SAFETY: the region's mapping, which callers hold in place, has `length` bytes and `offset` is not beyond its end.
         Some(unsafe { base.add(offset) })
     }
 }
@@ -114,8 +118,8 @@ fn split(at: NonNull<u8>, buffer: &mut [u8]) -> (&mut [u8], &mut [u8], &mut [u8]
 }
 
 fn load_byte(at: &mut NonNull<u8>) -> u8 {
-    // SAFETY: (1) callers checked the whole range against the region, so this byte is mapped; (2) the region, which
-    // the caller borrows, keeps it so; (3) Rust code touches it by atomics only.
+    // SAFETY: (1) callers checked the whole range against the region, so this byte is mapped; (2) the region's life, which
+    // callers hold, keeps it so; (3) Rust code touches it by atomics only.
     let value = unsafe { AtomicU8::from_ptr(at.as_ptr()) }.load(Ordering::Relaxed);
     step(at, 1);
     value

@@ -56,8 +56,14 @@ pub(crate) struct Bar {
     memory: Box<dyn DeviceMemory>,
     base: NonNull<u8>,
     length: usize,
-    prefetchable: bool,
     engine_reads: bool,
+}
+
+/// How a device's memory is accessed.
+#[derive(Debug)]
+pub(super) struct Manner {
+    name: Box<str>,
+    prefetchable: bool,
 }
 
 impl Bar {
@@ -70,12 +76,18 @@ impl Bar {
         !self.engine_reads
     }
 
+    pub(super) fn manner(&self) -> Manner {
+        Manner { name: self.memory.name().into(), prefetchable: self.memory.prefetchable() }
+    }
+}
+
+impl Manner {
     /// Refuses a range that no access of a sane width covers.
     pub(super) fn check_width(&self, what: &str, offset: u64, length: u64) -> Result<(), Error> {
         if self.prefetchable || (offset | length).is_multiple_of(DOUBLEWORD) {
             return Ok(());
         }
-        let name = self.memory.name();
+        let name = &self.name;
         let message = format!(
             "{what} range of {length} bytes at offset {offset}: {name} is not prefetchable, so that it is accessed in whole doublewords: use multiples of {DOUBLEWORD}"
         );
@@ -110,7 +122,7 @@ pub(crate) fn open(
     let identity = memory.bus_address().map_or_else(Identity::private, Identity::bus);
     let numa_node = memory.numa_node();
     let (base, length) = (memory.base(), memory.len());
-    let bar = Bar { memory, base, length, prefetchable, engine_reads: options.engine_reads };
+    let bar = Bar { memory, base, length, engine_reads: options.engine_reads };
     Region::establish(
         shared,
         Draft {

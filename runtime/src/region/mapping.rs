@@ -3,7 +3,7 @@
 
 use std::{fmt, ptr::NonNull, sync::Arc};
 
-use dmaring_engine::{DmaMap, Iova, Rights};
+use dmaring_engine::{DmaMap, Iova, MapError, Rights};
 
 use crate::{error::Error, limits, shared::Shared};
 
@@ -86,13 +86,18 @@ impl Mappings {
 
     /// Unmaps everything. `false`: an engine may still reach the memory, which must stay.
     pub(crate) fn undo(self) -> bool {
-        let mut undone = true;
+        self.try_undo().is_ok()
+    }
+
+    /// Unmaps everything. On an error, the first of them, an engine may still reach the memory, which must stay.
+    pub(crate) fn try_undo(self) -> Result<(), MapError> {
+        let mut undone = Ok(());
         for mapping in self.0.into_iter().rev() {
             // SAFETY: (1) address and span are those of one `map`; (2) nothing is in flight on the
             // region: its slots have let go of it, or it was never published.
             if let Err(error) = unsafe { mapping.domain.unmap(mapping.iova, mapping.span) } {
                 tracing::error!(%error, bytes = mapping.span, "unmapping failed: the memory is left in place for good");
-                undone = false;
+                undone = undone.and(Err(error));
             }
         }
         undone

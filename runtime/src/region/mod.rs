@@ -3,18 +3,26 @@
 mod access;
 mod allocate;
 mod bar;
+mod close;
 mod copying;
 mod dax;
 pub(crate) mod durability;
+mod ending;
 mod file;
 mod identity;
+mod life;
 pub(crate) mod mapping;
 mod mmio;
 mod node;
 mod register;
+mod replace;
 pub(crate) mod table;
 
-use std::{fmt, ptr::NonNull, sync::Arc};
+use std::{
+    fmt,
+    ptr::NonNull,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use dmaring_engine::Rights;
 use dmaring_ring::Key;
@@ -23,10 +31,20 @@ use memmap2::MmapRaw;
 pub use self::bar::BarOptions;
 pub(crate) use self::identity::{Identity, Object};
 pub(crate) use self::{
-    allocate::allocate, bar::open as open_bar, dax::open as open_dax, file::open as open_file,
-    register::register,
+    allocate::allocate,
+    bar::open as open_bar,
+    dax::open as open_dax,
+    file::open as open_file,
+    register::{Registered, register},
 };
-use self::{bar::Bar, durability::Durable, mapping::Mappings, table::RegionFacts};
+use self::{
+    bar::{Bar, Manner},
+    durability::Durable,
+    life::Life,
+    mapping::Mappings,
+    register::{Entry, Span},
+    table::RegionFacts,
+};
 pub use self::{
     durability::{Durability, DurabilitySource},
     register::PinnedBuffer,
@@ -38,12 +56,13 @@ use crate::{
     staging::StagedFile,
 };
 
-/// A range of memory that copies and fills name by byte offsets: a device-dax node, a file, an allocation or
-/// a registered buffer.
+/// A range of memory that copies and fills name by byte offsets: a device-dax node, a file, an allocation, a
+/// registered buffer or a BAR of a PCI function.
 ///
 /// A region is a handle: clones name the same memory. It stays mapped, for the process and for every
 /// engine, until the last handle is dropped *and* the last operation on it has ended, whichever comes
-/// later. The memory itself is given back by a background thread then, or while the runtime is dropped. An operation
+/// later. The memory itself is given back by a background thread then, or while the runtime is dropped;
+/// [`close`](Region::close) does so while there are handles, and waits for it. An operation
 /// on memory that is no longer mapped cannot be written down:
 ///
 /// ```compile_fail,E0382
@@ -73,8 +92,13 @@ pub(crate) struct RegionInner {
     pub(crate) key: Key,
     pub(crate) facts: RegionFacts,
     identity: Identity,
-    /// Taken by `drop` only.
-    body: Option<Body>,
+    /// Where the memory is in this process, or was.
+    span: Option<Span>,
+    /// Of a device's memory: how it is accessed.
+    manner: Option<Manner>,
+    life: Life,
+    /// Taken at the end.
+    body: Mutex<Option<Body>>,
 }
 
 /// What must be given back at the end: first the mappings, then the memory.
@@ -91,7 +115,9 @@ pub(crate) enum Backing {
     Owned {
         base: NonNull<u8>,
         length: usize,
-        _buffer: Box<dyn PinnedBuffer>,
+        /// Goes before the buffer, whose addresses others may have after it.
+        entry: Entry,
+        buffer: Box<dyn PinnedBuffer>,
     },
     Staged(Arc<StagedFile>),
     Device(Bar),
@@ -138,8 +164,14 @@ impl Region {
         if let Backing::Staged(file) = &backing {
             shared.staging.enter(key, file.clone());
         }
-        let body = Some(Body { mappings, backing });
-        let inner = RegionInner { shared: shared.clone(), key, facts, identity, body };
+        let (span, life) = (backing.span().map(Span::from), Life::new(length));
+        let manner = match &backing {
+            Backing::Device(bar) => Some(bar.manner()),
+            _ => None,
+        };
+        let body = Mutex::new(Some(Body { mappings, backing }));
+        let shared = shared.clone();
+        let inner = RegionInner { shared, key, facts, identity, span, manner, life, body };
         let region = Self(Arc::new(inner));
         region.set_durable(if staged { Durable::FILE } else { Durable::default() });
         Ok(region)
@@ -178,9 +210,11 @@ impl Region {
     ///
     /// Reading or writing through it is up to the caller's own `unsafe` argument: engines and other handles
     /// may access the same bytes at any time, so use volatile or atomic accesses, and never make a
-    /// reference. The pointer dangles once the region is gone.
+    /// reference. The pointer dangles once the region is gone or [closed](Region::close), and not after
+    /// [`replace_with_zeroes`](Region::replace_with_zeroes). `None` for a closed region, too.
     #[must_use]
     pub fn as_mut_ptr(&self) -> Option<NonNull<u8>> {
+        let _held = self.0.life.reading()?;
         self.0.span().map(|(base, _)| base)
     }
 
@@ -202,19 +236,34 @@ impl Region {
         self.0.identity.position(offset)
     }
 
-    /// Refuses a range that reaches beyond the region. `what` names the range in the message.
+    /// Refuses a range of an operation that reaches beyond the region, or any of one that is ending. `what` names the range
+    /// in the message.
     pub(crate) fn check_range(&self, what: &str, offset: u64, length: u64) -> Result<(), Error> {
+        if offset.checked_add(length).is_some_and(|end| end <= self.0.life.nameable()) {
+            return self.check_width(what, offset, length);
+        }
+        if self.0.life.is_ending() {
+            return Err(self.ended());
+        }
+        self.check_within(what, offset, length)
+    }
+
+    /// Refuses a range that reaches beyond the region.
+    fn check_within(&self, what: &str, offset: u64, length: u64) -> Result<(), Error> {
         if offset.checked_add(length).is_some_and(|end| end <= self.len()) {
-            return match self.device() {
-                Some(bar) => bar.check_width(what, offset, length),
-                None => Ok(()),
-            };
+            return self.check_width(what, offset, length);
         }
         let message = format!(
             "{what} range of {length} bytes at offset {offset} reaches beyond the region's {} bytes",
             self.len()
         );
         Err(Error::new(ErrorKind::OutOfBounds, message))
+    }
+
+    /// Refuses a range of a device's memory that no access of a sane width covers.
+    #[inline]
+    fn check_width(&self, what: &str, offset: u64, length: u64) -> Result<(), Error> {
+        self.manner().map_or(Ok(()), |manner| manner.check_width(what, offset, length))
     }
 
     /// Refuses to write to a region that was opened for reading.
@@ -228,17 +277,18 @@ impl Region {
         ))
     }
 
-    /// The device's memory that this is.
-    fn device(&self) -> Option<&Bar> {
-        match &self.0.body.as_ref()?.backing {
-            Backing::Device(bar) => Some(bar),
-            _ => None,
-        }
+    /// How the memory is accessed, where it is a device's.
+    fn manner(&self) -> Option<&Manner> {
+        self.0.manner.as_ref()
     }
 
-    pub(crate) fn staged_file(&self) -> Option<&Arc<StagedFile>> {
-        match &self.0.body.as_ref()?.backing {
-            Backing::Staged(file) => Some(file),
+    pub(crate) fn staged_file(&self) -> Option<Arc<StagedFile>> {
+        if !self.0.facts.staged {
+            return None;
+        }
+        let body = self.0.body.lock().unwrap_or_else(PoisonError::into_inner);
+        match &body.as_ref()?.backing {
+            Backing::Staged(file) => Some(file.clone()),
             _ => None,
         }
     }
@@ -255,9 +305,12 @@ impl fmt::Debug for Region {
 
 impl Drop for RegionInner {
     fn drop(&mut self) {
+        // One that has ended has none.
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(body) = body else { return };
         if self.shared.origin.is_elsewhere() {
             // The parent's memory and mappings: nothing of them is ours to give back.
-            std::mem::forget(self.body.take());
+            std::mem::forget(body);
             return;
         }
         if self.shared.lifecycle.must_leak() {
@@ -265,23 +318,27 @@ impl Drop for RegionInner {
                 bytes = self.facts.length,
                 "an engine did not stop: the region's memory is left mapped for good"
             );
-            std::mem::forget(self.body.take());
+            std::mem::forget(body);
             return;
         }
         if self.facts.staged {
             self.shared.staging.leave(self.key);
         }
         self.shared.regions.retire(self.key);
-        if let Some(body) = self.body.take() {
-            self.shared.housekeeper.run(Box::new(move || body.give_back()));
-        }
+        self.shared.housekeeper.run(Box::new(move || body.give_back()));
     }
 }
 
 impl RegionInner {
-    /// The bytes in this process: where they begin and how many are mapped.
+    /// The bytes in this process: where they begin and how many are mapped. Whoever touches them holds the region's life.
     fn span(&self) -> Option<(NonNull<u8>, usize)> {
-        self.body.as_ref()?.backing.span()
+        self.span.map(|Span { base, length }| (base, length))
+    }
+
+    /// Asks about what keeps the memory there; `false` once that was taken.
+    fn with_backing(&self, ask: impl FnOnce(&Backing) -> bool) -> bool {
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.as_ref().is_some_and(|body| ask(&body.backing))
     }
 }
 

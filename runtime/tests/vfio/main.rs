@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod durable;
+mod ends;
 
 use std::{
     env, fs,

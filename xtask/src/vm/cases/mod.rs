@@ -3,6 +3,7 @@
 mod boot;
 mod copy;
 mod durable;
+mod ends;
 mod engines;
 mod faults;
 mod limits;
@@ -44,6 +45,7 @@ pub(crate) const ALL: &[Case] = &[
     case("calibrate", BOTH, engines::calibrate),
     case("driver-tests", BOTH, tests::driver),
     case("runtime-tests", BOTH, tests::runtime),
+    case("ends", BOTH, ends::ends),
     case_restarted("durable", STANDARD, durable::appending, durable::found),
     case("killed", STANDARD, trouble::killed),
     case("injected-error", BOTH, trouble::injected),
