@@ -39,6 +39,8 @@ struct Report {
     crossover: Option<u64>,
     /// From how many bytes on copies are striped.
     striped_from: Option<u64>,
+    /// From how many bytes on a buffer that is used once is mapped and not bounced.
+    map_from: Option<u64>,
     calibration: Calibration,
     saved: Option<String>,
 }
@@ -88,6 +90,7 @@ pub(crate) fn run(arguments: &CalibrateArguments) -> Result<(), Failure> {
         size,
         crossover: calibration.crossover(),
         striped_from: calibration.split().map(|(striping, _)| striping.from),
+        map_from: calibration.map_from(),
         calibration,
         saved: arguments.save.as_ref().map(|path| path.display().to_string()),
     };

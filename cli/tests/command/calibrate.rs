@@ -15,7 +15,9 @@ fn what_is_measured_is_shown_saved_and_copied_by() {
     let scratch = Scratch::on_tmpfs();
     let line = format!("{ENGINES} --seconds 1 --size 4MiB --save found.json");
     let text = succeed(&mut calibrate(&scratch, &line));
-    for part in ["measured: mem to mem, 4 MiB", "ratio", "saved: found.json", "copies are"] {
+    for part in
+        ["measured: mem to mem, 4 MiB", "ratio", "saved: found.json", "copies are", "mapped"]
+    {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
     let file = String::from_utf8(scratch.read("found.json")).unwrap();
@@ -54,6 +56,10 @@ fn what_says_nothing_of_engines_is_refused_and_left_alone() {
     assert!(scratch.read("b.img") == before);
     let why = scratch.refuse(&mut calibrate(&scratch, "a.img --engine cpu"));
     assert!(why.contains("DST"), "{why}");
+    let why = scratch.refuse(&mut calibrate(&scratch, "mem pci:0000:3a:00.0:bar2 --engine cpu"));
+    assert!(why.contains("word by word"), "{why}");
+    let why = scratch.refuse(&mut calibrate(&scratch, "hugetlb:a.img mem --engine cpu"));
+    assert!(why.contains("not on hugetlbfs"), "{why}");
     let why = scratch.refuse(&mut scratch.copy("--engine cpu --calibration a.img"));
     assert!(why.contains("--calibration a.img"), "{why}");
     let why = scratch.refuse(&mut scratch.copy("--engine cpu --calibration none.json"));

@@ -13,9 +13,9 @@ use crate::{error::Error, region::Region, runtime::Runtime};
 /// The lengths tried are the powers of two from here, in bytes.
 const SHORTEST: usize = 1 << 10;
 /// To here.
-const LONGEST: usize = 4 << 20;
+pub(crate) const LONGEST: usize = 4 << 20;
 /// How often each way is tried for each length, after once that does not count.
-const ROUNDS: usize = 15;
+const ROUNDS: u32 = 15;
 
 /// Both ways for one length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Crossover {
 }
 
 /// Measures both ways, for lengths from 1 KiB to 4 MiB. Takes a second or less, and 12 MiB; measure while nothing else
-/// uses the runtime.
+/// uses the runtime. [`Calibration::measure`](crate::Calibration::measure) does so too, and keeps what it finds.
 ///
 /// # Errors
 ///
@@ -66,29 +66,62 @@ impl Crossover {
 ///
 /// What was begun is finished, and its memory given back.
 pub async fn measure(runtime: &Runtime) -> Result<Crossover, Error> {
-    let pool = BouncePool::new(runtime, 1, LONGEST)?;
-    let destination = runtime.allocate(LONGEST)?;
-    let mut points = Vec::new();
-    let mut length = SHORTEST;
-    while length <= LONGEST {
-        let mut bytes = vec![1; length];
-        let (mut bounced, mut mapped) = ([Duration::ZERO; ROUNDS], [Duration::ZERO; ROUNDS]);
-        for round in 0..=ROUNDS {
+    let samples = samples(runtime, LONGEST, |rounds, _| rounds >= ROUNDS).await?;
+    let points = samples.into_iter().map(|Samples { bytes, bounced, mapped }| Point {
+        bytes,
+        bounced: median(bounced),
+        mapped: median(mapped),
+    });
+    Ok(Crossover::of(points.collect()))
+}
+
+/// How many nanoseconds each way took for one length, round by round.
+#[derive(Debug)]
+pub(crate) struct Samples {
+    pub(crate) bytes: usize,
+    pub(crate) bounced: Vec<u64>,
+    pub(crate) mapped: Vec<u64>,
+}
+
+/// Both ways for each length up to `longest`, once a round, until `is_over` says so of the number of rounds and the time they
+/// took; the round before them does not count.
+pub(crate) async fn samples(
+    runtime: &Runtime,
+    longest: usize,
+    is_over: impl Fn(u32, Duration) -> bool,
+) -> Result<Vec<Samples>, Error> {
+    let lengths = std::iter::successors(Some(SHORTEST), |bytes| Some(bytes * 2));
+    let none = |bytes| Samples { bytes, bounced: Vec::new(), mapped: Vec::new() };
+    let mut found: Vec<_> =
+        lengths.take_while(|&bytes| bytes <= longest.min(LONGEST)).map(none).collect();
+    let Some(longest) = found.last().map(|samples| samples.bytes) else { return Ok(found) };
+    let pool = BouncePool::new(runtime, 1, longest)?;
+    let destination = runtime.allocate(longest)?;
+    let mut buffers: Vec<_> = found.iter().map(|samples| vec![1; samples.bytes]).collect();
+    let mut begin = Instant::now();
+    for round in 0.. {
+        for (samples, buffer) in found.iter_mut().zip(&mut buffers) {
             let start = Instant::now();
-            pool.copy_from_slice(&bytes, &destination, 0).await?;
+            pool.copy_from_slice(buffer, &destination, 0).await?;
             let between = Instant::now();
-            bytes = map_once(runtime, bytes, &destination).await?;
+            *buffer = map_once(runtime, std::mem::take(buffer), &destination).await?;
             let end = Instant::now();
-            // The first one warms up.
-            if let Some(at) = round.checked_sub(1) {
-                bounced[at] = between - start;
-                mapped[at] = end - between;
+            if round > 0 {
+                samples.bounced.push(nanoseconds(between - start));
+                samples.mapped.push(nanoseconds(end - between));
             }
         }
-        points.push(Point { bytes: length, bounced: median(bounced), mapped: median(mapped) });
-        length *= 2;
+        if round == 0 {
+            begin = Instant::now();
+        } else if is_over(round, begin.elapsed()) {
+            break;
+        }
     }
-    Ok(Crossover::of(points))
+    Ok(found)
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 async fn map_once(
@@ -102,9 +135,9 @@ async fn map_once(
     region.close_into().await
 }
 
-fn median(mut times: [Duration; ROUNDS]) -> Duration {
+fn median(mut times: Vec<u64>) -> Duration {
     times.sort_unstable();
-    times[ROUNDS / 2]
+    Duration::from_nanos(times.get(times.len() / 2).copied().unwrap_or_default())
 }
 
 #[cfg(test)]

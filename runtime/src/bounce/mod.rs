@@ -12,6 +12,7 @@ mod queue;
 use std::{fmt, sync::Arc};
 
 pub use self::measure::{Crossover, Point, measure};
+pub(crate) use self::measure::{LONGEST, Samples, samples};
 use self::{
     lease::Lease,
     queue::{Pool, Take},
@@ -21,6 +22,9 @@ use crate::{
     region::Region,
     runtime::Runtime,
 };
+
+/// In bytes.
+const WORD: usize = 8;
 
 /// Buffers that every engine knows, for copies of a few bytes between the application's memory and regions.
 ///
@@ -105,7 +109,7 @@ impl BouncePool {
         destination.check_range("destination", offset, bytes.len() as u64)?;
         destination.check_writable()?;
         let mut at = offset;
-        for piece in bytes.chunks(self.size()) {
+        for piece in bytes.chunks(self.piece()) {
             let mut lease = self.lease().await?;
             lease.region().write_at(0, piece)?;
             let copy = lease.region().copy_to(0, destination, at, piece.len() as u64);
@@ -133,7 +137,7 @@ impl BouncePool {
         let length = bytes.len() as u64;
         source.check_range("source", offset, length)?;
         let mut at = offset;
-        for piece in bytes.chunks_mut(self.size()) {
+        for piece in bytes.chunks_mut(self.piece()) {
             let mut lease = self.lease().await?;
             let copy = source.copy_to(at, lease.region(), 0, piece.len() as u64);
             at += lease.carry_out(copy).await?;
@@ -158,6 +162,12 @@ impl BouncePool {
         let mut bytes = vec![0; length];
         self.copy_to_slice(source, offset, &mut bytes).await?;
         Ok(bytes)
+    }
+
+    /// The most bytes that are copied at once: whole words where a buffer has some, as memory of a device may ask for.
+    fn piece(&self) -> usize {
+        let words = self.size() / WORD * WORD;
+        if words > 0 { words } else { self.size() }
     }
 
     /// Waits for a buffer.

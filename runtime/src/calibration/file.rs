@@ -80,7 +80,7 @@ impl Calibration {
 
     /// Refuses what was never measured.
     fn check(&self) -> Result<(), String> {
-        for comparisons in [&self.kinds, &self.stripes] {
+        for comparisons in [&self.kinds, &self.stripes, &self.bounces] {
             if !comparisons.is_sorted_by(|one, next| one.bytes < next.bytes) {
                 return Err("no calibration: its lengths are not in order".into());
             }
@@ -143,6 +143,7 @@ pub(super) mod tests {
             kinds: vec![comparison(64, 1, 2), comparison(4096, 2, 1)],
             splits: vec![split(1, 100), split(2, 60)],
             stripes: vec![comparison(1 << 21, 1, 2), comparison(1 << 22, 2, 1)],
+            bounces: vec![comparison(1024, 1, 2), comparison(2048, 2, 1)],
         }
     }
 
@@ -169,6 +170,7 @@ pub(super) mod tests {
         assert!(changed("\"version\": 1", "\"version\": 2").contains("version 2"));
         assert!(changed("dmaring calibration", "else").contains("its format is \"else\""));
         assert!(changed("\"bytes\": 64", "\"bytes\": 4096").contains("not in order"));
+        assert!(changed("\"bytes\": 1024", "\"bytes\": 2048").contains("not in order"));
         assert!(changed("\"stripe\": 1048576", "\"stripe\": 0").contains("stripe of 0 bytes"));
         assert!(changed("\"nodes\"", "\"knots\"").contains("knots"));
         assert!(changed("\"samples\": 5", "\"samples\": -5").contains("no calibration"));

@@ -7,6 +7,7 @@ use std::{
 
 use super::{Calibration, Comparison, Split, Timing, choice, machine::Machine, plan};
 use crate::{
+    bounce,
     error::{Error, ErrorKind},
     placement::{Course, Striping},
     region::Region,
@@ -31,7 +32,8 @@ impl Calibration {
     /// Measures copies from one region to another, for about 3 seconds.
     ///
     /// Copies of different lengths are made by the host's CPU and by one engine; a large one is split in different ways; and
-    /// copies are made whole and split as that was fastest, by length. All ways of a step take turns, each time 16
+    /// copies are made whole and split as that was fastest, by length. Last, buffers that are used once are bounced and mapped, by
+    /// length, with engines chosen as was found. All ways of a step take turns, each time 16
     /// copies in flight or fewer where they are long, and medians are compared, so that what else the machine does hits all
     /// alike.
     ///
@@ -86,19 +88,30 @@ impl Calibration {
             kinds: Vec::new(),
             splits: Vec::new(),
             stripes: Vec::new(),
+            bounces: Vec::new(),
         };
         if has_cpu && devices > 0 {
             let lengths = plan::kinds(length);
             let ways = [plan::alone(true), plan::alone(false)];
-            calibration.kinds = bench.compare(&lengths, ways, time / 3).await?;
+            calibration.kinds = bench.compare(&lengths, ways, time / 4).await?;
         }
         let whole = calibration.course();
         let devices = u32::try_from(devices).unwrap_or(u32::MAX);
         if engines.len() > 1 {
-            bench.measure_splits(&mut calibration, whole, (devices, has_cpu), time / 3).await?;
+            bench.measure_splits(&mut calibration, whole, (devices, has_cpu), time / 4).await?;
         }
+        shared.steering.set(calibration.course());
+        let longest = usize::try_from(length).unwrap_or(usize::MAX).min(bounce::LONGEST);
+        let is_over = |rounds, spent| is_over(rounds, spent, time / 4);
+        let samples = bounce::samples(runtime, longest, is_over).await?;
+        calibration.bounces = samples.into_iter().map(Comparison::of_buffers).collect();
         Ok(calibration)
     }
+}
+
+/// Whether so many rounds are enough, by what they took of the time they have.
+fn is_over(rounds: u32, spent: Duration, time: Duration) -> bool {
+    rounds >= ROUNDS.1 || rounds >= ROUNDS.0 && spent >= time || rounds > 0 && spent >= time * LATE
 }
 
 /// One runtime is measured by one at a time; what it was told before holds again afterwards.
@@ -187,9 +200,8 @@ impl Bench<'_> {
             self.sample(bytes, course).await?;
         }
         let begin = Instant::now();
-        for round in 0..ROUNDS.1 {
-            let spent = begin.elapsed();
-            if round >= ROUNDS.0 && spent >= time || round > 0 && spent >= time * LATE {
+        for round in 0.. {
+            if is_over(round, begin.elapsed(), time) {
                 break;
             }
             for (&(bytes, course), samples) in cases.iter().zip(&mut samples) {
@@ -213,6 +225,14 @@ impl Bench<'_> {
         batch.submit().all().await?;
         let nanoseconds = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Ok((nanoseconds / copies).max(1))
+    }
+}
+
+impl Comparison {
+    fn of_buffers(samples: bounce::Samples) -> Self {
+        let bounce::Samples { bytes, bounced, mapped } = samples;
+        let (first, second) = (Timing::of(bounced), Timing::of(mapped));
+        Self { bytes: bytes as u64, first, second }
     }
 }
 

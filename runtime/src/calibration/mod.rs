@@ -32,6 +32,8 @@ pub struct Calibration {
     splits: Vec<Split>,
     /// Copies of one length by whom `kinds` chose and split as `splits` chose, by length.
     stripes: Vec<Comparison>,
+    /// A buffer of the application's that is used once, by length: bounced, and mapped.
+    bounces: Vec<Comparison>,
 }
 
 /// How long one copy takes: the median of several measurements, and the quartiles that tell how far to believe it.
@@ -56,9 +58,9 @@ pub struct Timing {
 pub struct Comparison {
     /// The length of a copy.
     pub bytes: u64,
-    /// By the host's CPU; or, of stripes, not striped.
+    /// By the host's CPU; of stripes, not striped; of buffers, bounced.
     pub first: Timing,
-    /// By an engine; or, of stripes, striped.
+    /// By an engine; of stripes, striped; of buffers, mapped.
     pub second: Timing,
 }
 
@@ -117,6 +119,19 @@ impl Calibration {
         Some((Striping { from, stripe: best.stripe }, best))
     }
 
+    /// From how many bytes on a buffer of the application's that is used once is better [registered](crate::Runtime::register),
+    /// copied from and given back than [bounced](crate::bounce::BouncePool); `None` where that was never faster.
+    #[must_use]
+    pub fn map_from(&self) -> Option<u64> {
+        choice::crossover(&self.bounces)
+    }
+
+    /// The measurements behind [`map_from`](Self::map_from): bounced first, mapped second.
+    #[must_use]
+    pub fn bounces(&self) -> &[Comparison] {
+        &self.bounces
+    }
+
     /// The measurements behind [`crossover`](Self::crossover): the host's CPU first, an engine second.
     #[must_use]
     pub fn kinds(&self) -> &[Comparison] {
@@ -171,6 +186,10 @@ impl fmt::Display for Calibration {
             writeln!(f, "{:>12}  {:>24}  {:>24}  ratio", "bytes", "whole", "striped")?;
         }
         self.stripes.iter().try_for_each(|one| writeln!(f, "{one}"))?;
+        if !self.bounces.is_empty() {
+            writeln!(f, "{:>12}  {:>24}  {:>24}  ratio", "bytes", "bounced", "mapped")?;
+        }
+        self.bounces.iter().try_for_each(|one| writeln!(f, "{one}"))?;
         let verdict = Verdict::of(&self.kinds);
         match self.crossover() {
             Some(bytes) => writeln!(f, "an engine is faster from {bytes} bytes on{verdict}")?,
@@ -178,7 +197,7 @@ impl fmt::Display for Calibration {
             None => writeln!(f, "no engine is faster than the CPU at the longest length{verdict}")?,
         }
         match self.split() {
-            Some((striping, split)) => write!(
+            Some((striping, split)) => writeln!(
                 f,
                 "from {} bytes on copies are striped: engines {}, the CPU {}, {} bytes at a time{}",
                 striping.from,
@@ -186,8 +205,21 @@ impl fmt::Display for Calibration {
                 if split.cpu { "too" } else { "not" },
                 split.stripe,
                 Verdict::of(&self.stripes),
+            )?,
+            None => writeln!(f, "copies are not striped: that is faster for no length measured")?,
+        }
+        let verdict = Verdict::of(&self.bounces);
+        match self.map_from() {
+            Some(bytes) => write!(
+                f,
+                "a buffer that is used once is bounced below {bytes} bytes and mapped from there on{verdict}"
             ),
-            None => write!(f, "copies are not striped: that is faster for no length measured"),
+            None if self.bounces.is_empty() => {
+                write!(f, "the regions are too short to compare bouncing with mapping")
+            }
+            None => {
+                write!(f, "a buffer that is used once is bounced whatever its length{verdict}")
+            }
         }
     }
 }

@@ -79,8 +79,8 @@ fn a_copy_to_a_bar_that_the_engine_fails_is_made_by_words() {
     let memory = region_of(&runtime, &pattern(2, 64));
     let (copy, fill) = (memory.copy_to(0, &bar, 0, 64).submit(), bar.fill(64, 64, 9).submit());
     device.wait_for_submitted(2);
-    device.fail_next(common::READ_ERROR);
-    device.fail_next(common::READ_ERROR);
+    device.fail_next(common::WRITE_ERROR);
+    device.fail_next(common::WRITE_ERROR);
     let tickets = cpu.wait_for_submitted(2);
     let is_device = |operation| {
         matches!(operation, Operation::DeviceCopy { .. } | Operation::DeviceFill { .. })

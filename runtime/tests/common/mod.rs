@@ -24,6 +24,9 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// What a broken source looks like.
 pub(crate) const READ_ERROR: Status = Status { kind: StatusKind::Read, bits: 0x100 };
 
+/// What a destination looks like that the engine cannot write to; the CPU may.
+pub(crate) const WRITE_ERROR: Status = Status { kind: StatusKind::Write, bits: 0x200 };
+
 pub(crate) fn cpu(entries: u32) -> Runtime {
     Runtime::builder().engine(CpuEngine::new()).ring_entries(entries).build().unwrap()
 }

@@ -8,7 +8,7 @@ use dmaring_manual::ManualEngine;
 use futures::executor::block_on;
 
 use crate::{
-    common::{READ_ERROR, bytes, pattern, poll_once, region_of},
+    common::{WRITE_ERROR, bytes, pattern, poll_once, region_of},
     recorder::{persistent, recording},
 };
 
@@ -88,7 +88,7 @@ fn what_failed_and_was_done_by_the_cpu_is_written_back_whole() {
     let copy = source.copy_to(0, &destination, 0, 8192).durable();
     let mut copy = copy.on_error(OnError::RetryOnCpu).submit();
     control.wait_for_submitted(2);
-    control.fail_next(READ_ERROR);
+    control.fail_next(WRITE_ERROR);
     control.complete_all();
     assert_eq!(block_on(&mut copy).unwrap(), 8192);
     assert_eq!(runtime.stats().retried, 1);

@@ -7,5 +7,13 @@ mod common;
 mod bounce;
 mod buffers;
 mod closing;
+#[path = "../bars/device.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
+mod device;
+mod pieces;
+#[path = "../durable/recorder.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
+mod recorder;
+mod special;
 mod views;
 mod zeroes;

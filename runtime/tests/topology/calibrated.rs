@@ -36,6 +36,11 @@ fn a_calibration_is_measured_saved_loaded_and_obeyed() {
     assert!(calibration.kinds().iter().all(|one| one.first.samples >= 1));
     let ways: Vec<_> = calibration.splits().iter().map(|one| (one.engines, one.cpu)).collect();
     assert!(ways.contains(&(2, true)) && ways.contains(&(1, true)) && ways.contains(&(2, false)));
+    let lengths: Vec<_> = calibration.bounces().iter().map(|one| one.bytes).collect();
+    assert_eq!((lengths[0], lengths.last()), (1 << 10, Some(&(2 << 20))));
+    assert!(calibration.bounces().iter().all(|one| one.first.samples >= 1));
+    assert!(calibration.map_from().is_none_or(|bytes| lengths.contains(&bytes)));
+    assert!(calibration.to_string().contains("used once is bounced"), "{calibration}");
     // The model works at a fraction of silicon's speed: no short copy is faster there.
     assert!(calibration.crossover().is_none_or(|bytes| bytes > 64), "{calibration}");
     let directory = tempfile::tempdir().unwrap();
