@@ -161,8 +161,9 @@ const CALIBRATE_ABOUT: &str = "\
 Measure which engine copies what best between two places, and keep it for `copy`.
 
 Copies of different lengths are made by the CPU and by one engine, in turn, and a large one is split over engines and
-the CPU in different ways. What is printed are medians, how far the quartiles are apart (±), and what follows: from
-which length on an engine is faster, and how large copies are split best. Where a difference is within the noise, that
+the CPU in different ways; buffers that are used once are bounced and mapped. What is printed are medians, how far the
+quartiles are apart (±), and what follows: from which length on an engine is faster, how large copies are split best, and from
+which length on a buffer is better mapped. Where a difference is within the noise, that
 is said; longer measurements (--seconds) on an otherwise idle machine have less of it.
 
 The beginning of DST is overwritten, as a copy would overwrite it.";

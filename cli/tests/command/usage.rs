@@ -26,6 +26,9 @@ fn help_of_copy_names_every_option_and_has_examples() {
         "--block",
         "--extend",
         "--durable",
+        "--pollers",
+        "--calibration",
+        "--engine-reads-mmio",
         "--no-verify",
         "--json",
         "--preset",
@@ -56,7 +59,7 @@ fn the_examples_in_the_help_are_understood() {
             "{line}: {message}"
         );
     }
-    assert_eq!(count, 8);
+    assert_eq!(count, 10);
 }
 
 #[test]
