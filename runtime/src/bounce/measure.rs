@@ -55,7 +55,7 @@ impl Crossover {
     }
 }
 
-/// Measures both ways, for lengths from 1 KiB to 4 MiB. Takes a second or less, and 12 MiB; measure while nothing else
+/// Measures both ways, for lengths from 1 KiB to 4 MiB. Takes a second or less, and 16 MiB; measure while nothing else
 /// uses the runtime. [`Calibration::measure`](crate::Calibration::measure) does so too, and keeps what it finds.
 ///
 /// # Errors

@@ -41,14 +41,15 @@ impl Poller {
     }
 
     fn look(&mut self) {
+        // Before engines are restored: what one said earlier must not count against its next attempt, which begins within a turn.
+        if self.lanes.iter().any(|lane| lane.stuck().is_some()) {
+            self.give_up_stuck();
+        }
         if self.shared.restores.has_orders() || !self.restoring.is_empty() {
             self.restore_engines();
         }
         if self.shared.quiesce.has_orders() || !self.quiescing.is_empty() {
             self.quiesce_regions();
-        }
-        if self.lanes.iter().any(|lane| lane.stuck().is_some()) {
-            self.give_up_stuck();
         }
         if self.captives > 0 {
             self.refuse_hopeless();

@@ -5,6 +5,7 @@
 )]
 
 use std::{
+    cell::Cell,
     panic,
     sync::{
         Arc,
@@ -45,6 +46,8 @@ pub(crate) struct RemoteEngine {
     recovering: Option<Receiver<Result<(), Status>>>,
     /// What the recovery led to, until all that was reported before it is taken.
     recovered: Option<Result<(), Status>>,
+    /// Whether the engine was said to be stuck while it recovers: whoever asked gives that attempt up.
+    given_up: Cell<bool>,
 }
 
 impl RemoteEngine {
@@ -67,6 +70,7 @@ impl RemoteEngine {
             ordered: 0,
             recovering: None,
             recovered: None,
+            given_up: Cell::new(false),
         }
     }
 
@@ -146,6 +150,10 @@ unsafe impl Engine for RemoteEngine {
     }
 
     fn recover(&mut self) -> Poll<Result<(), Status>> {
+        if self.given_up.take() {
+            // What the worker answers to that order, and has said of the engine since, is of no interest.
+            (self.recovering, self.recovered) = (None, None);
+        }
         let Some(answer) = &self.recovering else {
             let (sender, receiver) = mpsc::channel();
             self.recovering = Some(receiver);
@@ -169,7 +177,11 @@ unsafe impl Engine for RemoteEngine {
     }
 
     fn stuck(&self) -> Option<Status> {
-        self.link.stuck(self.ordered)
+        let stuck = self.link.stuck(self.ordered);
+        if stuck.is_some() && self.recovering.is_some() {
+            self.given_up.set(true);
+        }
+        stuck
     }
 
     fn halt(&mut self, deadline: Duration) -> Result<(), HaltError> {

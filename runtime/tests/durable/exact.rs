@@ -106,12 +106,12 @@ fn the_future_resolves_after_the_fence_and_not_before() {
     let mut copy = source.copy_to(0, &destination, 1, 200).durable().submit();
     recorder.allow(0);
     control.wait_for_submitted(1);
-    control.wait_for_polls(control.polls() + 100);
+    control.wait_for_polls(100);
     assert_eq!(recorder.lines(), 0, "the engine is not done");
     control.complete_next();
     for call in ["lines", "fence"] {
         recorder.wait_for_held();
-        control.wait_for_polls(control.polls() + 100);
+        control.wait_for_polls(100);
         assert!(poll_once(&mut copy).is_pending(), "before the {call}");
         assert_eq!(runtime.stats().completed, 0);
         recorder.allow(usize::from(call == "lines"));
@@ -153,7 +153,7 @@ fn large_ones_go_piece_by_piece_and_do_not_hold_up_others() {
     let mut quick = small.persist(0..64).submit();
     assert!(poll_once(&mut quick).is_pending());
     // Until the poller has handed it over.
-    control.wait_for_polls(control.polls() + 100);
+    control.wait_for_polls(100);
     // That piece, one more of the large one, the small one, and a fence for that.
     recorder.allow(4);
     assert_eq!(block_on(quick).unwrap(), 64);

@@ -32,7 +32,7 @@ fn what_is_being_made_durable_is_waited_for() {
         assert!(poll_once(&mut end).is_pending());
         assert_eq!(kind(block_on(region.persist(0..64))), ErrorKind::Closed);
         assert_eq!(kind(block_on(region.fill(0, 64, 1).durable())), ErrorKind::Closed);
-        control.wait_for_polls(control.polls() + 200);
+        control.wait_for_polls(200);
         assert!(poll_once(&mut end).is_pending(), "its lines are written back");
         assert_eq!(control.domain().live(), 1);
         recorder.release();
@@ -80,7 +80,7 @@ fn a_bar_that_is_closed_is_let_go_after_its_last_copy() {
     control.wait_for_submitted(1);
     let mut close = bar.close().boxed();
     assert!(poll_once(&mut close).is_pending());
-    control.wait_for_polls(control.polls() + 200);
+    control.wait_for_polls(200);
     assert!(!outside.is_gone());
     control.release();
     block_on(close).unwrap();
