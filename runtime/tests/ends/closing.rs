@@ -134,7 +134,8 @@ fn an_engine_that_keeps_what_it_has_is_an_error() {
         let error = outcome.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::EngineLost);
         assert!(error.to_string().contains("4096 bytes stay mapped"), "{error}");
-        check_refused(&region, &runtime.allocate(64).unwrap());
+        let other = runtime.allocate(64).unwrap();
+        check_refused(&region, &other);
         // It may write at any time.
         control.set_stuck(None);
         control.complete_all();
