@@ -36,10 +36,8 @@ const THEN: &[Step] = &[
 ];
 
 /// The steps beside those, one after the other: neither their builds nor their files are those of the others.
-const BESIDE: &[Step] = &[
-    Step { name: "vm-assets", run: vm::prepare },
-    Step { name: "soak", run: soak::briefly },
-];
+const BESIDE: &[Step] =
+    &[Step { name: "vm-assets", run: vm::prepare }, Step { name: "soak", run: soak::briefly }];
 
 /// The steps that come last, with the machine to themselves.
 const LAST: &[Step] = &[Step { name: "vm", run: vm::test }];
@@ -149,7 +147,9 @@ impl Report {
         println!("\n==== all steps");
         self.table.iter().for_each(|row| println!("{row}"));
         println!("{}", row("total", self.failed.is_empty(), self.begin.elapsed()));
-        self.failed.iter().for_each(|(name, failure)| println!("\n==== why {name} failed\n{failure}"));
+        self.failed
+            .iter()
+            .for_each(|(name, failure)| println!("\n==== why {name} failed\n{failure}"));
         if self.failed.is_empty() {
             return Ok(());
         }

@@ -114,11 +114,11 @@ mod tests {
     fn a_name_may_hold_anything() {
         let text = "12 (a) b (c) S 7 1 1 0 -1 4194560 1 2 3 4 250 55 0 0 20 0 1 0 9 9 9";
         let stat = Stat::parse(text).unwrap();
+        assert_eq!(stat, Stat { name: "a) b (c".to_owned(), state: 'S', parent: 7, ticks: 305 });
         assert_eq!(
-            stat,
-            Stat { name: "a) b (c".to_owned(), state: 'S', parent: 7, ticks: 305 }
+            stat.describe("futex_wait_queue"),
+            "a) b (c: S in futex_wait_queue, ran for 3.05 s"
         );
-        assert_eq!(stat.describe("futex_wait_queue"), "a) b (c: S in futex_wait_queue, ran for 3.05 s");
         assert_eq!(stat.describe("0"), "a) b (c: S, ran for 3.05 s");
         for short in ["", "12", "12 (a", "12 (a) S", "12 (a) S 7 1 1"] {
             assert_eq!(Stat::parse(short), None, "{short}");
