@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn the_table_grows_and_old_keys_stay_good() {
         let table = RegionTable::new(1);
-        let keys: Vec<_> = (0..if cfg!(miri) { 200 } else { 1000 })
+        let keys: Vec<_> = (0..if cfg!(miri) { 130 } else { 1000 })
             .map(|n| table.publish(facts(n), &[Iova::new(n)]).unwrap())
             .collect();
         for (n, &key) in (0u64..).zip(&keys) {
