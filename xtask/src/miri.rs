@@ -61,7 +61,7 @@ enum Shown {
 
 fn run_suite(toolchain: &str, (package, tests): &Suite, shown: Shown) -> Outcome<Totals> {
     let run = miri(toolchain)
-        .args(["test", "--package", package])
+        .args(["test", "--no-fail-fast", "--package", package])
         .args(*tests)
         .env("CARGO_TARGET_DIR", target("miri"))
         .default_env("MIRIFLAGS", "-Zmiri-disable-isolation")
