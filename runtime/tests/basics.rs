@@ -5,8 +5,10 @@ use dmaring::{Durability, ErrorKind, Runtime};
 use dmaring_cpu::CpuEngine;
 use futures::executor::block_on;
 
+const ENTRIES: u32 = if cfg!(miri) { 8 } else { 64 };
+
 fn runtime() -> Runtime {
-    Runtime::builder().engine(CpuEngine::new()).ring_entries(64).build().unwrap()
+    Runtime::builder().engine(CpuEngine::new()).ring_entries(ENTRIES).build().unwrap()
 }
 
 fn bytes(region: &dmaring::Region, offset: u64, length: usize) -> Vec<u8> {
@@ -70,7 +72,7 @@ fn a_batch_larger_than_the_ring_is_carried_out() {
     let runtime = runtime();
     let region = runtime.allocate(1 << 16).unwrap();
     let mut batch = runtime.batch();
-    let count = if cfg!(miri) { 70 } else { 500 };
+    let count = u64::from(ENTRIES) * if cfg!(miri) { 2 } else { 8 };
     for n in 0..count {
         batch.push(region.fill(n * 16, 16, n));
     }

@@ -3,14 +3,16 @@
 use std::{
     ffi::{OsStr, OsString},
     fmt::Write as _,
-    io::{BufRead, BufReader},
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use crate::{
+    account::Account,
     failure::{Failure, Outcome},
     root,
+    watch::{self, End, Reads},
 };
 
 /// A program to run in the workspace's root, its output going where the task's own goes.
@@ -19,7 +21,7 @@ pub(crate) struct Run {
     program: OsString,
     arguments: Vec<OsString>,
     variables: Vec<(String, OsString)>,
-    minutes: Option<u32>,
+    limit: Option<u32>,
 }
 
 impl Run {
@@ -29,7 +31,7 @@ impl Run {
             program: program.as_ref().into(),
             arguments: Vec::new(),
             variables: Vec::new(),
-            minutes: None,
+            limit: None,
         }
     }
 
@@ -63,23 +65,33 @@ impl Run {
 
     /// Sets a limit, held to only where `CI` is set: a slow machine is no failure, a hung runner is one.
     pub(crate) fn limit(mut self, minutes: u32) -> Self {
-        self.minutes = std::env::var_os("CI").is_some().then_some(minutes);
+        self.limit = std::env::var_os("CI").is_some().then_some(minutes);
         self
     }
 
-    /// Runs the program.
+    /// Runs the program. Where it has a limit, a failure tells what of its output tells why.
     pub(crate) fn run(self) -> Outcome {
-        self.each_line(None)
+        let reads = if self.limit.is_some() { Reads::Output } else { Reads::Nothing };
+        println!("$ {self}");
+        self.watch(reads, &mut |line| println!("{line}"))
     }
 
-    /// Runs the program and returns the lines of its standard output, which are shown as they come.
+    /// Runs the program and returns the lines of its output, of both streams, which are shown as they come.
     pub(crate) fn lines(self) -> Outcome<Vec<String>> {
         let mut lines = Vec::new();
-        self.each_line(Some(&mut |line| {
+        println!("$ {self}");
+        self.watch(Reads::Output, &mut |line| {
             println!("{line}");
-            lines.push(line);
-        }))?;
+            lines.push(line.to_owned());
+        })?;
         Ok(lines)
+    }
+
+    /// Runs the program and returns what [`Self::lines`] would have shown, however it ends.
+    pub(crate) fn quietly(self) -> (Vec<String>, Outcome) {
+        let mut lines = vec![format!("$ {self}")];
+        let outcome = self.watch(Reads::Output, &mut |line| lines.push(line.to_owned()));
+        (lines, outcome)
     }
 
     /// Runs the program and returns its standard output. Shows nothing unless it fails.
@@ -99,39 +111,29 @@ impl Run {
         status.is_ok_and(|status| status.success())
     }
 
-    fn each_line(self, handler: Option<&mut dyn FnMut(String)>) -> Outcome {
-        let shown = self.to_string();
-        println!("$ {shown}");
-        let mut command = self.command();
-        if handler.is_some() {
-            command.stdout(Stdio::piped());
-        }
-        let mut child = command.spawn().map_err(Failure::of(format!("cannot start `{shown}`")))?;
-        if let (Some(handler), Some(output)) = (handler, child.stdout.take()) {
-            for line in BufReader::new(output).split(b'\n') {
-                let line = line.map_err(Failure::of(format!("cannot read from `{shown}`")))?;
-                handler(String::from_utf8_lossy(&line).into_owned());
+    fn watch(self, reads: Reads, show: &mut dyn FnMut(&str)) -> Outcome {
+        let mut account = Account::default();
+        let mut line = |line: &str| {
+            account.take(line);
+            show(line);
+        };
+        let limit = self.limit.map(|minutes| Duration::from_secs(60 * u64::from(minutes)));
+        let end = watch::watch(self.command(), reads, limit, &mut line)
+            .map_err(Failure::of(format!("cannot start `{self}`")))?;
+        let how = match (end, self.limit) {
+            (End::Itself(status), _) if status.success() => return Ok(()),
+            (End::Itself(status), _) => format!("failed: {status}"),
+            (End::Stopped, minutes) => {
+                format!("was stopped after {} minutes", minutes.unwrap_or_default())
             }
-        }
-        let status = child.wait().map_err(Failure::of(format!("cannot wait for `{shown}`")))?;
-        match (status.code(), self.minutes) {
-            (Some(0), _) => Ok(()),
-            (Some(124 | 137), Some(minutes)) => {
-                Err(Failure::new(format!("`{shown}` was stopped after {minutes} minutes")))
-            }
-            _ => Err(Failure::new(format!("`{shown}` failed: {status}"))),
-        }
+        };
+        // Without a limit somebody looks on, and has just seen it.
+        let why = if self.limit.is_some() { account.tell() } else { String::new() };
+        Err(Failure::new(format!("`{self}` {how}{why}")))
     }
 
     fn command(&self) -> Command {
-        let mut command = match self.minutes {
-            None => Command::new(&self.program),
-            Some(minutes) => {
-                let mut command = Command::new("timeout");
-                command.arg("--kill-after=10s").arg(format!("{minutes}m")).arg(&self.program);
-                command
-            }
-        };
+        let mut command = Command::new(&self.program);
         command.args(&self.arguments).current_dir(root());
         // What cargo said of this program would be taken for what it says of the one that is started.
         for (name, _) in std::env::vars_os() {

@@ -2,16 +2,19 @@
 #![allow(clippy::print_stdout, reason = "a task talks to the person or the log that started it")]
 #![allow(clippy::print_stderr, reason = "a task talks to the person or the log that started it")]
 
+mod account;
 mod ci;
 mod command;
 mod docs;
 mod examples;
 mod failure;
 mod fuzz;
+mod guard;
 mod instructions;
 mod loom;
 mod miri;
 mod mutants;
+mod processes;
 mod quick_start;
 mod soak;
 mod test;
@@ -19,10 +22,12 @@ mod tidy;
 mod tool;
 mod totals;
 mod vm;
+mod watch;
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{ExitCode, exit},
 };
 
 use clap::{Parser, Subcommand};
@@ -80,6 +85,15 @@ enum Task {
         #[arg(value_parser = clap::builder::PossibleValuesParser::new(ci::names()))]
         step: Vec<String>,
     },
+    /// Run a program of tests with a limit; `cargo xtask test` has cargo start it so
+    #[command(hide = true)]
+    Guard {
+        /// How long it may take, in minutes
+        minutes: u32,
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -95,6 +109,9 @@ fn main() -> ExitCode {
         Task::Vm(task) => vm::run(&task),
         Task::Docs => docs::run(),
         Task::Ci { step } => ci::run(&step),
+        Task::Guard { minutes, command } => {
+            guard::run(minutes, &command).map(|ended| ended.unwrap_or_else(|code| exit(code)))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,7 @@
 //! The toolchain is one dated nightly, named in `xtask/miri-toolchain` and nowhere else, so that a run
 //! today and a run next year mean the same.
 
-use std::ops::Add;
+use std::{collections::BTreeSet, ops::Add, thread};
 
 use crate::{
     command::{self, Run},
@@ -12,42 +12,72 @@ use crate::{
     totals::Totals,
 };
 
-/// The packages with tests that Miri can run, and what selects them.
-const SUITES: &[(&str, &[&str])] = &[
-    ("dmaring-engine", &[]),
-    ("dmaring-ring", &[]),
-    ("dmaring-cpu", &[]),
-    ("dmaring-manual", &[]),
-    ("dmaring", &["--lib", "--test", "basics", "--test", "drops"]),
+/// A package and what selects its tests that Miri can run.
+type Suite = (&'static str, &'static [&'static str]);
+
+/// The packages with tests that Miri can run, in two rows that run at once and take about as long: Miri runs the threads of
+/// a test on one processor.
+const ROWS: [&[Suite]; 2] = [
+    &[("dmaring", &["--test", "basics", "--test", "drops"])],
+    &[
+        ("dmaring-engine", &[]),
+        ("dmaring-ring", &[]),
+        ("dmaring-cpu", &[]),
+        ("dmaring-manual", &[]),
+        ("dmaring", &["--lib"]),
+    ],
 ];
 
 /// Runs the suites of `packages`, or all where none is named.
 pub(crate) fn run(packages: &[String]) -> Outcome {
-    for package in packages {
-        if SUITES.iter().all(|(known, _)| known != package) {
-            let known: Vec<_> = SUITES.iter().map(|(known, _)| *known).collect();
-            let known = known.join(", ");
-            return Err(Failure::new(format!(
-                "package `{package}` has no Miri suite: {known} have"
-            )));
-        }
+    let known: BTreeSet<_> = ROWS.iter().copied().flatten().map(|(package, _)| *package).collect();
+    if let Some(package) = packages.iter().find(|package| !known.contains(package.as_str())) {
+        let known = Vec::from_iter(known).join(", ");
+        return Err(Failure::new(format!("package `{package}` has no Miri suite: {known} have")));
     }
     let toolchain = toolchain()?;
-    let wanted = |package: &str| packages.is_empty() || packages.iter().any(|name| name == package);
-    let suites = SUITES.iter().filter(|(package, _)| wanted(package));
-    let totals = all(suites.map(|(package, tests)| suite(&toolchain, package, tests)))?;
-    println!("miri: {}", totals.into_iter().fold(Totals::default(), Add::add));
+    let row = |suites: &[Suite], shown| {
+        let wanted = |package| packages.is_empty() || packages.iter().any(|name| name == package);
+        let suites = suites.iter().filter(|(package, _)| wanted(*package));
+        all(suites.map(|suite| run_suite(&toolchain, suite, shown)))
+    };
+    let [one, other] = ROWS;
+    let outcomes = thread::scope(|scope| {
+        let other = scope.spawn(|| row(other, Shown::AtItsEnd));
+        let one = row(one, Shown::AsItComes);
+        let other = other.join();
+        [one, other.unwrap_or_else(|_| Err(Failure::new("a thread of this task panicked")))]
+    });
+    let totals = all(outcomes)?.into_iter().flatten();
+    println!("miri: {}", totals.fold(Totals::default(), Add::add));
     Ok(())
 }
 
-fn suite(toolchain: &str, package: &str, tests: &[&str]) -> Outcome<Totals> {
-    let lines = miri(toolchain)
-        .args(["test", "--package", package])
-        .args(tests)
+/// When the output of a suite is shown: of two that run at once, one waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    AsItComes,
+    AtItsEnd,
+}
+
+fn run_suite(toolchain: &str, (package, tests): &Suite, shown: Shown) -> Outcome<Totals> {
+    let run = miri(toolchain)
+        .args(["test", "--no-fail-fast", "--package", package])
+        .args(*tests)
         .env("CARGO_TARGET_DIR", target("miri"))
         .default_env("MIRIFLAGS", "-Zmiri-disable-isolation")
-        .limit(20)
-        .lines()?;
+        // The trace of a panic takes seconds, and some tests panic; what Miri finds has a trace of its own.
+        .env("RUST_BACKTRACE", "0")
+        .limit(20);
+    let lines = match shown {
+        Shown::AsItComes => run.lines()?,
+        Shown::AtItsEnd => {
+            let (lines, outcome) = run.quietly();
+            // At once, so that no line of the other comes between.
+            println!("{}", lines.join("\n"));
+            outcome.map(|()| lines)?
+        }
+    };
     let totals = Totals::of(&lines);
     totals.check(package)?;
     Ok(totals)
@@ -72,4 +102,17 @@ fn toolchain() -> Outcome<String> {
 
 fn miri(toolchain: &str) -> Run {
     Run::new("rustup").args(["run", toolchain, "cargo", "miri"])
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_package_without_a_suite_is_refused_with_those_that_have_one() {
+        let refusal = super::run(&["no-such".to_owned()]).unwrap_err().to_string();
+        assert_eq!(
+            refusal,
+            "package `no-such` has no Miri suite: dmaring, dmaring-cpu, dmaring-engine, dmaring-manual, \
+             dmaring-ring have"
+        );
+    }
 }

@@ -88,8 +88,8 @@ fn plant(group: &Group, files: &[&str], program: &Path, listed: &Names) -> Outco
             .args(["mutants", "--package", group.package])
             .args(files.iter().flat_map(|file| ["--file", file]))
     };
-    let planned = mutants().arg("--list").lines()?;
-    let planned: Vec<_> = planned.iter().map(|line| name(line)).collect();
+    let planned = mutants().arg("--list").output()?;
+    let planned: Vec<_> = planned.lines().map(name).collect();
     if planned.is_empty() {
         return Err(Failure::new(format!("{}: no faults to plant in {files:?}", group.name)));
     }

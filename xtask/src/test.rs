@@ -3,6 +3,7 @@
 use crate::{
     command::Run,
     failure::{Outcome, all},
+    guard,
     totals::Totals,
 };
 
@@ -23,5 +24,5 @@ pub(crate) fn run() -> Outcome {
 
 fn suite(targets: &[&str]) -> Outcome<Totals> {
     let run = Run::cargo().args(["test", "--workspace", "--no-fail-fast"]).args(targets);
-    Ok(Totals::of(&run.limit(15).lines()?))
+    Ok(Totals::of(&guard::guarded(run)?.limit(15).lines()?))
 }

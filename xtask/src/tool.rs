@@ -21,9 +21,9 @@ impl Tool {
         let (tools, name) = (target("tools"), format!("cargo-{}", self.name));
         let program = tools.join("bin").join(&name);
         // It prints its name, then its version; not every one without its own name as an argument.
-        let version = Run::new(&program).args([self.name, "--version"]).lines();
+        let version = Run::new(&program).args([self.name, "--version"]).output();
         let known = format!(" {}", self.version);
-        if !version.is_ok_and(|lines| lines.iter().any(|line| line.ends_with(&known))) {
+        if !version.is_ok_and(|text| text.lines().any(|line| line.ends_with(&known))) {
             Run::cargo()
                 .args(["install", &name, "--version", self.version, "--locked", "--debug"])
                 .args(["--force", "--root"])

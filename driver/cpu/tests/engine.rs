@@ -164,7 +164,7 @@ fn after_halt_nothing_runs() {
 #[test]
 fn copies_and_fills_of_mixed_lengths_match_a_model() {
     let mut engine = CpuEngine::builder().streaming_threshold(512).build();
-    let size = if cfg!(miri) { 2 * KIB } else { 256 * KIB };
+    let size = if cfg!(miri) { KIB } else { 256 * KIB };
     let (source, destination) = (shared(size, 0), shared(size, 0));
     for (place, byte) in source.iter().enumerate() {
         byte.store((place * 31 % 251) as u8, Relaxed);
@@ -176,7 +176,7 @@ fn copies_and_fills_of_mixed_lengths_match_a_model() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (random >> 33) as usize % limit
     };
-    for token in 0_u64..if cfg!(miri) { 40 } else { 4000 } {
+    for token in 0_u64..if cfg!(miri) { 25 } else { 4000 } {
         let divisor = 1 + below(100);
         let length = 1 + below(size.min(64 * KIB) / divisor);
         let (start, end) = (below(size - length + 1), below(size - length + 1));

@@ -12,7 +12,7 @@ const SHARED: [usize; 5] = [128 / 8, 256 / 8, 384 / 8, 512 / 8, 640 / 8];
 
 fn config() -> ProptestConfig {
     ProptestConfig {
-        cases: if cfg!(miri) { 3 } else { 1024 },
+        cases: if cfg!(miri) { 2 } else { 1024 },
         failure_persistence: None,
         ..ProptestConfig::default()
     }
@@ -34,8 +34,11 @@ proptest! {
 
     #[test]
     fn garbage_in_every_shared_word_neither_panics_nor_loops(
-        power in 1_u32..=4,
-        rounds in prop::collection::vec(prop::collection::vec((any::<usize>(), garbage()), 1..12), 1..8),
+        power in 1_u32..=if cfg!(miri) { 2 } else { 4 },
+        rounds in prop::collection::vec(
+            prop::collection::vec((any::<usize>(), garbage()), 1..12),
+            1..if cfg!(miri) { 3 } else { 8 },
+        ),
     ) {
         let memory = Memory::create(1 << power);
         let rings = memory.rings();

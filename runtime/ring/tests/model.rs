@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 fn config() -> ProptestConfig {
     ProptestConfig {
-        cases: if cfg!(miri) { 3 } else { 512 },
+        cases: if cfg!(miri) { 2 } else { 512 },
         failure_persistence: None,
         ..ProptestConfig::default()
     }
@@ -19,11 +19,11 @@ fn config() -> ProptestConfig {
 
 /// How many calls a case makes: enough for many laps of the largest ring.
 fn calls() -> impl Strategy<Value = usize> {
-    if cfg!(miri) { 1..40_usize } else { 1..400_usize }
+    if cfg!(miri) { 1..20_usize } else { 1..400_usize }
 }
 
 fn entries() -> impl Strategy<Value = u32> {
-    (1_u32..=if cfg!(miri) { 3 } else { 7 }).prop_map(|power| 1 << power)
+    (1_u32..=if cfg!(miri) { 2 } else { 7 }).prop_map(|power| 1 << power)
 }
 
 #[derive(Clone, Copy, Debug)]

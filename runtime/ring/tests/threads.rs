@@ -11,7 +11,7 @@ use dmaring_ring::{CompletionCode, completion, submission};
 const PRODUCERS: u32 = 3;
 
 /// Operations of each producer; a multiple of three, for they go in batches of one and two.
-const OPERATIONS: u32 = if cfg!(miri) { 30 } else { 60_000 };
+const OPERATIONS: u32 = if cfg!(miri) { 18 } else { 60_000 };
 
 #[test]
 fn every_operation_comes_back_once_and_in_its_producers_order() {

@@ -18,7 +18,7 @@ const COMPLETION_HEAD: usize = 512 / 8;
 
 fn config() -> ProptestConfig {
     ProptestConfig {
-        cases: if cfg!(miri) { 3 } else { 512 },
+        cases: if cfg!(miri) { 2 } else { 512 },
         failure_persistence: None,
         ..ProptestConfig::default()
     }
@@ -61,7 +61,10 @@ proptest! {
     fn producers_cross_every_edge_as_they_cross_any_position(
         power in 1_u32..=4,
         start in starts(),
-        calls in prop::collection::vec((0_usize..20, 0_usize..20), 1..30),
+        calls in prop::collection::vec(
+            (0_usize..20, 0_usize..20),
+            1..if cfg!(miri) { 8 } else { 30 },
+        ),
     ) {
         let entries = 1 << power;
         let memory = at(entries, start);

@@ -280,7 +280,8 @@ mod tests {
 
     #[test]
     fn no_word_panics() {
-        for code in 0..=u8::MAX {
+        // Under Miri the codes that there are, and some more.
+        for code in (0..=u8::MAX).filter(|code| !cfg!(miri) || !(12..u8::MAX).contains(code)) {
             for kind in [0u8, 1, 7, 255] {
                 let result = u64::from(code) | u64::from(kind) << 8 | 0xffff_ffff_u64 << 32;
                 let _ = decode(&PLACE, Ticket { result, detail: u64::MAX });

@@ -136,7 +136,7 @@ mod tests {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (random >> 33) % below
         };
-        for _ in 0..4000 {
+        for _ in 0..if cfg!(miri) { 150 } else { 4000 } {
             let op = next(64) as usize;
             if next(3) == 0 {
                 deadlines.leave(op);

@@ -110,7 +110,9 @@ mod tests {
 
     #[test]
     fn a_panic_after_the_panic_leaves_memory_in_place_and_the_end_is_told() {
-        for (panics, leaks) in [(false, false), (true, true)] {
+        // What a panic carries is never dropped, for that may panic too: a leak to Miri.
+        let cases = if cfg!(miri) { 1 } else { 2 };
+        for (panics, leaks) in [(false, false), (true, true)].into_iter().take(cases) {
             let lifecycle = Lifecycle::new();
             let outcome = after_panic(&lifecycle, || assert!(!panics, "as a subscriber may"));
             assert_eq!((outcome, lifecycle.must_leak()), (Outcome::Lost, leaks));

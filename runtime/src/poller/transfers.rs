@@ -134,7 +134,10 @@ mod tests {
 
     #[test]
     fn an_absurd_depth_is_bounded() {
-        assert_eq!(Transfers::new(usize::MAX).places.len(), MOST);
         assert_eq!(Transfers::new(0).places.len(), 1);
+        if cfg!(miri) {
+            return; // Places by the ten thousand, one by one.
+        }
+        assert_eq!(Transfers::new(usize::MAX).places.len(), MOST);
     }
 }

@@ -274,8 +274,9 @@ mod tests {
     #[test]
     fn the_table_grows_and_old_keys_stay_good() {
         let table = RegionTable::new(1);
-        let keys: Vec<_> =
-            (0..1000u64).map(|n| table.publish(facts(n), &[Iova::new(n)]).unwrap()).collect();
+        let keys: Vec<_> = (0..if cfg!(miri) { 130 } else { 1000 })
+            .map(|n| table.publish(facts(n), &[Iova::new(n)]).unwrap())
+            .collect();
         for (n, &key) in (0u64..).zip(&keys) {
             assert_eq!(table.facts(key), Some(facts(n)));
             assert_eq!(table.base(key, 0), Some(Iova::new(n)));

@@ -95,7 +95,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 16 } else { 256 }))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 6 } else { 256 }))]
 
         #[test]
         fn a_value_is_in_its_bucket_and_near_its_middle(bits in 0..VALUE_BITS, noise: u64) {

@@ -6,7 +6,7 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::Duration,
 };
 
@@ -84,10 +84,11 @@ pub(crate) fn run(random: &mut Random, with_cpu: bool) {
                 scope.spawn(move || work(random, src, dst, worker, with_cpu))
             })
             .collect();
-        let ended = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
+        // The trouble ends before a worker's panic is passed on: the scope waits for every thread.
+        let outcomes: Vec<_> = workers.into_iter().map(ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
         trouble.join().unwrap();
-        ended
+        outcomes.into_iter().flat_map(Result::unwrap).collect()
     });
     // What nobody claimed, or was late, is still to end.
     for control in &controls {

@@ -92,6 +92,11 @@ pub(crate) fn soak() -> Outcome<std::path::PathBuf> {
     build::soak().map(|program| program.path)
 }
 
+/// Downloads and builds what the suite needs.
+pub(crate) fn prepare() -> Outcome {
+    Assets::prepare(true, true).map(drop)
+}
+
 /// Runs the suite in a process of its own, which a limit can end.
 pub(crate) fn test() -> Outcome {
     let program = std::env::current_exe().map_err(Failure::of("cannot find this program"))?;

@@ -113,15 +113,18 @@ fn copy_buffers(length: usize) -> (Buffer, Buffer) {
     (from, Buffer::new(length))
 }
 
+/// Lengths from which a routine does otherwise, and the longest; Miri's routines have none.
+const BORDERS: &[usize] = if cfg!(miri) { &[96] } else { &[512, 4096, 16384, 32768, LONGEST] };
+const LONGEST: usize = if cfg!(miri) { 96 } else { 65536 };
+
 /// Lengths that end before, at and after every border of the routines.
 fn long_lengths() -> Vec<usize> {
-    let borders: &[usize] = if cfg!(miri) { &[130] } else { &[512, 4096, 16384, 32768, 65536] };
-    borders.iter().flat_map(|&length| [length - 65, length - 1, length, length + 1]).collect()
+    BORDERS.iter().flat_map(|&length| [length - 65, length - 1, length, length + 1]).collect()
 }
 
 #[test]
 fn short_copies_at_every_alignment() {
-    let (lengths, step) = if cfg!(miri) { (26, 11) } else { (270, 1) };
+    let (lengths, step) = if cfg!(miri) { (19, 11) } else { (270, 1) };
     let sources: &[usize] =
         if cfg!(miri) { &[0, 5] } else { &[0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 33, 48, 63] };
     let mut buffers = copy_buffers(lengths + 64);
@@ -139,7 +142,7 @@ fn short_copies_at_every_alignment() {
 
 #[test]
 fn long_copies() {
-    let mut buffers = copy_buffers(65536 + 128);
+    let mut buffers = copy_buffers(LONGEST + 128);
     each_copy(|name, copy| {
         for length in long_lengths() {
             for (destination_align, source_align) in [(0, 0), (0, 1), (1, 0), (9, 9), (63, 32)] {
@@ -152,7 +155,7 @@ fn long_copies() {
 
 #[test]
 fn short_fills_in_every_phase() {
-    let (lengths, step) = if cfg!(miri) { (26, 5) } else { (270, 1) };
+    let (lengths, step) = if cfg!(miri) { (19, 11) } else { (270, 1) };
     let mut buffer = Buffer::new(lengths + 64);
     each_fill(|name, fill| {
         for length in 0..=lengths {
@@ -165,7 +168,7 @@ fn short_fills_in_every_phase() {
 
 #[test]
 fn long_fills() {
-    let mut buffer = Buffer::new(65536 + 128);
+    let mut buffer = Buffer::new(LONGEST + 128);
     each_fill(|name, fill| {
         for length in long_lengths() {
             for align in [0, 1, 8, 63] {
