@@ -65,18 +65,23 @@ fn a_node_is_replaced_with_zeroes_under_its_readers() {
         let reader = scope.spawn(|| {
             let (mut looks, mut last) = (0u64, 1);
             let mut bytes = vec![0; length as usize];
-            while !stop.load(Ordering::Relaxed) || looks < 3 {
+            loop {
+                // The last look begins after the zeroes stand there.
+                let is_last = stop.load(Ordering::Acquire) && looks >= 2;
                 clone.read_at(0, &mut bytes).unwrap();
                 assert!(bytes.iter().all(|&byte| byte == 0 || byte == last), "neither");
                 last = bytes[0];
                 assert!(bytes.iter().all(|&byte| byte == last), "half of it");
                 looks += 1;
+                if is_last {
+                    break;
+                }
             }
             last
         });
         block_on(dst.replace_with_zeroes()).unwrap();
         assert!(!is_mapped(node));
-        stop.store(true, Ordering::Relaxed);
+        stop.store(true, Ordering::Release);
         assert_eq!(reader.join().unwrap(), 0);
     });
     assert_eq!(block_on(src.copy_to(0, &dst, 0, 64)).unwrap_err().kind(), ErrorKind::Closed);
