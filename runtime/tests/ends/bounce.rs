@@ -64,10 +64,10 @@ fn who_finds_none_waits_first_come_first_served() {
     assert_eq!((pool.available(), control.wait_for_submitted(2).len()), (0, 2));
     // The third in line goes away; the first has its buffer granted and goes away before it is polled.
     drop(copies.remove(4));
-    for done in 0..2 {
+    for copy in copies.iter_mut().take(2) {
         control.wait_for_submitted(1);
         control.complete_next().unwrap();
-        eventually("the copy", || poll_once(&mut copies[done]).is_ready());
+        eventually("the copy", || poll_once(copy).is_ready());
     }
     drop(copies.remove(2));
     assert_eq!(pool.available(), 0, "a late comer does not overtake those in line");

@@ -55,7 +55,7 @@ fn memfds_and_huge_pages_do_too() {
         file.set_len(4 << 20).unwrap();
         // SAFETY: nobody else has the file.
         let Ok(mut buffer) = (unsafe { MmapOptions::new().map_mut(&file) }) else {
-            println!("SKIPPED: no huge pages are free");
+            eprintln!("SKIPPED: no huge pages are free");
             continue;
         };
         buffer[1] = 77;

@@ -1,5 +1,6 @@
 //! How regions end while they have handles: closed, given back to whoever registered them, replaced with zeroes.
 #![cfg(all(not(loom), not(miri)))]
+#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -112,7 +112,7 @@ fn huge_pages_are_replaced_whole() {
     let region = runtime.allocate((4 << 20) - 5).unwrap();
     swap_under_readers(&region);
     if free < 2 {
-        println!("SKIPPED: {free} huge pages are free: ordinary ones were replaced");
+        eprintln!("SKIPPED: {free} huge pages are free: ordinary ones were replaced");
     }
 }
 
