@@ -36,7 +36,7 @@ fn every_order(mut end_future: impl FnMut(Copy, &mut Forgotten)) {
     let steps = [Step::Future, Step::Source, Step::Destination, Step::Runtime, Step::Completion];
     let orders = orders(&steps);
     assert_eq!(orders.len(), 120);
-    for order in orders.iter().step_by(if cfg!(miri) { 17 } else { 1 }) {
+    for order in orders.iter().step_by(if cfg!(miri) { 29 } else { 1 }) {
         let mut forgotten = Forgotten::default();
         let (runtime, control) = manual(8);
         let (src, dst) = (region_of(&runtime, &pattern(1, 64)), runtime.allocate(64).unwrap());
