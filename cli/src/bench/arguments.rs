@@ -94,7 +94,8 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "SIZE", value_parser = size::parse_length)]
     pub(crate) working_set: Option<u64>,
 
-    /// The core that the poller of each engine is bound to [default: none, it floats]
+    /// The core that the poller of each engine is bound to; measuring threads are bound to the others in turn
+    /// [default: none, all float]
     #[arg(long, value_name = "N")]
     pub(crate) core: Option<usize>,
 

@@ -29,7 +29,8 @@ impl Crossover {
     /// Between two sizes both throughputs are taken for straight lines in a plot with logarithmic axes, so what is
     /// found is where the lines in such a plot meet.
     pub(super) fn find(ratios: &[(u64, f64)]) -> Self {
-        let crossings: Vec<_> = ratios.windows(2).filter_map(|pair| between(pair[0], pair[1])).collect();
+        let crossings: Vec<_> =
+            ratios.windows(2).filter_map(|pair| between(pair[0], pair[1])).collect();
         let first = crossings.iter().find(|crossing| crossing.ahead);
         Self {
             passes_at: first.map(|crossing| crossing.bytes),
@@ -93,7 +94,9 @@ mod tests {
 
     #[test]
     fn ratios_that_are_no_numbers_do_no_harm() {
-        for (before, after) in [(0.0, 2.0), (f64::NAN, 2.0), (0.5, f64::INFINITY), (f64::INFINITY, 0.0)] {
+        for (before, after) in
+            [(0.0, 2.0), (f64::NAN, 2.0), (0.5, f64::INFINITY), (f64::INFINITY, 0.0)]
+        {
             for (bytes, _) in crossings(&[(64, before), (128, after)]) {
                 assert!((64..=128).contains(&bytes));
             }

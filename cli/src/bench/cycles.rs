@@ -55,17 +55,22 @@ fn total(counter: &mut Counter) -> Option<u64> {
 fn why_refused(error: &io::Error) -> String {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP | Errno::ENXIO) => {
-            format!("this machine shows the kernel no cycle counter, as many virtual machines do ({error})")
+            format!(
+                "this machine shows the kernel no cycle counter, as many virtual machines do ({error})"
+            )
         }
         Some(Errno::EACCES | Errno::EPERM) => {
             let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
-            let level = level.map_or_else(|_| String::from("unknown"), |text| text.trim().to_owned());
+            let level =
+                level.map_or_else(|_| String::from("unknown"), |text| text.trim().to_owned());
             format!(
                 "the kernel refuses the counter ({error}), kernel.perf_event_paranoid is {level}: \
                  `sudo sysctl kernel.perf_event_paranoid=2`"
             )
         }
-        Some(Errno::ENOSYS) => format!("the kernel was built without performance counters ({error})"),
+        Some(Errno::ENOSYS) => {
+            format!("the kernel was built without performance counters ({error})")
+        }
         _ => format!("the kernel refuses the counter: {error}"),
     }
 }

@@ -229,7 +229,14 @@ pub(super) mod tests {
             seconds: 0.25,
             operations_per_second: bytes_per_second / size as f64,
             bytes_per_second,
-            latency_ns: Latency { samples: 9, p50: size, p90: 2000, p99: 3000, p99_9: 4_000_000, max: 5_000_000_000 },
+            latency_ns: Latency {
+                samples: 9,
+                p50: size,
+                p90: 2000,
+                p99: 3000,
+                p99_9: 4_000_000,
+                max: 5_000_000_000,
+            },
             cycles_per_byte: None,
             ratio_to_memcpy: engine.map(|_| ratio),
         }
@@ -244,7 +251,8 @@ pub(super) mod tests {
             last_level_cache_bytes: Some(32 << 20),
             available_memory_bytes: Some(1 << 30),
         };
-        let memory = Lengths { area_bytes: 64 << 20, cold_target_bytes: 128 << 20, cold_enough: Some(true) };
+        let memory =
+            Lengths { area_bytes: 64 << 20, cold_target_bytes: 128 << 20, cold_enough: Some(true) };
         let mut report = Report::new(&settings, machine, memory);
         let description = String::from("a <model> & \"more\"");
         report.engines.push(Engine { name: String::from("emulated"), description, emulated: true });
@@ -266,8 +274,11 @@ pub(super) mod tests {
     fn crossovers_are_of_each_state_by_itself() {
         let report = report();
         assert_eq!(report.groups(), [(Cache::Cold, 1), (Cache::Warm, 1)]);
-        let found: Vec<_> =
-            report.crossovers.iter().map(|series| (series.cache, series.crossover.passes_at)).collect();
+        let found: Vec<_> = report
+            .crossovers
+            .iter()
+            .map(|series| (series.cache, series.crossover.passes_at))
+            .collect();
         assert_eq!(found, [(Cache::Cold, Some(2048)), (Cache::Warm, None)]);
     }
 }

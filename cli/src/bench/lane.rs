@@ -7,8 +7,7 @@ use futures::executor::block_on;
 
 use super::{
     areas::{Areas, Blocks},
-    cycles::Cycles,
-    point::{self, Totals},
+    point::{self, Probe, Totals},
     settings::Settings,
     stopwatch::Limits,
     submit::{self, Part},
@@ -114,7 +113,7 @@ impl Lane {
         blocks: &Blocks,
         depth: u32,
         limits: Limits,
-        cycles: &mut Cycles,
+        probe: &mut Probe,
     ) -> Result<Totals, String> {
         let workers = (0..blocks.threads)
             .map(|thread| Part {
@@ -126,7 +125,7 @@ impl Lane {
             })
             .map(|part| move || submit::copy(&part, limits))
             .collect();
-        let totals = point::run(workers, cycles)?;
+        let totals = point::run(workers, probe)?;
         verify::check(&self.destination, source, blocks, &totals.copies)
             .map_err(|error| error.to_string())?;
         Ok(totals)

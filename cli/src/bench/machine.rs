@@ -58,7 +58,8 @@ fn group_memory(mount: &Path, own: &str) -> Option<u64> {
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim_start().strip_prefix(':')?.trim()))
+    text.lines()
+        .find_map(|line| Some(line.strip_prefix(name)?.trim_start().strip_prefix(':')?.trim()))
 }
 
 fn kibibytes(text: Option<&str>) -> Option<u64> {
@@ -73,7 +74,8 @@ mod tests {
     #[test]
     fn caches_memory_and_the_processor_are_read() {
         let tree = Tree::empty();
-        let caches = [("cpu0", "index0", "48K"), ("cpu0", "index3", "266240K"), ("cpu1", "index2", "2048K")];
+        let caches =
+            [("cpu0", "index0", "48K"), ("cpu0", "index3", "266240K"), ("cpu1", "index2", "2048K")];
         for (cpu, index, size) in caches {
             tree.write(&format!("sys/devices/system/cpu/{cpu}/cache/{index}/size"), size);
         }

@@ -4,8 +4,7 @@ use std::{hint::black_box, time::Instant};
 
 use super::{
     areas::{Areas, Blocks},
-    cycles::Cycles,
-    point::{self, Done, Totals},
+    point::{self, Done, Probe, Totals},
     shuffle::Shuffle,
     stopwatch::{Limits, Stopwatch},
     verify,
@@ -23,7 +22,7 @@ pub(super) fn measure(
     areas: &mut Areas,
     blocks: &Blocks,
     limits: Limits,
-    cycles: &mut Cycles,
+    probe: &mut Probe,
 ) -> Result<Totals, String> {
     let stride = blocks.stride as usize;
     let parts = areas.source.chunks(stride).zip(areas.destination.chunks_mut(stride));
@@ -31,7 +30,7 @@ pub(super) fn measure(
         .take(blocks.threads as usize)
         .map(|(source, destination)| move || Ok(copy(source, destination, blocks, limits)))
         .collect();
-    let totals = point::run(workers, cycles)?;
+    let totals = point::run(workers, probe)?;
     verify::check(&mut areas.destination[..], &areas.source, blocks, &totals.copies)
         .map_err(|error| error.to_string())?;
     Ok(totals)

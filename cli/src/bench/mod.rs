@@ -12,6 +12,7 @@ mod figures;
 mod lane;
 mod machine;
 mod memcpy;
+mod pinning;
 mod plot;
 mod point;
 mod progress;
@@ -31,6 +32,8 @@ use self::{
     figures::{Engine, Point, Report},
     lane::Lane,
     machine::Machine,
+    pinning::Cores,
+    point::Probe,
     progress::Progress,
     settings::{BadSettings, Settings},
 };
@@ -42,7 +45,7 @@ use crate::{
 pub(crate) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
     let begin = Instant::now();
     // Before any thread is started: threads inherit the counter.
-    let cycles = Cycles::open();
+    let probe = Probe { cycles: Cycles::open(), cores: Cores::beside(arguments.core) };
     let specs = engines(arguments)?;
     let settings = Settings::new(arguments).map_err(refused)?;
     let machine = Machine::look(&Roots::system());
@@ -54,8 +57,8 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
 
     let mut report = Report::new(&settings, machine, lengths);
     report.engines = lanes.iter().map(describe).collect();
-    report.no_cycles = cycles.why_not().map(str::to_owned);
-    let mut run = Run { settings, lengths, areas, lanes, cycles };
+    report.no_cycles = probe.cycles.why_not().map(str::to_owned);
+    let mut run = Run { settings, lengths, areas, lanes, probe };
     run.measure(&mut report.points)?;
     for lane in run.lanes {
         lane.close().map_err(|error| Failure::Failed(error.to_string()))?;
@@ -125,12 +128,12 @@ struct Run {
     lengths: Lengths,
     areas: Areas,
     lanes: Vec<Lane>,
-    cycles: Cycles,
+    probe: Probe,
 }
 
 impl Run {
     fn measure(&mut self, points: &mut Vec<Point>) -> Result<(), Failure> {
-        let Self { settings, lengths, areas, lanes, cycles } = self;
+        let Self { settings, lengths, areas, lanes, probe } = self;
         let limits = settings.limits();
         let progress = Progress::new(settings.points(lanes.len()));
         for cache in &settings.caches {
@@ -138,11 +141,10 @@ impl Run {
                 for size in &settings.sizes {
                     let blocks = lengths.blocks(*cache, *size, *threads);
                     let place = format!("{} bytes, {}, {threads} threads", size, cache.name());
-                    let failed = |by: &str, why: String| {
-                        Failure::Failed(format!("{by}, {place}: {why}"))
-                    };
+                    let failed =
+                        |by: &str, why: String| Failure::Failed(format!("{by}, {place}: {why}"));
                     progress.next(&place);
-                    let totals = memcpy::measure(areas, &blocks, limits, cycles)
+                    let totals = memcpy::measure(areas, &blocks, limits, probe)
                         .map_err(|why| failed("memcpy", why))?;
                     let memcpy = Point::of_memcpy(*cache, &blocks, &totals);
                     points.push(memcpy.clone());
@@ -150,7 +152,7 @@ impl Run {
                         for depth in &settings.depths {
                             progress.next(&place);
                             let totals = lane
-                                .measure(&areas.source, &blocks, *depth, limits, cycles)
+                                .measure(&areas.source, &blocks, *depth, limits, probe)
                                 .map_err(|why| failed(lane.name(), why))?;
                             let name = lane.name();
                             points.push(Point::of_engine(&memcpy, name, *depth, &blocks, &totals));

@@ -6,8 +6,16 @@ use hdrhistogram::Histogram;
 
 use super::{
     cycles::Cycles,
+    pinning::Cores,
     stopwatch::{Measured, histogram},
 };
+
+/// What every point is measured with.
+#[derive(Debug)]
+pub(super) struct Probe {
+    pub(super) cycles: Cycles,
+    pub(super) cores: Cores,
+}
 
 /// What one thread did.
 #[derive(Debug)]
@@ -37,17 +45,23 @@ pub(super) struct Totals {
 /// # Errors
 ///
 /// What the first of them that failed says.
-pub(super) fn run<W>(workers: Vec<W>, cycles: &mut Cycles) -> Result<Totals, String>
+pub(super) fn run<W>(workers: Vec<W>, probe: &mut Probe) -> Result<Totals, String>
 where
     W: FnOnce() -> Result<Done, String> + Send,
 {
+    let Probe { cycles, cores } = probe;
+    let cores = &*cores;
     let before = cycles.read();
     let done = thread::scope(|scope| {
         let threads: Vec<_> = workers
             .into_iter()
-            .map(|worker| {
+            .enumerate()
+            .map(|(number, worker)| {
                 let builder = thread::Builder::new().name(String::from("dmaring-bench"));
-                builder.spawn_scoped(scope, worker)
+                builder.spawn_scoped(scope, move || {
+                    cores.bind(number)?;
+                    worker()
+                })
             })
             .collect();
         let join = |thread: std::io::Result<thread::ScopedJoinHandle<'_, _>>| match thread {
@@ -91,7 +105,7 @@ fn sum(done: Vec<Done>, cycles: Option<u64>) -> Totals {
 mod tests {
     use std::time::Duration;
 
-    use super::{Cycles, Done, Measured, histogram, run, sum};
+    use super::{Cores, Cycles, Done, Measured, Probe, histogram, run, sum};
 
     fn done(operations: u64, millis: u64, latency: u64) -> Done {
         let mut latencies = histogram();
@@ -120,11 +134,14 @@ mod tests {
 
     #[test]
     fn the_first_failure_is_told_and_a_panic_is_one() {
-        let mut cycles = Cycles::open();
+        let mut probe = Probe { cycles: Cycles::open(), cores: Cores::beside(None) };
         let mut error = |worker: fn() -> Result<Done, String>| {
-            run(vec![|| Ok(done(1, 1, 1)), worker], &mut cycles).unwrap_err()
+            run(vec![|| Ok(done(1, 1, 1)), worker], &mut probe).unwrap_err()
         };
         assert_eq!(error(|| Err(String::from("no"))), "no");
-        assert_eq!(error(|| std::panic::resume_unwind(Box::new(()))), "a measuring thread panicked");
+        assert_eq!(
+            error(|| std::panic::resume_unwind(Box::new(()))),
+            "a measuring thread panicked"
+        );
     }
 }

@@ -1,6 +1,10 @@
 //! What is measured: every check that can be made before anything is.
 
-use std::{io, path::{Path, PathBuf}, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use nix::unistd::{AccessFlags, access};
 use serde::Serialize;

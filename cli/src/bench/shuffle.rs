@@ -62,9 +62,8 @@ mod tests {
     #[test]
     fn neighbours_seldom_follow_each_other() {
         let shuffle = Shuffle::new(100_000);
-        let steps = (0..99_999).filter(|turn| {
-            shuffle.block(*turn).abs_diff(shuffle.block(turn + 1)) <= 16
-        });
+        let steps =
+            (0..99_999).filter(|turn| shuffle.block(*turn).abs_diff(shuffle.block(turn + 1)) <= 16);
         // By chance, 32 in 100,000 steps.
         let count = steps.count();
         assert!(count < 200, "{count}");

@@ -53,8 +53,7 @@ impl Stopwatch {
     /// it be the same one of those in flight each time.
     pub(super) fn start(limits: Limits, size: u64, stride: u64, now: Instant) -> Self {
         let stride = if size >= LARGE { 1 } else { stride };
-        let measured =
-            Measured { operations: 0, time: Duration::ZERO, latencies: histogram() };
+        let measured = Measured { operations: 0, time: Duration::ZERO, latencies: histogram() };
         Self { limits, stride, start: now, begun: 0, ended: 0, from: None, measured }
     }
 

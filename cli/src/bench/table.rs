@@ -44,7 +44,11 @@ impl Report {
             Cache::Cold => "in random order",
             Cache::Warm => "again and again",
         };
-        let set = if least == most { bytes(most) } else { format!("{} to {}", bytes(least), bytes(most)) };
+        let set = if least == most {
+            bytes(most)
+        } else {
+            format!("{} to {}", bytes(least), bytes(most))
+        };
         format!("{}, {threads}: {set} visited {order}", cache.name())
     }
 
@@ -197,12 +201,18 @@ mod tests {
 
     #[test]
     fn times_and_sizes_have_a_unit_that_fits_them() {
-        for (number, text) in
-            [(0, "0 ns"), (999, "999 ns"), (1_000, "1.00 µs"), (12_345, "12.3 µs"), (123_456_789, "123 ms")]
-        {
+        for (number, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 µs"),
+            (12_345, "12.3 µs"),
+            (123_456_789, "123 ms"),
+        ] {
             assert_eq!(nanos(number), text);
         }
-        for (number, text) in [(63, "63 B"), (1500, "1.46 KiB"), (4096, "4 KiB"), (3 << 29, "1.50 GiB")] {
+        for (number, text) in
+            [(63, "63 B"), (1500, "1.46 KiB"), (4096, "4 KiB"), (3 << 29, "1.50 GiB")]
+        {
             assert_eq!(bytes(number), text);
         }
     }

@@ -152,7 +152,10 @@ mod tests {
         for (copies, found) in [([2, 2], 1), ([1, 1], 2), ([0, 2], 1)] {
             let (mut areas, blocks) = copied(4096);
             let error = outcome(&mut areas, &blocks, copies).unwrap_err();
-            assert!(matches!(error, Mismatch::Count { found: told, .. } if told == found), "{error}");
+            assert!(
+                matches!(error, Mismatch::Count { found: told, .. } if told == found),
+                "{error}"
+            );
         }
     }
 
