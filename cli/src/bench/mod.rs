@@ -140,7 +140,8 @@ impl Run {
             for threads in &settings.threads {
                 for size in &settings.sizes {
                     let blocks = lengths.blocks(*cache, *size, *threads);
-                    let place = format!("{} bytes, {}, {threads} threads", size, cache.name());
+                    let threads_text = table::plural(*threads, "thread");
+                    let place = format!("{size} bytes, {}, {threads_text}", cache.name());
                     let failed =
                         |by: &str, why: String| Failure::Failed(format!("{by}, {place}: {why}"));
                     progress.next(&place);

@@ -139,6 +139,7 @@ impl<'a> Group<'a> {
         let mut chart = ChartBuilder::on(panel)
             .caption(caption, ("sans-serif", 16))
             .margin(12)
+            .margin_right(28)
             .x_label_area_size(36)
             .y_label_area_size(72)
             .build_cartesian_2d(sizes.log_scale().base(4.0), values.log_scale())?;
@@ -154,7 +155,7 @@ impl<'a> Group<'a> {
             .label_style(("sans-serif", 12))
             .draw()?;
         for (number, (label, points)) in lines.iter().enumerate() {
-            let colour = COLOURS[number % COLOURS.len()];
+            let colour = colour(number);
             let place = |point: &&Point| (point.size_bytes as f64, measure.of(point));
             let line = LineSeries::new(points.iter().map(place), colour.stroke_width(2));
             chart.draw_series(line.point_size(3))?.label(label).legend(move |(x, y)| {
@@ -162,7 +163,7 @@ impl<'a> Group<'a> {
             });
         }
         if measure == Measure::Throughput {
-            self.mark(&mut chart)?;
+            self.mark(&mut chart, &lines)?;
         }
         chart
             .configure_series_labels()
@@ -178,10 +179,7 @@ impl<'a> Group<'a> {
     fn lines(self) -> Vec<Line<'a>> {
         let mut lines: Vec<Line<'a>> = Vec::new();
         for point in self.report.group(self.cache, self.threads) {
-            let label = match (&point.engine, point.depth) {
-                (Some(engine), Some(depth)) => format!("{engine}, depth {depth}"),
-                _ => String::from("memcpy"),
-            };
+            let label = label(point.engine.as_deref(), point.depth);
             match lines.iter_mut().find(|(name, _)| *name == label) {
                 Some((_, points)) => points.push(point),
                 None => lines.push((label, vec![point])),
@@ -190,31 +188,47 @@ impl<'a> Group<'a> {
         lines
     }
 
-    /// A circle on memcpy's line wherever an engine passes it.
-    fn mark(self, chart: &mut Chart<'_, '_>) -> Result<(), DrawError> {
+    /// A circle on memcpy's line wherever an engine passes it, in the colour of the engine's.
+    fn mark(self, chart: &mut Chart<'_, '_>, lines: &[Line<'_>]) -> Result<(), DrawError> {
         let memcpy: Vec<_> = self
             .report
             .group(self.cache, self.threads)
             .filter(|point| point.engine.is_none())
             .map(|point| (point.size_bytes as f64, Measure::Throughput.of(point)))
             .collect();
-        let series = self.report.crossovers.iter();
-        let own =
-            series.filter(|series| (series.cache, series.threads) == (self.cache, self.threads));
-        let crossings = own.flat_map(|series| &series.crossover.crossings);
-        let marks = crossings.filter(|crossing| crossing.ahead).map(|crossing| {
-            let at = (crossing.bytes as f64, height(&memcpy, crossing.bytes as f64));
-            EmptyElement::at(at)
-                + Circle::new((0, 0), 7, RED.stroke_width(2))
-                + Text::new(
-                    format!("crossover {}", bytes(crossing.bytes)),
-                    (10, 8),
-                    ("sans-serif", 12).into_font().color(&RED),
-                )
-        });
-        chart.draw_series(marks)?;
+        // Labels of marks that lie close together stand one below the other.
+        let mut below = 10;
+        for series in &self.report.crossovers {
+            if (series.cache, series.threads) != (self.cache, self.threads) {
+                continue;
+            }
+            let label = label(Some(&series.engine), Some(series.depth));
+            let line = lines.iter().position(|(name, _)| *name == label).unwrap_or(0);
+            let colour = colour(line);
+            for crossing in series.crossover.crossings.iter().filter(|crossing| crossing.ahead) {
+                let at = (crossing.bytes as f64, height(&memcpy, crossing.bytes as f64));
+                let text = format!("crossover {}", bytes(crossing.bytes));
+                let font = ("sans-serif", 12).into_font().color(&colour);
+                let mark = EmptyElement::at(at)
+                    + Circle::new((0, 0), 7, colour.stroke_width(2))
+                    + Text::new(text, (-110, below), font);
+                chart.draw_series(std::iter::once(mark))?;
+                below += 14;
+            }
+        }
         Ok(())
     }
+}
+
+fn label(engine: Option<&str>, depth: Option<u32>) -> String {
+    match (engine, depth) {
+        (Some(engine), Some(depth)) => format!("{engine}, depth {depth}"),
+        _ => String::from("memcpy"),
+    }
+}
+
+fn colour(line: usize) -> RGBColor {
+    COLOURS[line % COLOURS.len()]
 }
 
 /// How high a line of straight pieces is at `size`, on logarithmic axes.

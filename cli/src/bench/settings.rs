@@ -58,8 +58,8 @@ pub(super) enum BadSettings {
     )]
     TooManyInFlight { depth: u32, threads: u32 },
     #[error(
-        "--working-set {given}: {needed} bytes are needed, a source and a destination of {size} bytes for each of {threads} \
-         threads: use at least that, or smaller --sizes"
+        "--working-set {given}: {needed} bytes are needed for a source and a destination of {size} bytes, times {threads} \
+         (--threads): use at least that, or smaller --sizes"
     )]
     SmallWorkingSet { given: u64, needed: u64, size: u64, threads: u32 },
     #[error(
