@@ -24,6 +24,9 @@ pub(super) const UNTOUCHED: u8 = 0xa5;
 /// second-level cache of every server processor.
 const WARM_PART: u64 = 256 << 10;
 
+/// What threads' parts begin at a multiple of, in bytes, wherever they are long enough.
+const PAGE: u64 = 4096;
+
 /// How many times the last-level cache a cold working set is.
 const COLD: u64 = 4;
 
@@ -64,15 +67,17 @@ impl Lengths {
         let contenders = engines as u64 + 1;
         let block_each = size.saturating_mul(threads.into());
         let is_cold = settings.caches.contains(&Cache::Cold);
-        let target = COLD * machine.last_level_cache_bytes.unwrap_or(USUAL_CACHE);
-        // A part is rounded down to whole blocks: one more for each thread makes up for that.
+        let cache = machine.last_level_cache_bytes.unwrap_or(USUAL_CACHE);
+        let target = cache.saturating_mul(COLD);
+        // A part is rounded down to whole pages and blocks: one more of each for each thread makes up for that.
+        let rounding = size.saturating_add(PAGE).saturating_mul(threads.into());
         let wanted = match (working_set, is_cold) {
             (Some(given), true) if given / 2 < block_each => {
                 let needed = block_each.saturating_mul(2);
                 return Err(BadSettings::SmallWorkingSet { given, needed, size, threads });
             }
             (Some(given), true) => given / 2,
-            (None, true) => (target / 2).saturating_add(block_each),
+            (None, true) => (target / 2).saturating_add(rounding),
             (_, false) => 0,
         };
         let warm = size.max(WARM_PART).saturating_mul(threads.into());
@@ -100,6 +105,8 @@ impl Lengths {
     /// The blocks that copies of one size visit.
     pub(super) fn blocks(&self, cache: Cache, size: u64, threads: u32) -> Blocks {
         let part = self.area_bytes / u64::from(threads.max(1));
+        let pages = part - part % PAGE;
+        let part = if pages >= size { pages } else { part };
         let visited = match cache {
             Cache::Cold => part,
             Cache::Warm => part.min(WARM_PART.max(size)),
@@ -182,7 +189,7 @@ mod tests {
         for (size, threads) in [(64, 1), (1000, 3), (4 << 20, 3), (4 << 20, 1)] {
             let blocks = lengths.blocks(Cache::Cold, size, threads);
             assert!(blocks.visited() >= 128 << 20, "{blocks:?}");
-            assert!(blocks.count * size <= blocks.stride);
+            assert!(blocks.count * size <= blocks.stride && blocks.stride.is_multiple_of(4096));
             assert!(blocks.stride * u64::from(threads) <= lengths.area_bytes);
         }
     }

@@ -6,6 +6,7 @@
 
 mod areas;
 mod arguments;
+mod axes;
 mod crossover;
 mod cycles;
 mod figures;
@@ -35,7 +36,8 @@ use self::{
     pinning::Cores,
     point::Probe,
     progress::Progress,
-    settings::{BadSettings, Settings},
+    settings::{BadSettings, Place, Settings},
+    table::plural,
 };
 use crate::{
     args::EmulatedArguments, engine_spec::EngineSpec, failure::Failure, machine::Roots, output,
@@ -136,29 +138,23 @@ impl Run {
         let Self { settings, lengths, areas, lanes, probe } = self;
         let limits = settings.limits();
         let progress = Progress::new(settings.points(lanes.len()));
-        for cache in &settings.caches {
-            for threads in &settings.threads {
-                for size in &settings.sizes {
-                    let blocks = lengths.blocks(*cache, *size, *threads);
-                    let threads_text = table::plural(*threads, "thread");
-                    let place = format!("{size} bytes, {}, {threads_text}", cache.name());
-                    let failed =
-                        |by: &str, why: String| Failure::Failed(format!("{by}, {place}: {why}"));
+        for Place { cache, threads, size } in settings.places() {
+            let blocks = lengths.blocks(cache, size, threads);
+            let (count, cache_name) = (plural(threads, "thread"), cache.name());
+            let place = format!("{size} bytes, {cache_name}, {count}");
+            let failed = |by: &str, why: String| Failure::Failed(format!("{by}, {place}: {why}"));
+            progress.next(&place);
+            let totals = memcpy::measure(areas, &blocks, limits, probe)
+                .map_err(|why| failed("memcpy", why))?;
+            let memcpy = Point::of_memcpy(cache, &blocks, &totals);
+            points.push(memcpy.clone());
+            for lane in &*lanes {
+                for depth in &settings.depths {
                     progress.next(&place);
-                    let totals = memcpy::measure(areas, &blocks, limits, probe)
-                        .map_err(|why| failed("memcpy", why))?;
-                    let memcpy = Point::of_memcpy(*cache, &blocks, &totals);
-                    points.push(memcpy.clone());
-                    for lane in &*lanes {
-                        for depth in &settings.depths {
-                            progress.next(&place);
-                            let totals = lane
-                                .measure(&areas.source, &blocks, *depth, limits, probe)
-                                .map_err(|why| failed(lane.name(), why))?;
-                            let name = lane.name();
-                            points.push(Point::of_engine(&memcpy, name, *depth, &blocks, &totals));
-                        }
-                    }
+                    let totals = lane
+                        .measure(&areas.source, &blocks, *depth, limits, probe)
+                        .map_err(|why| failed(lane.name(), why))?;
+                    points.push(Point::of_engine(&memcpy, lane.name(), *depth, &blocks, &totals));
                 }
             }
         }

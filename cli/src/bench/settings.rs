@@ -49,6 +49,15 @@ impl Cache {
     }
 }
 
+/// Where memcpy and every engine are measured, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) cache: Cache,
+    pub(super) threads: u32,
+    /// In bytes.
+    pub(super) size: u64,
+}
+
 /// What cannot be measured as it was asked for.
 #[derive(Debug, Error)]
 pub(super) enum BadSettings {
@@ -121,10 +130,21 @@ impl Settings {
         last(&self.threads)
     }
 
+    /// Every place, in the order of measurement: those that a table or a line of the drawing has follow each other.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let mut places = Vec::new();
+        for cache in &self.caches {
+            for threads in &self.threads {
+                let place = |size: &u64| Place { cache: *cache, threads: *threads, size: *size };
+                places.extend(self.sizes.iter().map(place));
+            }
+        }
+        places
+    }
+
     /// How many points there are with so many engines: memcpy knows no depth.
     pub(super) fn points(&self, engines: usize) -> usize {
-        let contenders = 1 + self.depths.len() * engines;
-        self.caches.len() * self.threads.len() * self.sizes.len() * contenders
+        self.places().len() * (1 + self.depths.len() * engines)
     }
 }
 
