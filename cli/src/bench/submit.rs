@@ -26,7 +26,7 @@ use super::{
 const STRIDE: u64 = 31;
 
 /// After how many polls the thread gives up its CPU between polls.
-const SPINS: u32 = 256;
+const SPINS: u32 = 64;
 
 /// What one thread copies.
 #[derive(Debug)]
