@@ -40,6 +40,7 @@ pub(super) struct Report {
 /// What one `--engine` named.
 #[derive(Debug, Serialize)]
 pub(super) struct Engine {
+    /// As the points have it.
     pub(super) name: String,
     /// What was taken, and why.
     pub(super) description: String,

@@ -48,11 +48,10 @@ impl Lane {
     ) -> Result<Self, Failure> {
         let selection = Selection::of(&[spec], emulated, None).map_err(Failure::Refused)?;
         let functions = selection.may_fall_back().then(|| selection.functions());
-        let name = spec.to_string();
-        match (Self::with(selection, name.clone(), settings, length), functions) {
+        match (Self::with(selection, spec, settings, length), functions) {
             (Err(why), Some(functions)) => {
                 let cpu = Selection::instead(&functions, &why.to_string());
-                Self::with(cpu, name, settings, length)
+                Self::with(cpu, spec, settings, length)
             }
             (lane, _) => lane,
         }
@@ -60,7 +59,7 @@ impl Lane {
 
     fn with(
         selection: Selection,
-        name: String,
+        spec: EngineSpec,
         settings: &Settings,
         length: u64,
     ) -> Result<Self, Failure> {
@@ -74,20 +73,24 @@ impl Lane {
             BuildError::Core { core, allowed } => Failure::Refused(format!(
                 "--core {core}: there is no such core, or this process may not use it: use one of {allowed}"
             )),
-            error => Failure::refused(format!("--engine {name}"), error),
+            error => Failure::refused(format!("--engine {spec}"), error),
         })?;
         let Areas { source, destination } = Areas::new(length).map_err(|error| {
             Failure::refused(format!("{length} bytes of memory cannot be had twice"), error)
         })?;
         let region = |memory| {
             let region = runtime.register(memory);
-            region.map_err(|error| Failure::refused(format!("--engine {name}"), error))
+            region.map_err(|error| Failure::refused(format!("--engine {spec}"), error))
         };
         let (source, destination) = (region(source)?, region(destination)?);
+        let name = match (spec, runtime.stats().engines.as_slice()) {
+            (EngineSpec::Auto, [engine]) => engine.name.clone(),
+            _ => spec.to_string(),
+        };
         Ok(Self { name, description, source, destination, runtime, emulated })
     }
 
-    /// What `--engine` was.
+    /// What `--engine` was; where `auto` took one engine, the name of that.
     pub(super) fn name(&self) -> &str {
         &self.name
     }

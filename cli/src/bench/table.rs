@@ -17,7 +17,7 @@ const HEADER: [&str; 12] = [
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for engine in &self.engines {
-            writeln!(f, "--engine {}: {}", engine.name, engine.description)?;
+            writeln!(f, "{}: {}", engine.name, engine.description)?;
         }
         for (cache, threads) in self.groups() {
             writeln!(f, "\n{}", self.heading(cache, threads))?;
@@ -165,7 +165,7 @@ mod tests {
     fn the_table_has_every_point_and_says_what_is_missing() {
         let text = report().to_string();
         for part in [
-            "--engine emulated: a <model>",
+            "emulated: a <model>",
             "cold, 1 thread: 1 GiB visited in random order",
             "warm, 1 thread: 1 GiB visited again and again",
             "cold, 1 thread, emulated at depth 8: passes memcpy at 2 KiB",

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, process::Command};
 
 use serde_json::Value;
 
-use crate::scratch::{Scratch, error_line, succeed};
+use crate::{
+    copies::first_core,
+    scratch::{Scratch, error_line, succeed},
+};
 
 /// The command with points as short as may be.
 fn bench(scratch: &Scratch, line: &str) -> Command {
@@ -99,6 +102,15 @@ fn the_emulated_device_is_measured_and_says_what_it_is() {
 }
 
 #[test]
+fn without_an_engine_the_best_there_is_are_measured_and_named() {
+    let (text, json) = figures(&Scratch::on_disk(), "--sizes 64 --depths 1 --warm");
+    let engine = &json["engines"][0];
+    assert!(engine["description"].as_str().unwrap().contains("(auto: "), "{engine}");
+    assert_eq!((&engine["name"], &json["points"][1]["engine"]), (&"cpu".into(), &"cpu".into()));
+    assert!(text.starts_with("cpu: cpu, "), "{text}");
+}
+
+#[test]
 fn a_copy_that_fails_ends_the_run_with_its_place() {
     let scratch = Scratch::on_disk();
     let line = "--engine emulated --fault-plan nth=5:chanerr=8 --sizes 4KiB --depths 8 --warm --json x.json";
@@ -123,8 +135,10 @@ fn a_copy_that_is_not_equal_is_told() {
 #[test]
 fn a_poller_that_is_bound_has_its_core() {
     let scratch = Scratch::on_disk();
-    let (_, json) = figures(&scratch, "--engine cpu --sizes 64 --depths 2 --warm --core 0");
-    assert_eq!(json["poller_core"], 0);
+    let core = first_core();
+    let line = format!("--engine cpu --sizes 64 --depths 2 --warm --core {core}");
+    let (_, json) = figures(&scratch, &line);
+    assert_eq!(json["poller_core"].to_string(), core);
     let line = bench(&scratch, "--engine cpu --sizes 64 --core 100000").output().unwrap();
     assert!(error_line(&line, 2, "").contains("--core 100000"));
 }
