@@ -95,7 +95,7 @@ pub(crate) struct BenchArguments {
     pub(crate) working_set: Option<u64>,
 
     /// The core that the poller of each engine is bound to; measuring threads are bound to the others in turn
-    /// [default: none, all float]
+    /// [default: the last that this process may use, if there are two]
     #[arg(long, value_name = "N")]
     pub(crate) core: Option<usize>,
 

@@ -128,7 +128,7 @@ impl Lane {
             })
             .map(|part| move || submit::copy(&part, limits))
             .collect();
-        let totals = point::run(workers, probe)?;
+        let totals = point::run(workers, &probe.placement.beside, &mut probe.cycles)?;
         verify::check(&self.destination, source, blocks, &totals.copies)
             .map_err(|error| error.to_string())?;
         Ok(totals)

@@ -30,7 +30,7 @@ pub(super) fn measure(
         .take(blocks.threads as usize)
         .map(|(source, destination)| move || Ok(copy(source, destination, blocks, limits)))
         .collect();
-    let totals = point::run(workers, probe)?;
+    let totals = point::run(workers, &probe.placement.every, &mut probe.cycles)?;
     verify::check(&mut areas.destination[..], &areas.source, blocks, &totals.copies)
         .map_err(|error| error.to_string())?;
     Ok(totals)

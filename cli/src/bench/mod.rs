@@ -33,7 +33,7 @@ use self::{
     figures::{Engine, Point, Report},
     lane::Lane,
     machine::Machine,
-    pinning::Cores,
+    pinning::Placement,
     point::Probe,
     progress::Progress,
     settings::{BadSettings, Place, Settings},
@@ -47,9 +47,10 @@ use crate::{
 pub(crate) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
     let begin = Instant::now();
     // Before any thread is started: threads inherit the counter.
-    let probe = Probe { cycles: Cycles::open(), cores: Cores::beside(arguments.core) };
+    let probe = Probe { cycles: Cycles::open(), placement: Placement::choose(arguments.core) };
     let specs = engines(arguments)?;
-    let settings = Settings::new(arguments).map_err(refused)?;
+    let mut settings = Settings::new(arguments).map_err(refused)?;
+    settings.core = probe.placement.poller;
     let machine = Machine::look(&Roots::system());
     let lengths = Lengths::choose(&settings, arguments.working_set, &machine, specs.len())
         .map_err(refused)?;

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::{
     cycles::Cycles,
-    pinning::Cores,
+    pinning::{Cores, Placement},
     stopwatch::{Measured, histogram},
 };
 
@@ -14,7 +14,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Probe {
     pub(super) cycles: Cycles,
-    pub(super) cores: Cores,
+    pub(super) placement: Placement,
 }
 
 /// What one thread did.
@@ -40,17 +40,15 @@ pub(super) struct Totals {
     pub(super) cycles_per_operation: Option<f64>,
 }
 
-/// Runs every worker on a thread of its own.
+/// Runs every worker on a thread of its own, bound to one of the cores.
 ///
 /// # Errors
 ///
 /// What the first of them that failed says.
-pub(super) fn run<W>(workers: Vec<W>, probe: &mut Probe) -> Result<Totals, String>
+pub(super) fn run<W>(workers: Vec<W>, cores: &Cores, cycles: &mut Cycles) -> Result<Totals, String>
 where
     W: FnOnce() -> Result<Done, String> + Send,
 {
-    let Probe { cycles, cores } = probe;
-    let cores = &*cores;
     let before = cycles.read();
     let done = thread::scope(|scope| {
         let threads: Vec<_> = workers
@@ -105,7 +103,7 @@ fn sum(done: Vec<Done>, cycles: Option<u64>) -> Totals {
 mod tests {
     use std::time::Duration;
 
-    use super::{Cores, Cycles, Done, Measured, Probe, histogram, run, sum};
+    use super::{Cycles, Done, Measured, Placement, histogram, run, sum};
 
     fn done(operations: u64, millis: u64, latency: u64) -> Done {
         let mut latencies = histogram();
@@ -134,9 +132,9 @@ mod tests {
 
     #[test]
     fn the_first_failure_is_told_and_a_panic_is_one() {
-        let mut probe = Probe { cycles: Cycles::open(), cores: Cores::beside(None) };
+        let (cores, mut cycles) = (Placement::choose(None).every, Cycles::open());
         let mut error = |worker: fn() -> Result<Done, String>| {
-            run(vec![|| Ok(done(1, 1, 1)), worker], &mut probe).unwrap_err()
+            run(vec![|| Ok(done(1, 1, 1)), worker], &cores, &mut cycles).unwrap_err()
         };
         assert_eq!(error(|| Err(String::from("no"))), "no");
         assert_eq!(

@@ -28,6 +28,7 @@ pub(super) struct Settings {
     pub(super) caches: Vec<Cache>,
     pub(super) time: Duration,
     pub(super) ring_entries: u32,
+    /// The core of every poller; `None` where they float.
     pub(super) core: Option<usize>,
 }
 

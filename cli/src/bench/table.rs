@@ -44,7 +44,7 @@ impl Report {
             Cache::Cold => "in random order",
             Cache::Warm => "again and again",
         };
-        let set = if least == most {
+        let set = if bytes(least) == bytes(most) {
             bytes(most)
         } else {
             format!("{} to {}", bytes(least), bytes(most))
