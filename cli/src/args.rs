@@ -10,7 +10,10 @@ use clap::{
 use dmaring_driver::pci::Address;
 use dmaring_emulated::{FaultPlan, Preset};
 
-use crate::{engine_spec::EngineSpec, location::Location, pollers::PollersChoice, size, top};
+use crate::{
+    bench::BenchArguments, engine_spec::EngineSpec, location::Location, pollers::PollersChoice,
+    size, top,
+};
 
 /// The most operations in flight: as many as the largest ring has entries.
 pub(crate) const MAX_DEPTH: i64 = 32_768;
@@ -45,6 +48,8 @@ pub(crate) enum Command {
     /// Show what running runtimes are doing: rates, latencies, failures, by engine
     #[command(long_about = TOP_ABOUT, after_long_help = TOP_EXAMPLES)]
     Top(TopArguments),
+    /// Measure engines against memcpy: throughput, latency and the size from which an engine is ahead
+    Bench(BenchArguments),
     /// Give I/OAT functions to user space: bind them to vfio-pci
     #[command(long_about = BIND_ABOUT)]
     Bind(BindArguments),

@@ -4,6 +4,7 @@
 //! standard error stream.
 
 mod args;
+mod bench;
 mod bind;
 mod calibrate;
 mod copy;
@@ -52,6 +53,7 @@ fn run() -> Result<(), Failure> {
             Command::List(arguments) => list::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Top(arguments) => top::run(&arguments),
+            Command::Bench(arguments) => bench::run(&arguments),
             Command::Bind(arguments) => bind::bind(&arguments),
             Command::Unbind(arguments) => bind::unbind(&arguments),
         },

@@ -161,7 +161,7 @@ fn no_locked_memory_is_needed_for_the_cpu() {
 }
 
 /// The first core that this process may use.
-fn first_core() -> String {
+pub(crate) fn first_core() -> String {
     let status = fs::read_to_string(Path::new("/proc/self/status")).unwrap();
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
     list.trim().split([',', '-']).next().unwrap().to_owned()

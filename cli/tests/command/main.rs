@@ -1,5 +1,6 @@
 //! The command as its users meet it: the real binary, its exit codes, its output and the files it leaves.
 
+mod bench;
 mod calibrate;
 mod copies;
 mod failures;
