@@ -130,8 +130,9 @@ fn run(work: &Receiver<Job>, persist: &Persist) {
     loop {
         let job = work.try_recv();
         let ended = matches!(job, Err(TryRecvError::Disconnected));
-        let carried_out = job.map(carry_out).is_ok();
-        let wrote = worker.round(persist);
+        // Only what is said of a panic can panic in these: see `persist/worker.rs`. The thread lives on.
+        let carried_out = job.map(|job| foreign::call(|| carry_out(job))).is_ok();
+        let wrote = foreign::call(|| worker.round(persist)).unwrap_or(true);
         if ended {
             // The poller has gone before: nobody waits for a line.
             return;

@@ -80,24 +80,28 @@ impl Runtime {
         region::open_dax(&self.shared, path.as_ref(), offset, Some(length))
     }
 
-    /// Opens a regular file for reading and writing, with the length that it has now.
+    /// Opens a regular file or a block device for reading and writing, with the length that it has now.
     ///
     /// A file on tmpfs or hugetlbfs, or a memfd, is mapped: do not truncate it while it is open, since the kernel
     /// answers an access beyond its end with SIGBUS (a memfd that takes seals is sealed against that, or staged if it cannot be). Any
     /// other file is read and written through staging buffers with io_uring: if it is truncated, the operation
-    /// fails with [`Io`](ErrorKind::Io) and the offset.
+    /// fails with [`Io`](ErrorKind::Io) and the offset. A block device, which is a raw disk or a part of one, is always
+    /// staged, and claimed for as long as the region lives: nobody can mount it, and no second region of it is opened for
+    /// writing.
     ///
     /// # Errors
     ///
-    /// [`Io`](ErrorKind::Io), [`Permission`](ErrorKind::Permission), [`Unsupported`](ErrorKind::Unsupported) for what is not
-    /// a regular file, or where files have to be staged and there is no io_uring,
+    /// [`Io`](ErrorKind::Io), [`Permission`](ErrorKind::Permission), [`Unsupported`](ErrorKind::Unsupported) for what is neither
+    /// a regular file nor a block device, or where files have to be staged and there is no io_uring,
+    /// [`Busy`](ErrorKind::Busy) for a block device that is mounted, part of another, or claimed,
     /// [`OutOfBounds`](ErrorKind::OutOfBounds) for an empty one, [`LimitExceeded`](ErrorKind::LimitExceeded) where
     /// locked memory does not suffice.
     pub fn open_file(&self, path: impl AsRef<Path>) -> Result<Region, Error> {
         region::open_file(&self.shared, path.as_ref(), Rights::ReadWrite)
     }
 
-    /// Opens a regular file for reading: a source only. Otherwise as [`open_file`](Runtime::open_file).
+    /// Opens a regular file or a block device for reading: a source only. A block device is not claimed, and may be mounted.
+    /// Otherwise as [`open_file`](Runtime::open_file).
     ///
     /// # Errors
     ///

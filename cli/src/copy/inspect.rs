@@ -1,6 +1,12 @@
 //! What SRC and DST are, found out without changing anything.
 
-use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, Seek, SeekFrom},
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::Path,
+};
 
 use dmaring::{Region, Runtime};
 use nix::sys::statfs::{HUGETLBFS_MAGIC, statfs};
@@ -29,7 +35,7 @@ pub(crate) struct End {
 pub(crate) enum Kind {
     /// Memory to be allocated, of whatever length is needed.
     Memory,
-    /// A device-dax node, or a BAR.
+    /// A device-dax node, a BAR, or a block device.
     Device { length: u64, object: Object },
     /// A regular file.
     File { length: u64, object: Object },
@@ -87,6 +93,13 @@ impl End {
         };
         if metadata.is_dir() {
             return Err(self.refused("a directory: name a file in it"));
+        }
+        if metadata.file_type().is_block_device() {
+            // Its metadata say 0.
+            let end = File::open(path).and_then(|mut device| device.seek(SeekFrom::End(0)));
+            let length = end.map_err(|error| self.refused(error))?;
+            self.kind = Kind::Device { length, object: Object::Block { number: metadata.rdev() } };
+            return Ok(());
         }
         if !metadata.is_file() {
             return self.inspect_device(runtime, path);
@@ -148,6 +161,7 @@ fn granule(path: &Path) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Object {
     Device { number: u64 },
+    Block { number: u64 },
     Bar(Bar),
     File { device: u64, inode: u64 },
 }

@@ -17,7 +17,9 @@ pub struct Capabilities {
     pub host_memory: bool,
     /// From how many bytes on a transfer leaves no whole line of 64 bytes of its destination in a cache of
     /// the host: each, at a multiple of 64, is written with non-temporal stores, which are fenced before the
-    /// completion. What comes before the first such line and after the last goes through the caches.
+    /// completion. What comes before the first such line and after the last goes through the caches, and so does,
+    /// whatever its length, all that [`Operation::DeviceCopy`](crate::Operation::DeviceCopy) and
+    /// [`Operation::DeviceFill`](crate::Operation::DeviceFill) write.
     ///
     /// `None`: every byte may be in a cache when the transfer is done, as it is where the platform places
     /// a device's writes there (Intel's DDIO). Whoever makes a destination durable goes by this.

@@ -11,7 +11,7 @@ pub(super) struct Book {
     pub(super) space: Space,
     /// How many mappings the container takes.
     pub(super) limit: u64,
-    /// How many the kernel has.
+    /// How many the kernel has: those that are in use, and those that it did not undo.
     pub(super) mappings: u64,
     /// The functions in use, each with its group.
     pub(super) open: BTreeMap<Address, u32>,
@@ -29,6 +29,19 @@ impl Book {
     /// Whether functions are there for mappings to serve, or to be kept for.
     pub(super) fn has_domain(&self) -> bool {
         !self.open.is_empty() || self.parked.is_some()
+    }
+
+    /// Notes that the kernel has `count` mappings at addresses that were taken: as many as were made, since how a
+    /// mapping is cut depends on how many there was room for.
+    pub(super) fn mapped(&mut self, iova: u64, count: u64) {
+        self.mappings += count;
+        self.space.set_mappings(iova, count);
+    }
+
+    /// Notes that the kernel has none there any more, and gives the addresses back.
+    pub(super) fn unmapped(&mut self, iova: u64) {
+        let count = self.space.give_back(iova);
+        self.mappings = self.mappings.saturating_sub(count);
     }
 
     pub(super) fn has_group(&self, group: u32) -> bool {
@@ -70,8 +83,10 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::Book;
+    use crate::vfio::parts::{Listener, Parts};
 
     const GROUP: u32 = 7;
+    const GIB: u64 = 1 << 30;
 
     fn book(open: &[(&str, u32)]) -> Book {
         let open = open.iter().map(|(address, group)| (address.parse().unwrap(), *group)).collect();
@@ -116,6 +131,31 @@ mod tests {
         assert!(book.dissolve() && book.dissolved);
         book.space.give_back(iova);
         assert!(book.dissolve(), "it stays so");
+    }
+
+    /// The same length is four mappings where there is room for them, and one where there is not.
+    #[test]
+    fn as_many_mappings_are_undone_as_were_made() {
+        let mut book = book(&[]);
+        book.space.set_ranges(None);
+        book.limit = 5;
+        let map = |book: &mut Book| {
+            let iova = book.space.take(0, GIB).unwrap();
+            let parts = Parts::of(iova, GIB, book.limit - book.mappings);
+            let count = parts.each(&Listener::default(), |_, _| Ok(())).unwrap();
+            book.mapped(iova, count);
+            iova
+        };
+        let roomy = map(&mut book);
+        assert_eq!(book.mappings, 4);
+        let scarce = map(&mut book);
+        assert_eq!(book.mappings, 5);
+        book.unmapped(scarce);
+        assert_eq!(book.mappings, 4);
+        book.unmapped(scarce);
+        assert_eq!(book.mappings, 4, "nothing is undone twice");
+        book.unmapped(roomy);
+        assert_eq!((book.mappings, book.space.count()), (0, 0));
     }
 
     #[test]

@@ -78,10 +78,10 @@ unsafe impl DmaMap for Inner {
         });
         match mapped {
             Ok(count) => {
-                self.book().mappings += count;
+                self.book().mapped(iova, count);
                 Ok(Iova::new(iova))
             }
-            Err(Broken { errno, done }) => {
+            Err(Broken { errno, done, count }) => {
                 let undone = done == 0 || calls::unmap(&*vfio, iova, done) == Ok(done);
                 let mut book = self.book();
                 if book.dissolved {
@@ -90,6 +90,7 @@ unsafe impl DmaMap for Inner {
                 if undone {
                     book.space.give_back(iova);
                 } else {
+                    book.mapped(iova, count);
                     tracing::error!(iova, done, "a part of a mapping was not undone");
                 }
                 let limit = book.limit;
@@ -123,9 +124,7 @@ unsafe impl DmaMap for Inner {
             }
             Err(errno) => return Err(MapError::Os(errno as i32)),
         }
-        let count = Parts::of(iova, length, u64::MAX).count();
-        book.mappings = book.mappings.saturating_sub(count);
-        book.space.give_back(iova);
+        book.unmapped(iova);
         self.settle(&mut book);
         Ok(())
     }

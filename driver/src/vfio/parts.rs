@@ -44,6 +44,8 @@ pub(super) struct Broken {
     pub(super) errno: Errno,
     /// Bytes that were mapped before it.
     pub(super) done: u64,
+    /// In so many parts.
+    pub(super) count: u64,
 }
 
 impl Parts {
@@ -71,7 +73,7 @@ impl Parts {
         while done < total {
             let to_end = self.part - (self.iova + done) % self.part;
             let length = to_end.min(total - done);
-            map(done, length).map_err(|errno| Broken { errno, done })?;
+            map(done, length).map_err(|errno| Broken { errno, done, count })?;
             done += length;
             count += 1;
             if length < total {
@@ -183,6 +185,6 @@ mod tests {
         let outcome = parts.each(&Listener::default(), |offset, _| {
             if offset == 2 * PART { Err(Errno::ENOMEM) } else { Ok(()) }
         });
-        assert_eq!(outcome, Err(Broken { errno: Errno::ENOMEM, done: 2 * PART }));
+        assert_eq!(outcome, Err(Broken { errno: Errno::ENOMEM, done: 2 * PART, count: 2 }));
     }
 }

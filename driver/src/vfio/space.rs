@@ -29,10 +29,18 @@ const INTERRUPT_WINDOW: (u64, u64) = (0xfee0_0000, 0xfeef_ffff);
 pub(super) struct Space {
     /// What may be given, as start and end, by address.
     windows: Vec<(u64, u64)>,
-    /// What is taken: start and end of each.
-    taken: BTreeMap<u64, u64>,
+    /// What is taken, by its start.
+    taken: BTreeMap<u64, Taken>,
     /// Where the next search begins.
     cursor: u64,
+}
+
+/// Addresses that are taken.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    end: u64,
+    /// How many mappings the kernel has there.
+    mappings: u64,
 }
 
 impl Space {
@@ -63,19 +71,27 @@ impl Space {
                         .or_else(|| self.find(0, memory, length, page))
                 },
             )?;
-        self.taken.insert(start, start + length);
+        self.taken.insert(start, Taken { end: start + length, mappings: 0 });
         self.cursor = start + length + GRANULE;
         Some(start)
     }
 
-    /// Gives addresses back. Nothing begins there that is taken: nothing happens.
-    pub(super) fn give_back(&mut self, start: u64) {
-        self.taken.remove(&start);
+    /// Notes how many mappings the kernel has at addresses that were taken.
+    pub(super) fn set_mappings(&mut self, start: u64, mappings: u64) {
+        if let Some(taken) = self.taken.get_mut(&start) {
+            taken.mappings = mappings;
+        }
+    }
+
+    /// Gives addresses back, and says how many mappings the kernel had there. Nothing begins there that is taken: nothing
+    /// happens.
+    pub(super) fn give_back(&mut self, start: u64) -> u64 {
+        self.taken.remove(&start).map_or(0, |taken| taken.mappings)
     }
 
     /// Whether exactly these addresses were taken at once.
     pub(super) fn holds(&self, start: u64, length: u64) -> bool {
-        self.taken.get(&start).is_some_and(|end| end - start == length)
+        self.taken.get(&start).is_some_and(|taken| taken.end - start == length)
     }
 
     /// Bytes of addresses that are taken, and that there are.
@@ -84,7 +100,7 @@ impl Space {
             ranges.map(|(start, end)| end - start).sum()
         };
         (
-            bytes(&mut self.taken.iter().map(|(start, end)| (*start, *end))),
+            bytes(&mut self.taken.iter().map(|(start, taken)| (*start, taken.end))),
             bytes(&mut self.windows.iter().copied()),
         )
     }
@@ -102,7 +118,7 @@ impl Space {
                 // The last one that begins before the gap behind this place also ends last.
                 let before = self.taken.range(..at + length + GRANULE).next_back();
                 match before {
-                    Some((_, taken_end)) if taken_end + GRANULE > at => {
+                    Some((_, &Taken { end: taken_end, .. })) if taken_end + GRANULE > at => {
                         at = congruent(taken_end + GRANULE, memory, page)?;
                     }
                     _ => return Some(at),

@@ -3,6 +3,10 @@
 //! Runs on the housekeeper's thread, whose other work comes between two rounds. A piece takes some tenths of a
 //! millisecond, so that a large operation does not hold up the others. An operation's end is told after a fence that follows
 //! its last line.
+//!
+//! What writes back may be an application's ([`WriteBack`](super::WriteBack)), and so may be what a message of ours goes to: either may
+//! panic. The operation concerned resolves as lost then, and is answered before anything is said of it, so that
+//! whatever a panic interrupts, the next round goes on with the next operation.
 #![allow(unsafe_code, reason = "island: vouches that what is written back is mapped")]
 
 use std::collections::VecDeque;
@@ -23,8 +27,8 @@ const SLOW_PIECE: u64 = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
     spans: VecDeque<Lines>,
-    /// Those of the round that need no more than a fence: their names, and whether they failed.
-    ended: Vec<(u64, bool)>,
+    /// Those that need no more than a fence: their names, and whether they failed.
+    ended: VecDeque<(u64, bool)>,
 }
 
 impl Worker {
@@ -34,30 +38,36 @@ impl Worker {
         while let Some(words) = handover.receive() {
             self.spans.push_back(Lines::new(Span::from_words(words)));
         }
-        let piece = if persist.write_back.is_slow() { SLOW_PIECE } else { PIECE };
+        if self.spans.is_empty() && self.ended.is_empty() {
+            return false;
+        }
+        // Where that is not to be known, short pieces do no harm.
+        let slow = foreign::call(|| persist.write_back.is_slow()).unwrap_or(true);
+        let piece = if slow { SLOW_PIECE } else { PIECE };
         for _ in 0..self.spans.len() {
             // The regions of what was given up may be gone by the next piece.
             if handover.is_cancelled() {
                 self.spans.clear();
+                self.ended.clear();
                 return false;
             }
             let Some(mut lines) = self.spans.pop_front() else { break };
             let written = foreign::call(|| write_piece(persist, &mut lines, piece));
             match written {
                 Some(()) if !lines.is_done() => self.spans.push_back(lines),
-                outcome => self.ended.push((lines.span.name, outcome.is_none())),
+                outcome => self.ended.push_back((lines.span.name, outcome.is_none())),
             }
         }
         if self.ended.is_empty() {
             return !self.spans.is_empty();
         }
         let fenced = foreign::call(|| persist.write_back.fence()).is_some();
-        for (name, failed) in self.ended.drain(..) {
-            if failed || !fenced {
-                tracing::error!("writing caches back panicked: the operation is resolved as lost");
-            }
-            if !handover.answer(if failed || !fenced { name | Persist::FAILED } else { name }) {
+        while let Some((name, failed)) = self.ended.pop_front() {
+            let lost = failed || !fenced;
+            if !handover.answer(if lost { name | Persist::FAILED } else { name }) {
                 tracing::error!("more write-backs ended than were begun: one is not told");
+            } else if lost {
+                tracing::error!("writing caches back panicked: the operation is resolved as lost");
             }
         }
         true

@@ -3,7 +3,8 @@
 //! They go to the housekeeper's thread, which writes caches back: see [`persist`](crate::persist). The poller has its own
 //! word from the engine that the last part has ended, so what is written back is what the engine wrote. An engine that
 //! streams tells which lines are in no cache; where more than one engine had parts of an operation, or one had a
-//! part twice, all of its lines are written back: so it is with one that was striped, once its last stripe has ended. The
+//! part twice, all of its lines are written back: so it is with one that was striped, once its last stripe has ended, and
+//! with one that the host's CPU did by words, from a BAR, since those are ordinary stores. The
 //! segments of a vectored copy are written back by themselves, as pieces, each when it has ended; a line that two of
 //! them share is written back for both.
 
@@ -14,7 +15,7 @@ use super::{
     ops::{Durable, Route},
     route::lost,
 };
-use crate::{op::Lost, persist::Span};
+use crate::{foreign, op::Lost, persist::Span};
 
 impl Poller {
     /// Sees to the durability of an operation whose bytes are written. `true`: it ends later.
@@ -32,7 +33,12 @@ impl Poller {
                 sent.is_some()
             }
             Durable::Fence => {
-                self.shared.persist.fence();
+                // It may be an application's.
+                if foreign::call(|| self.shared.persist.fence()).is_none()
+                    && let Some(op) = self.ops.get_mut(index)
+                {
+                    op.fail(lost(Lost::WriteBack));
+                }
                 false
             }
             // The staging thread has seen to a file, and pieces to what they wrote.

@@ -410,9 +410,9 @@ impl ActiveOp {
         self.durable != Durable::No && self.failure.is_none() && self.route != Route::Persisting
     }
 
-    /// The length of its parts, where one engine has done each of them once.
+    /// The length of its parts, where one engine has done each of them once, and not by words, which go through the caches.
     pub(super) fn plain_part(&self) -> Option<u64> {
-        (!self.moved && self.trouble.is_none()).then_some(self.part)
+        (!self.moved && !self.by_words && self.trouble.is_none()).then_some(self.part)
     }
 
     pub(super) fn is_retrying(&self) -> bool {

@@ -71,13 +71,17 @@ impl Region {
     /// # Errors
     ///
     /// [`Unsupported`](ErrorKind::Unsupported) to take a staged file for [`PowerFailSafe`](Durability::PowerFailSafe): what was
-    /// written to it is in the kernel's page cache.
+    /// written to it is in the kernel's page cache; [`Closed`](ErrorKind::Closed) for a region that is
+    /// [closed](Region::close) or [replaced](Region::replace_with_zeroes), or being so.
     pub fn assume_durability(&self, durability: Durability) -> Result<(), Error> {
         if self.0.facts.staged && durability == Durability::PowerFailSafe {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 "a staged file is durable after fdatasync only: it cannot be taken for power-fail safe, use Durability::NeedsFlush",
             ));
+        }
+        if self.0.life.is_ending() {
+            return Err(self.ended());
         }
         self.set_durable(Durable { durability, source: DurabilitySource::Assumed });
         Ok(())
@@ -105,8 +109,8 @@ impl Region {
         shared.regions.set_durable(self.0.key, host, durable);
     }
 
+    /// What is known; of a region that has ended, that it is volatile.
     fn durable(&self) -> Durable {
-        // The region lives as long as this handle does.
         self.0.shared.regions.durable(self.0.key).map_or_else(Durable::default, |(_, known)| known)
     }
 }

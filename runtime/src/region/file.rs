@@ -1,4 +1,4 @@
-//! Opening files: mapped where the file system keeps the pages in memory, staged everywhere else.
+//! Opening files: mapped where the file system keeps the pages in memory, staged everywhere else, as block devices are.
 //!
 //! Only tmpfs, hugetlbfs and memfds are mapped, told by the file system's magic number and never by trying.
 //! Every other file, on fsdax included, could be truncated or migrated under a long pin; it is read and
@@ -8,7 +8,7 @@ use std::{
     fs::{File, OpenOptions},
     os::{
         fd::AsRawFd,
-        unix::fs::{MetadataExt, OpenOptionsExt},
+        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::Path,
     sync::Arc,
@@ -21,7 +21,10 @@ use nix::{
     sys::statfs::{HUGETLBFS_MAGIC, TMPFS_MAGIC, fstatfs},
 };
 
-use super::{Backing, Draft, Identity, Region};
+use super::{
+    Backing, Draft, Identity, Region,
+    block::{self, Block},
+};
 use crate::{
     error::{Error, ErrorKind},
     shared::Shared,
@@ -38,9 +41,18 @@ pub(crate) fn open(shared: &Arc<Shared>, path: &Path, rights: Rights) -> Result<
         .open(path)
         .map_err(|error| Error::system(path.display(), error))?;
     let metadata = file.metadata().map_err(|error| Error::system(path.display(), error))?;
+    // Its node is on devtmpfs, which has tmpfs's magic number and says nothing of the device.
+    if metadata.file_type().is_block_device() {
+        let Block { file, length, identity } = block::take(path, file, &metadata, writable)?;
+        let backing = stage(shared, path, file, writable)?;
+        return Region::establish(
+            shared,
+            Draft { backing, length, rights, identity, numa_node: None },
+        );
+    }
     if !metadata.is_file() {
         let message = format!(
-            "{}: not a regular file; a device-dax node is opened with open_dax",
+            "{}: neither a regular file nor a block device; a device-dax node is opened with open_dax",
             path.display()
         );
         return Err(Error::new(ErrorKind::Unsupported, message));
@@ -58,10 +70,19 @@ pub(crate) fn open(shared: &Arc<Shared>, path: &Path, rights: Rights) -> Result<
         let length = metadata.len();
         (Backing::Mapped(map(&file, path, length, writable)?), length)
     } else {
-        shared.start_staging()?;
-        (Backing::Staged(Arc::new(StagedFile::new(path, file, writable))), metadata.len())
+        (stage(shared, path, file, writable)?, metadata.len())
     };
     Region::establish(shared, Draft { backing, length, rights, identity, numa_node: None })
+}
+
+fn stage(
+    shared: &Arc<Shared>,
+    path: &Path,
+    file: File,
+    writable: bool,
+) -> Result<Backing, Error> {
+    shared.start_staging()?;
+    Ok(Backing::Staged(Arc::new(StagedFile::new(path, file, writable))))
 }
 
 /// Whether the file's pages are memory and nothing else, and stay for as long as they can be made to: a memfd

@@ -18,6 +18,8 @@ pub(crate) enum Object {
     File { device: u64, inode: u64 },
     /// A character device, whichever node names it.
     Device { number: u64 },
+    /// A block device that is part of no other, likewise.
+    Block { number: u64 },
     /// Memory of devices, by its address on the host's bus.
     Bus,
 }
@@ -42,6 +44,11 @@ impl Identity {
     /// A device from byte `start` on.
     pub(crate) fn device(number: u64, start: u64) -> Self {
         Self { object: Object::Device { number }, start }
+    }
+
+    /// A block device from byte `start` on.
+    pub(crate) fn block(number: u64, start: u64) -> Self {
+        Self { object: Object::Block { number }, start }
     }
 
     /// Memory of a device from this address on the host's bus on.
@@ -71,6 +78,7 @@ mod tests {
         assert_eq!(whole.distance_to(&part), Some(0x20_0000));
         assert_eq!(part.distance_to(&whole), Some(-0x20_0000));
         assert_eq!(whole.distance_to(&Identity::device(8, 0)), None);
+        assert_eq!(Identity::device(7, 0).distance_to(&Identity::block(7, 0)), None);
         assert_eq!(Identity::file(1, 2).distance_to(&Identity::file(1, 3)), None);
         assert_eq!(Identity::private().distance_to(&Identity::private()), None);
     }

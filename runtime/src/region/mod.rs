@@ -3,6 +3,7 @@
 mod access;
 mod allocate;
 mod bar;
+pub(crate) mod block;
 mod close;
 mod copying;
 mod dax;
@@ -201,7 +202,8 @@ impl Region {
     /// Says on which NUMA node the memory is, for memory of which the system does not know it or is not asked again, such
     /// as what was first written after it was opened. `None`: on none, or on several.
     ///
-    /// It is what [`Placement`](crate::Placement) goes by, for operations submitted from now on, by any handle.
+    /// It is what [`Placement`](crate::Placement) goes by, for operations submitted from now on, by any handle. Of a region
+    /// that was [closed](Region::close) nothing is noted.
     pub fn set_numa_node(&self, node: Option<u32>) {
         self.0.shared.regions.set_node(self.0.key, node);
     }

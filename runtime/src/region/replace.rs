@@ -2,18 +2,27 @@
 //!
 //! A view is whatever finds the memory by its address: handles of the region, and pointers that
 //! [`Region::as_mut_ptr`](super::Region::as_mut_ptr) gave. Unmapping pulls it from under them: the next access faults, or,
-//! worse, finds what was mapped there since. `mmap` with `MAP_FIXED` changes what stands at the same addresses in one step:
-//! the kernel takes the address space's lock for writing, and a fault that comes meanwhile waits for it. An access finds the old
-//! memory or zeroes, and never nothing. Source: Linux, `mm/mmap.c` and `mm/vma.c`; `mmap(2)`, `MAP_FIXED`.
+//! worse, finds what was mapped there since. Zeroes are mapped elsewhere first, and then moved there by `mremap` with
+//! `MREMAP_FIXED`, which changes what stands at the addresses in one step: the kernel takes the address space's lock for writing,
+//! and a fault that comes meanwhile waits for it. An access finds the old memory or zeroes, and never nothing. Source: Linux,
+//! `mm/mremap.c`; `mremap(2)`.
+//!
+//! Mapping with `MAP_FIXED` would do it in one call, but that one may fail with the old memory gone already: the kernel removes
+//! it, then charges the new mapping against the commit limit where `vm.overcommit_memory` is 2, whatever `MAP_NORESERVE` says
+//! (Linux, `mm/mmap.c`, before 6.12). Here whatever may be refused is refused while the old memory stands: limits and charges by
+//! `mmap`, the number of mappings by either, and `mremap` looks at it before it removes anything.
 //!
 //! The addresses stay taken for the process's life: nobody knows when the last pointer is gone. That costs address space, of
 //! which a process has 128 TiB, and no memory until somebody writes there.
-#![allow(unsafe_code, reason = "island: maps zeroes over memory of our own")]
+#![allow(unsafe_code, reason = "island: moves zeroes over memory of our own")]
 
-use std::num::NonZeroUsize;
+use std::ptr::NonNull;
 
-use memmap2::MmapRaw;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+use memmap2::{MmapOptions, MmapRaw};
+use nix::{
+    errno::Errno,
+    sys::mman::{MRemapFlags, mremap},
+};
 
 use super::{Backing, Region, life::End};
 use crate::error::{Error, ErrorKind};
@@ -38,8 +47,10 @@ impl Region {
     /// As [`close`](Region::close); [`Unsupported`](ErrorKind::Unsupported), and the region is as it was, for a file that is
     /// staged, for a BAR, which is a device's, and for a registered buffer, whose memory is the application's:
     /// [`close_into`](Region::close_into) gives it back;
-    /// [`LimitExceeded`](ErrorKind::LimitExceeded) if the kernel has no room for another mapping (`vm.max_map_count`): the
-    /// memory is then left as it is, and the region is closed.
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) if the kernel has no room for another mapping of that length
+    /// (`vm.max_map_count`, `RLIMIT_AS`, `RLIMIT_DATA`, the commit limit with `vm.overcommit_memory` 2): the memory is then left
+    /// as it is, and the region is closed. The one failure that leaves it unknown what stands at the addresses is the kernel's own
+    /// want of memory in its last step; the message says so.
     ///
     /// # Cancellation
     ///
@@ -56,11 +67,11 @@ impl Region {
     }
 }
 
-/// Maps zeroes over what `backing` mapped. Either way nothing is unmapped any more.
+/// Moves zeroes over what `backing` mapped. Either way nothing is unmapped any more.
 pub(super) fn with_zeroes(backing: Backing) -> Result<(), Error> {
     match backing {
         Backing::Mapped(mapping) => {
-            let outcome = map_over(&mapping);
+            let outcome = replace(&mapping);
             // From here on the addresses belong to whoever has a pointer.
             std::mem::forget(mapping);
             outcome
@@ -73,20 +84,40 @@ pub(super) fn with_zeroes(backing: Backing) -> Result<(), Error> {
     }
 }
 
-fn map_over(mapping: &MmapRaw) -> Result<(), Error> {
+fn replace(mapping: &MmapRaw) -> Result<(), Error> {
     let bytes = mapping.len().next_multiple_of(PAGE);
-    let failed = |error: nix::Error| {
-        Error::system(format_args!("cannot map {bytes} bytes of zeroes over the region"), error)
-    };
-    let address =
-        NonZeroUsize::new(mapping.as_mut_ptr().addr()).ok_or_else(|| failed(nix::Error::EINVAL))?;
-    let length = NonZeroUsize::new(bytes).ok_or_else(|| failed(nix::Error::EINVAL))?;
+    let zeroes = map_zeroes(bytes).map_err(|error| {
+        let what = format_args!(
+            "cannot map {bytes} bytes of zeroes to take the region's place: its memory is left as it is"
+        );
+        Error::system(what, error)
+    })?;
+    move_over(mapping, &zeroes).map_err(|error| {
+        let what = format_args!(
+            "cannot move {bytes} bytes of zeroes to the region's place: its memory is left as it is, or gone if the kernel ran out of memory itself"
+        );
+        Error::system(what, error)
+    })?;
+    // They are no longer where they were.
+    std::mem::forget(zeroes);
+    Ok(())
+}
+
+/// Zeroes at any address.
+fn map_zeroes(bytes: usize) -> std::io::Result<MmapRaw> {
     // Writable, so that a stale writer does not fault; without a reservation, since hardly anybody writes.
-    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
-    // SAFETY: (1) the range is exactly what `mapping` mapped, rounded up to pages as the kernel did, and stays ours: `mapping`
-    // is forgotten, so it is never unmapped; (2) no engine reaches it: it was unmapped for them, with nothing in
-    // flight (`Region::finish`); (3) no reference to it exists: the library makes none, and `as_mut_ptr` forbids them; (4) its
+    MmapOptions::new().len(bytes).no_reserve_swap().map_anon().map(MmapRaw::from)
+}
+
+/// Moves `zeroes` to where `mapping` is. On an error they are where they were.
+fn move_over(mapping: &MmapRaw, zeroes: &MmapRaw) -> Result<(), Errno> {
+    let pointer = |mapping: &MmapRaw| NonNull::new(mapping.as_mut_ptr().cast()).ok_or(Errno::EINVAL);
+    let (from, to, length) = (pointer(zeroes)?, pointer(mapping)?, zeroes.len());
+    let flags = MRemapFlags::MREMAP_MAYMOVE | MRemapFlags::MREMAP_FIXED;
+    // SAFETY: (1) the range moved is all of `zeroes`, which is forgotten once it has moved, and nobody has its address; (2) the range
+    // replaced is exactly what `mapping` mapped, rounded up to pages as the kernel did, and stays ours: `mapping`
+    // is forgotten, so it is never unmapped; (3) no engine reaches it: it was unmapped for them, with nothing in
+    // flight (`Region::finish`); (4) no reference to it exists: the library makes none, and `as_mut_ptr` forbids them; (5) its
     // bytes are accessed by atomics or volatile accesses, for which any value is one.
-    unsafe { mmap_anonymous(Some(address), length, protection, flags) }.map_err(failed).map(drop)
+    unsafe { mremap(from, length, length, flags, Some(to)) }.map(drop)
 }

@@ -3,6 +3,11 @@
 //! A region is published before its handle exists and retired after the last slot has let go of it, so an
 //! entry of this process always finds the region it names. Whoever else may have written an entry is
 //! answered by the generation: it is read before and after the rest, so a view is of one life or of none.
+//!
+//! Some facts are said again while a region lives, by whoever has a handle, and a handle may outlive its region, whose
+//! entry is another's by then. So who says them holds the lock of the vacancies and compares the generation: a life that is
+//! over has the generation taken away before its entry comes to the vacant ones, under that lock, and the next life
+//! writes its own facts after it has taken the entry from there.
 
 use std::sync::{
     Mutex, OnceLock,
@@ -121,6 +126,7 @@ impl RegionTable {
             place.store(base.get(), Ordering::Relaxed);
         }
         entry.length.store(facts.length, Ordering::Relaxed);
+        entry.host.store(0, Ordering::Relaxed);
         entry.durability.store(Durable::default().to_word(), Ordering::Relaxed);
         entry.flags.store(facts.flags(), Ordering::Relaxed);
         entry.generation.store(key.generation, Ordering::Release);
@@ -152,12 +158,14 @@ impl RegionTable {
         })
     }
 
-    /// Says where the region is in this process, and whether what is in it outlives a loss of power.
+    /// Says where the region is in this process, and whether what is in it outlives a loss of power. Of a region whose
+    /// life is over nothing is said.
     pub(crate) fn set_durable(&self, key: Key, host: u64, durable: Durable) {
-        let Some(entry) = self.entry(key.index) else { return };
-        entry.host.store(host, Ordering::Relaxed);
-        // Who sees that it is not volatile sees where it is.
-        entry.durability.store(durable.to_word(), Ordering::Release);
+        self.amend(key, |entry| {
+            entry.host.store(host, Ordering::Relaxed);
+            // Who sees that it is not volatile sees where it is.
+            entry.durability.store(durable.to_word(), Ordering::Release);
+        });
     }
 
     /// Where the region is in this process, and whether what is in it outlives a loss of power.
@@ -168,12 +176,13 @@ impl RegionTable {
         })
     }
 
-    /// Says on which NUMA node a region is. Its key must be in use.
+    /// Says on which NUMA node a region is. Of a region whose life is over nothing is said.
     pub(crate) fn set_node(&self, key: Key, node: Option<u32>) {
-        let Some(entry) = self.entry(key.index) else { return };
-        let others = (1 << NODE_SHIFT) - 1;
-        let with = |flags| Some(flags & others | node_bits(node));
-        let _ = entry.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with);
+        self.amend(key, |entry| {
+            let others = (1 << NODE_SHIFT) - 1;
+            let flags = entry.flags.load(Ordering::Relaxed);
+            entry.flags.store(flags & others | node_bits(node), Ordering::Relaxed);
+        });
     }
 
     /// Where the region's first byte is in a domain.
@@ -193,6 +202,16 @@ impl RegionTable {
         fence(Ordering::Acquire);
         let after = entry.generation.load(Ordering::Relaxed);
         (before == key.generation && after == key.generation).then_some(value)
+    }
+
+    /// Changes what is said of the region that `key` names, and of no other.
+    fn amend(&self, key: Key, change: impl FnOnce(&Entry)) {
+        let Some(entry) = self.entry(key.index).filter(|_| key.generation != 0) else { return };
+        // The entry is nobody else's for as long as this is held.
+        let _vacancies = self.vacancies();
+        if entry.generation.load(Ordering::Relaxed) == key.generation {
+            change(entry);
+        }
     }
 
     fn entry(&self, index: u32) -> Option<&Entry> {
@@ -295,6 +314,30 @@ mod tests {
         assert_eq!(table.durable(first), None);
         let second = table.publish(facts(10), &[]).unwrap();
         assert_eq!(table.durable(second).unwrap().1, Durable::default());
+    }
+
+    /// A handle may outlive its region: what is said through it is not said of the region that has the entry now.
+    #[test]
+    fn nothing_is_said_of_another_life() {
+        let table = RegionTable::new(1);
+        let first = table.publish(facts(10), &[]).unwrap();
+        table.retire(first);
+        let durable = Durable::of_domain(Some("memory_controller"));
+        let say = |key| {
+            table.set_durable(key, 0x7000, durable);
+            table.set_node(key, Some(3));
+        };
+        say(first);
+        let second = table.publish(facts(20), &[]).unwrap();
+        assert_eq!(second.index, first.index);
+        for stale in [first, Key { generation: 0, ..first }, Key { index: u32::MAX, ..first }] {
+            say(stale);
+            assert_eq!(table.durable(second), Some((0, Durable::default())), "{stale:?}");
+            assert_eq!(table.facts(second), Some(facts(20)), "{stale:?}");
+        }
+        say(second);
+        assert_eq!(table.durable(second), Some((0x7000, durable)));
+        assert_eq!(table.facts(second), Some(facts(20).on_node(Some(3))));
     }
 
     #[test]

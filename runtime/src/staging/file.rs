@@ -1,4 +1,4 @@
-//! A file that is served through staging buffers.
+//! A file or a block device that is served through staging buffers.
 //!
 //! It has up to two descriptors of one inode: a buffered one, and a direct one (O_DIRECT) if the file system
 //! takes it. A direct transfer covers whole granules; whatever is less goes through the buffered one.
@@ -8,14 +8,17 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd},
-        unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+        unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use super::kernel;
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    region::block,
+};
 
 /// No granule is smaller: a page, so that direct and buffered transfers never share one.
 pub(super) const PAGE: u64 = 4096;
@@ -79,7 +82,11 @@ impl StagedFile {
 
     /// The file's length now, in bytes.
     pub(super) fn length(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        let metadata = self.file.metadata()?;
+        if metadata.file_type().is_block_device() {
+            return block::length(&self.file);
+        }
+        Ok(metadata.len())
     }
 
     /// At which multiples transfers are cut, in bytes: a power of two.

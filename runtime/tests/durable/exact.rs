@@ -9,6 +9,7 @@ use futures::executor::block_on;
 
 use crate::{
     common::{WRITE_ERROR, bytes, pattern, poll_once, region_of},
+    device::FakeBar,
     recorder::{persistent, recording},
 };
 
@@ -75,6 +76,22 @@ fn the_cpus_streamed_lines_are_fenced_only_and_the_others_written_back() {
     let seams = [0, part / 64, 2 * part / 64].map(|line| line as usize);
     let rest = touched(2 * part + 10, 100);
     assert_eq!(written(10, 2 * part + 100), seams.into_iter().chain(rest).collect());
+}
+
+/// Bytes of a BAR are read by words and stored as any program stores, whatever their number: nothing of them is streamed.
+#[test]
+fn what_the_cpu_copies_from_a_bar_is_written_back_whole() {
+    let (builder, recorder) = recording();
+    let runtime = builder.engine(CpuEngine::new()).build().unwrap();
+    let (bar, outside) = FakeBar::new(256 << 10);
+    outside.write(0, &pattern(1, 256 << 10));
+    let bar = runtime.open_bar(bar).unwrap();
+    let destination = persistent(&runtime, 1 << 20);
+    for (offset, length) in [(0, 64), (0, 4096), (5, 8000), (64, 200_000)] {
+        let copy = bar.copy_to(0, &destination, offset, length).durable();
+        assert_eq!(block_on(copy).unwrap(), length);
+        assert_eq!(recorder.take(&destination), touched(offset, length), "{offset} {length}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dmaring::ErrorKind;
+use dmaring::{Durability, ErrorKind};
 use dmaring_manual::ManualEngine;
 use futures::executor::block_on;
 
@@ -93,4 +93,36 @@ fn a_write_back_that_panics_resolves_its_operation_and_no_other() {
     assert!(error.to_string().contains("outlive a loss of power is unknown"), "{error}");
     assert_eq!(block_on(region.fill(0, 64, 7).durable()).unwrap(), 64);
     assert_eq!(recorder.take(&region), [0].into());
+}
+
+/// How much is written back in one go is asked before each round; who panics then writes back all the same.
+#[test]
+fn one_that_panics_when_it_is_asked_holds_nothing_up() {
+    let (engine, control) = ManualEngine::builder().build();
+    control.set_auto(true);
+    let (builder, recorder) = recording();
+    let runtime = builder.engine(engine).build().unwrap();
+    let region = persistent(&runtime, 1 << 20);
+    recorder.panic_when_asked();
+    for _ in 0..2 {
+        assert_eq!(block_on(region.fill(0, 100_000, 7).durable()).unwrap(), 100_000);
+        assert_eq!(recorder.take(&region).len(), 100_000_usize.div_ceil(64));
+    }
+    drop(region);
+    eventually("the unmapping", || control.domain().live() == 0);
+}
+
+/// What is power-fail safe is fenced by the poller, which goes on.
+#[test]
+fn a_fence_that_panics_resolves_its_operation_and_no_other() {
+    let (engine, control) = ManualEngine::builder().build();
+    control.set_auto(true);
+    let (builder, recorder) = recording();
+    let runtime = builder.engine(engine).build().unwrap();
+    let region = runtime.allocate(4096).unwrap();
+    region.assume_durability(Durability::PowerFailSafe).unwrap();
+    recorder.panic_next();
+    assert_eq!(kind(block_on(region.fill(0, 64, 7).durable())), ErrorKind::EngineLost);
+    assert_eq!(block_on(region.fill(0, 64, 7).durable()).unwrap(), 64);
+    assert_eq!(runtime.stats().in_flight, 0);
 }

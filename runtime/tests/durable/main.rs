@@ -3,6 +3,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../bars/device.rs"]
+#[allow(dead_code, reason = "each suite uses a part of it")]
+mod device;
 mod exact;
 mod life;
 mod options;

@@ -26,6 +26,8 @@ struct Notes {
     /// Calls that wait.
     held: usize,
     panics: bool,
+    /// Whether it panics when it is asked whether it is slow.
+    is_touchy: bool,
 }
 
 impl Recorder {
@@ -40,6 +42,10 @@ impl Recorder {
 
     pub(crate) fn panic_next(&self) {
         self.with(|notes| notes.panics = true);
+    }
+
+    pub(crate) fn panic_when_asked(&self) {
+        self.with(|notes| notes.is_touchy = true);
     }
 
     /// Waits until a call waits.
@@ -115,6 +121,12 @@ impl WriteBack for Recorder {
             notes.fenced = notes.lines.len();
             notes.fences += 1;
         });
+    }
+
+    fn is_slow(&self) -> bool {
+        let is_touchy = self.with(|notes| notes.is_touchy);
+        assert!(!is_touchy, "as planned");
+        false
     }
 }
 

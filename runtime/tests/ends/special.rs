@@ -40,9 +40,15 @@ fn what_is_being_made_durable_is_waited_for() {
         assert_eq!((block_on(fill).unwrap(), block_on(persist).unwrap()), (200, 4096));
         assert_eq!((recorder.lines(), recorder.is_fenced()), (4 + 64, true));
         assert_eq!((control.domain().live(), control.violations()), (0, vec![]));
-        // What was said of it is of no consequence any more.
-        region.assume_durability(Durability::NeedsFlush).unwrap();
-        assert_eq!(region.durability(), Durability::Volatile);
+        // It takes the place of the one that has ended, of which nothing more can be said.
+        let next = runtime.allocate(LENGTH).unwrap();
+        assert_eq!(kind(region.assume_durability(Durability::NeedsFlush)), ErrorKind::Closed);
+        let node = next.numa_node();
+        region.set_numa_node(Some(77));
+        assert_eq!((next.durability(), next.numa_node()), (Durability::Volatile, node));
+        assert_eq!((region.durability(), region.numa_node()), (Durability::Volatile, None));
+        assert_eq!(kind(block_on(next.fill(0, 64, 1).durable())), ErrorKind::Volatile);
+        drop(next);
         assert_eq!(region.as_mut_ptr(), zeroes.then_some(base));
     }
 }
