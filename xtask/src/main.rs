@@ -4,6 +4,7 @@
 
 mod ci;
 mod command;
+mod debian;
 mod docs;
 mod examples;
 mod failure;
@@ -12,6 +13,7 @@ mod instructions;
 mod loom;
 mod miri;
 mod mutants;
+mod peers;
 mod quick_start;
 mod soak;
 mod test;
@@ -69,6 +71,8 @@ enum Task {
     Soak(soak::Soak),
     /// Count the instructions that a copy costs the I/OAT driver, with callgrind
     Instructions,
+    /// Measure the same copies here and by what does them today, and print the ratios
+    Peers(peers::Peers),
     /// Boot a virtual machine with VFIO, an IOMMU, /dev/dax and modelled I/OAT functions
     #[command(subcommand)]
     Vm(vm::Task),
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
         Task::Mutants { group, file } => mutants::run(&group, &file),
         Task::Soak(soak) => soak::run(&soak),
         Task::Instructions => instructions::run(),
+        Task::Peers(peers) => peers::run(&peers),
         Task::Vm(task) => vm::run(&task),
         Task::Docs => docs::run(),
         Task::Ci { step } => ci::run(&step),
