@@ -82,8 +82,12 @@ fn run(setup: &Setup) -> Outcome {
 
 impl Setup {
     /// A runtime that copies with the CPU, its poller pinned and hot.
-    fn runtime(&self, idle: Idle) -> Result<Runtime, dmaring::BuildError> {
+    fn runtime(&self, idle: Idle) -> Result<Runtime, Box<dyn Error>> {
+        // The poller may have the cores that the thread that builds it may have.
+        pinning::unpin()?;
         let builder = Runtime::builder().engine(CpuEngine::new());
-        builder.poller_core(self.poller_core).idle(idle).build()
+        let runtime = builder.poller_core(self.poller_core).idle(idle).build();
+        pinning::pin(self.app_core)?;
+        Ok(runtime?)
     }
 }

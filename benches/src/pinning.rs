@@ -68,22 +68,31 @@ impl Threads {
     }
 }
 
-/// The cores that exist and that this process was started with: those that a new thread can be pinned to.
+/// Lets this thread run on every core again that it may have.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn unpin() -> io::Result<()> {
+    let mut all = CpuSet::new();
+    for core in 0..CpuSet::count() {
+        all.set(core)?;
+    }
+    Ok(sched_setaffinity(Pid::from_raw(0), &all)?)
+}
+
+/// The cores that a thread of this process can be pinned to.
 ///
 /// # Errors
 ///
 /// What the kernel says.
 pub fn available() -> io::Result<Vec<usize>> {
-    // This thread may be pinned already: another is asked, which takes its mask from the one that it is widened to.
-    let widest = std::thread::spawn(|| {
-        let mut all = CpuSet::new();
-        for core in 0..CpuSet::count() {
-            all.set(core)?;
-        }
-        sched_setaffinity(Pid::from_raw(0), &all)?;
-        sched_getaffinity(Pid::from_raw(0))
+    // This thread may be pinned: another one asks.
+    let asked = std::thread::spawn(|| {
+        unpin()?;
+        Ok::<_, io::Error>(sched_getaffinity(Pid::from_raw(0))?)
     });
-    let set = widest.join().map_err(|_| io::Error::other("a thread panicked"))??;
+    let set = asked.join().map_err(|_| io::Error::other("a thread panicked"))??;
     Ok((0..CpuSet::count()).filter(|&core| set.is_set(core).unwrap_or(false)).collect())
 }
 
