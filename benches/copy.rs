@@ -77,7 +77,8 @@ fn through_runtime(
     (size, blocks): (u64, u64),
 ) {
     let runtime = runtime(threshold);
-    let register = |area: &Area| runtime.register(area.lend()).unwrap_or_else(|error| panic!("{error}"));
+    let register =
+        |area: &Area| runtime.register(area.lend()).unwrap_or_else(|error| panic!("{error}"));
     let regions = (register(source), register(destination));
     for depth in DEPTHS {
         // With few blocks, more in flight than half of them would meet each other.
@@ -85,9 +86,12 @@ fn through_runtime(
             continue;
         }
         let mut order = Shuffled::new(blocks);
-        group.bench_function(BenchmarkId::new(format!("{name}, {depth} in flight"), size), |bencher| {
-            bencher.iter_custom(|count| in_flight(&regions, size, (count, depth), &mut order));
-        });
+        group.bench_function(
+            BenchmarkId::new(format!("{name}, {depth} in flight"), size),
+            |bencher| {
+                bencher.iter_custom(|count| in_flight(&regions, size, (count, depth), &mut order));
+            },
+        );
     }
 }
 
@@ -110,7 +114,8 @@ fn in_flight(
 
 fn runtime(threshold: Option<u64>) -> Runtime {
     let engine = CpuEngine::builder();
-    let engine = threshold.map_or(engine.clone(), |bytes| engine.streaming_threshold(bytes as usize));
+    let engine =
+        threshold.map_or(engine.clone(), |bytes| engine.streaming_threshold(bytes as usize));
     // The thread that submits may be pinned from the runtime before: the poller may have what it may have.
     let _ = pinning::unpin();
     let cores = pinning::available().unwrap_or_default();

@@ -12,7 +12,9 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dmaring_benches::rings::OwnRings;
-use dmaring_ring::{CompletionCode, CompletionEntry, Key, Opcode, SubmissionEntry, completion, submission};
+use dmaring_ring::{
+    CompletionCode, CompletionEntry, Key, Opcode, SubmissionEntry, completion, submission,
+};
 
 const ENTRIES: u32 = 1024;
 
@@ -25,36 +27,35 @@ fn alone(criterion: &mut Criterion) {
     let mut consumer = submission::Consumer::new();
     for batch in [1, 16, 32] {
         let entries = vec![entry(); batch];
+        let push =
+            || assert!(submission::push(header, slots, &entries).is_ok(), "the ring is full");
         group.throughput(Throughput::Elements(batch as u64));
         group.bench_function(BenchmarkId::new("push", batch), |bencher| {
-            bencher.iter_custom(|rounds| {
-                let mut took = Duration::ZERO;
-                for _ in 0..rounds {
+            bencher.iter_custom(|count| {
+                laps(count, u64::from(ENTRIES) / batch as u64, |lap| {
                     let begin = Instant::now();
-                    black_box(submission::push(header, slots, &entries).is_ok());
-                    took += begin.elapsed();
+                    (0..lap).for_each(|_| push());
+                    let took = begin.elapsed();
                     while consumer.pop(slots).is_some() {}
-                }
-                took
+                    took
+                })
             });
         });
         group.bench_function(BenchmarkId::new("pop", batch), |bencher| {
-            bencher.iter_custom(|rounds| {
-                let mut took = Duration::ZERO;
-                for _ in 0..rounds {
-                    let _ = submission::push(header, slots, &entries);
+            bencher.iter_custom(|count| {
+                laps(count, u64::from(ENTRIES) / batch as u64, |lap| {
+                    (0..lap).for_each(|_| push());
                     let begin = Instant::now();
                     while let Some(entry) = consumer.pop(slots) {
                         black_box(entry);
                     }
-                    took += begin.elapsed();
-                }
-                took
+                    begin.elapsed()
+                })
             });
         });
         group.bench_function(BenchmarkId::new("push and pop", batch), |bencher| {
             bencher.iter(|| {
-                black_box(submission::push(header, slots, &entries).is_ok());
+                push();
                 while let Some(entry) = consumer.pop(slots) {
                     black_box(entry);
                 }
@@ -84,6 +85,17 @@ fn alone(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The time of `count` turns, taken in laps of at most `most`, so that the clock's own time is spread over many.
+fn laps(count: u64, most: u64, mut lap: impl FnMut(u64) -> Duration) -> Duration {
+    let (mut left, mut took) = (count, Duration::ZERO);
+    while left > 0 {
+        let turns = left.min(most);
+        took += lap(turns);
+        left -= turns;
+    }
+    took
+}
+
 /// Threads that push one entry after the other, and one that pops: entries in a second, all threads together.
 fn contention(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ring, contention");
@@ -110,7 +122,9 @@ fn contended(producers: u64, each: u64) -> Duration {
                 }
                 for _ in 0..each {
                     // There are more threads than cores perhaps: who finds the ring full lets the popping one run.
-                    while submission::push(rings.header(), rings.submission_slots(), &[entry()]).is_err() {
+                    while submission::push(rings.header(), rings.submission_slots(), &[entry()])
+                        .is_err()
+                    {
                         thread::yield_now();
                     }
                 }

@@ -14,7 +14,9 @@ fn awaits(criterion: &mut Criterion) {
     let region = allocate(&runtime);
     let mut group = criterion.benchmark_group("wake");
     group.bench_function("spinning", |bencher| {
-        bencher.iter(|| spin::block_on(region.copy(0, 4096, 64)).unwrap_or_else(|error| panic!("{error}")));
+        bencher.iter(|| {
+            spin::block_on(region.copy(0, 4096, 64)).unwrap_or_else(|error| panic!("{error}"))
+        });
     });
     group.bench_function("futures::executor::block_on", |bencher| {
         let copy = || futures::executor::block_on(region.copy(0, 4096, 64));

@@ -118,10 +118,8 @@ fn threads(
     let (source, destination) = pair.regions(runtime)?;
     let copies = Copies { blocks, source: &source, destination: &destination };
     block_on(copies.copy(0))?;
-    let cores: Vec<_> = pinning::available()?
-        .into_iter()
-        .filter(|&core| core != setup.poller_core)
-        .collect();
+    let cores: Vec<_> =
+        pinning::available()?.into_iter().filter(|&core| core != setup.poller_core).collect();
     let work = format!("threads-{count}");
     let measuring = Measuring::begin("dmaring", &work)?;
     let share = COPIES / 4 / count as u64;

@@ -197,7 +197,8 @@ impl Memory {
     }
 
     fn words(&self, (from, to): (u64, u64)) -> impl Iterator<Item = (&AtomicU64, &AtomicU64)> {
-        let block = |words, at| &<Vec<_> as AsRef<[AtomicU64]>>::as_ref(words)[at as usize / 8..][..WORDS];
+        let block =
+            |words, at| &<Vec<_> as AsRef<[AtomicU64]>>::as_ref(words)[at as usize / 8..][..WORDS];
         block(&self.source, from).iter().zip(block(&self.destination, to))
     }
 }

@@ -27,7 +27,9 @@ impl Pair {
     pub(crate) fn new(length: usize) -> io::Result<Self> {
         let mut pair = Self { source: Area::new(length)?, destination: Area::new(length)? };
         for (index, word) in (0u64..).zip(pair.source.slice_mut()?.chunks_exact_mut(8)) {
-            word.copy_from_slice(&(8 * index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+            word.copy_from_slice(
+                &(8 * index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes(),
+            );
         }
         Ok(pair)
     }

@@ -147,7 +147,9 @@ fn nops() -> Outcome {
     let mut nops = match Nops::new(DEPTH as u32) {
         Ok(nops) => nops,
         Err(error) => {
-            let message = format!("io_uring cannot be had: {error}: /proc/sys/kernel/io_uring_disabled must be 0");
+            let message = format!(
+                "io_uring cannot be had: {error}: /proc/sys/kernel/io_uring_disabled must be 0"
+            );
             return Err(message.into());
         }
     };

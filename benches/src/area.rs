@@ -7,8 +7,7 @@
 #![allow(unsafe_code, reason = "island: one mapping, lent to a runtime and as slices in turn")]
 
 use std::{
-    io,
-    slice,
+    io, slice,
     sync::Arc,
     thread,
     time::{Duration, Instant},

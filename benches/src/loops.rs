@@ -143,10 +143,18 @@ macro_rules! lines {
 macro_rules! line_of_32 {
     ($at:literal) => {
         concat!(
-            "vmovdqu ymm0, [{s} + ", $at, "]\n",
-            "vmovdqu ymm1, [{s} + ", $at, " + 32]\n",
-            "vmovntdq [{d} + ", $at, "], ymm0\n",
-            "vmovntdq [{d} + ", $at, " + 32], ymm1"
+            "vmovdqu ymm0, [{s} + ",
+            $at,
+            "]\n",
+            "vmovdqu ymm1, [{s} + ",
+            $at,
+            " + 32]\n",
+            "vmovntdq [{d} + ",
+            $at,
+            "], ymm0\n",
+            "vmovntdq [{d} + ",
+            $at,
+            " + 32], ymm1"
         )
     };
 }

@@ -18,8 +18,15 @@ const LIBRARIES: &[&str] = &["librte-dma-skeleton23", "librte-bus-vdev23"];
 const HEADERS: &[&str] = &["libdpdk-dev"];
 /// The host's, because the dynamic linker is.
 const UNUSED: &[&str] = &["libc6", "gcc-12-base", "libgcc-s1"];
-const LINKED: &[&str] =
-    &["rte_dma_skeleton", "rte_bus_vdev", "rte_dmadev", "rte_ring", "rte_eal", "rte_telemetry", "rte_kvargs"];
+const LINKED: &[&str] = &[
+    "rte_dma_skeleton",
+    "rte_bus_vdev",
+    "rte_dmadev",
+    "rte_ring",
+    "rte_eal",
+    "rte_telemetry",
+    "rte_kvargs",
+];
 const SOURCE: &str = "xtask/src/peers/skeleton.c";
 /// What must be on the host, and where it comes from.
 const TOOLS: &[(&str, &str)] =

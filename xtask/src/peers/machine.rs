@@ -33,7 +33,8 @@ impl Machine {
     pub(crate) fn look(app: Option<usize>, poller: Option<usize>) -> Outcome<Self> {
         let set = rustix::thread::sched_getaffinity(None)
             .map_err(Failure::of("the allowed cores are not told"))?;
-        let allowed: Vec<_> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect();
+        let allowed: Vec<_> =
+            (0..rustix::thread::CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect();
         let (app_core, poller_core) = cores(&allowed, app, poller)?;
         let last_cache = last_cache().unwrap_or(32 << 20);
         let (area, cold) = area(last_cache, available_memory());

@@ -8,6 +8,7 @@ mod machine;
 mod record;
 mod sides;
 mod table;
+mod targets;
 
 use std::{fs, path::PathBuf};
 
@@ -61,6 +62,19 @@ pub(crate) enum Group {
     Counts,
 }
 
+impl Group {
+    /// As both programs and the command line call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Cold => "cold",
+            Self::Costs => "costs",
+            Self::Idle => "idle",
+            Self::Counts => "counts",
+        }
+    }
+}
+
 /// The file of raw samples.
 #[derive(Debug, Serialize)]
 struct Samples<'a> {
@@ -85,7 +99,7 @@ pub(crate) fn run(peers: &Peers) -> Outcome {
     for round in 0..peers.rounds {
         for group in [Group::Short, Group::Cold, Group::Costs, Group::Idle] {
             if wanted(group) {
-                println!("round {} of {}: {group:?}", round + 1, peers.rounds);
+                println!("round {} of {}: {}", round + 1, peers.rounds, group.name());
                 kept.extend(sides.round(group, round)?);
             }
         }
@@ -98,11 +112,17 @@ pub(crate) fn run(peers: &Peers) -> Outcome {
         Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
         None => directory.join("samples.json"),
     };
-    let samples =
-        Samples { version: VERSION, machine: &machine, rounds: peers.rounds, records: &kept, table: &rows };
+    let samples = Samples {
+        version: VERSION,
+        machine: &machine,
+        rounds: peers.rounds,
+        records: &kept,
+        table: &rows,
+    };
     let text = serde_json::to_string(&samples).map_err(Failure::of("cannot write the samples"))?;
     fs::write(&path, text).map_err(Failure::of(format!("cannot write {}", path.display())))?;
     println!("\n{}", table::text(&rows));
+    println!("{}", record::disturbances(&kept));
     println!("raw samples: {}", path.display());
     if peers.rounds < ENOUGH {
         println!("{} rounds are for trying: {ENOUGH} or more make a median", peers.rounds);

@@ -68,6 +68,16 @@ pub(crate) fn read(output: &str) -> Outcome<Vec<Record>> {
         .collect()
 }
 
+/// What else went on: how often pinned threads had to wait for others, and how many records are void.
+pub(crate) fn disturbances(kept: &[Kept]) -> String {
+    let preemptions: u64 = kept.iter().map(|kept| kept.record.threads.preemptions).sum();
+    let void = kept.iter().filter(|kept| kept.void).count();
+    let records = kept.len();
+    format!(
+        "{records} records, {void} of them void; pinned threads were preempted {preemptions} times (on a quiet machine a few for each record)"
+    )
+}
+
 impl Record {
     /// Why it does not count, if it does not.
     pub(crate) fn void(&self) -> Option<String> {
@@ -105,7 +115,8 @@ pub(crate) mod tests {
     pub(crate) fn kept(side: &str, work: &str, unit: Unit, value: u64) -> Kept {
         let threads = Threads { pinned: 2, migrations: 0, preemptions: 0 };
         let (side, work) = (side.to_owned(), work.to_owned());
-        let record = Record { side, work, unit, samples: vec![(value, 1)], verified: true, threads };
+        let record =
+            Record { side, work, unit, samples: vec![(value, 1)], verified: true, threads };
         Kept { round: 0, void: false, record }
     }
 

@@ -62,8 +62,9 @@ impl<'a> Sides<'a> {
             }
             if kept.last().is_some_and(|last| last.void) {
                 return Err(Failure::new(format!(
-                    "round {} of {group:?} was void {} times: what moves pinned threads on this machine?",
+                    "round {} of {} was void {} times: what moves pinned threads on this machine?",
                     round + 1,
+                    group.name(),
                     AGAIN + 1
                 )));
             }
@@ -88,7 +89,7 @@ impl<'a> Sides<'a> {
                 .arg(format!("--poller-core={poller_core}"))
                 .arg(format!("--round={round}"))
                 .arg(format!("--area={area}"))
-                .arg(format!("{group:?}").to_lowercase()),
+                .arg(group.name()),
         };
         record::read(&run.output()?)
     }
