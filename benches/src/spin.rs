@@ -30,11 +30,11 @@ pub fn windowed<F: Future>(
     let mut window = VecDeque::with_capacity(depth);
     let mut over = 0;
     for number in 0..count {
-        if window.len() == depth.max(1) {
-            if let Some(oldest) = window.pop_front() {
-                ended(over, executor(oldest));
-                over += 1;
-            }
+        if window.len() == depth.max(1)
+            && let Some(oldest) = window.pop_front()
+        {
+            ended(over, executor(oldest));
+            over += 1;
         }
         window.push_back(begin(number));
     }
