@@ -75,7 +75,7 @@ impl Area {
     /// As [`slice`](Self::slice).
     pub fn slice_mut(&mut self) -> io::Result<&mut [u8]> {
         let begin = Instant::now();
-        while Arc::get_mut(&mut self.0).is_none() {
+        while !self.is_alone() {
             if begin.elapsed() > PATIENCE {
                 let message = "the area is still lent: drop the regions over it first";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, message));
@@ -84,8 +84,13 @@ impl Area {
         }
         // SAFETY: (1) the mapping is that long, readable, writable and initialised, and lives as long as the borrow
         // of `self`; (2) no share is out, as was just seen, and none can be made while `self` is borrowed mutably,
-        // so these bytes are reached through the slice alone; the count falls with release and is read with acquire.
+        // so these bytes are reached through the slice alone.
         Ok(unsafe { slice::from_raw_parts_mut(self.0.as_mut_ptr(), self.0.len()) })
+    }
+
+    /// Whether no share is out. What was done through the last one happened before the answer.
+    fn is_alone(&mut self) -> bool {
+        Arc::get_mut(&mut self.0).is_some()
     }
 }
 
@@ -109,9 +114,11 @@ mod tests {
     fn a_slice_is_had_only_when_every_share_is_back() {
         let mut area = Area::new(8192).unwrap();
         area.slice_mut().unwrap()[8191] = 7;
-        let lent = area.lend();
+        let (first, second) = (area.lend(), area.lend());
+        drop(first);
+        assert!(!area.is_alone());
         let waiting = std::thread::spawn(move || area.slice().unwrap()[8191]);
-        drop(lent);
+        drop(second);
         assert_eq!(waiting.join().unwrap(), 7);
     }
 }

@@ -71,5 +71,7 @@ mod tests {
         order.sort_unstable();
         assert!(order.into_iter().eq(0..1000));
         assert!(permutation(0, 1).is_empty());
+        // As the other program has it.
+        assert_eq!(permutation(8, 7), [7, 0, 2, 1, 5, 3, 4, 6]);
     }
 }
