@@ -121,7 +121,7 @@ fn measured_submission(channel: &mut IoatChannel<Plain>, addresses: &Cell<u64>) 
     submission(channel, addresses);
 }
 
-#[inline]
+#[inline(always)]
 fn submission(channel: &mut IoatChannel<Plain>, addresses: &Cell<u64>) {
     for number in 0..DEPTH {
         let at = addresses.get();
