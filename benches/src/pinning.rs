@@ -15,7 +15,7 @@ use serde::Serialize;
 /// What the kernel counted of the pinned threads of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Threads {
-    /// How many there are.
+    /// How many there are of which the kernel counts migrations.
     pub pinned: u32,
     /// How often one was moved to another core.
     pub migrations: u64,
@@ -49,8 +49,10 @@ pub fn look() -> io::Result<Threads> {
             continue;
         }
         let sched = fs::read_to_string(path.join("sched")).unwrap_or_default();
+        // Of a thread that is not watched nobody can say that it stayed.
+        let Some(migrations) = number(&sched, "se.nr_migrations") else { continue };
         threads.pinned += 1;
-        threads.migrations += number(&sched, "se.nr_migrations").unwrap_or(0);
+        threads.migrations += migrations;
         threads.preemptions += number(&status, "nonvoluntary_ctxt_switches").unwrap_or(0);
     }
     Ok(threads)

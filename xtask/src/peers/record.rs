@@ -85,7 +85,9 @@ impl Record {
         let needed = if ALONE.contains(&self.side.as_str()) { 1 } else { 2 };
         let who = format!("{}, {}", self.side, self.work);
         if pinned < needed {
-            return Some(format!("{who}: {pinned} pinned threads of {needed}"));
+            return Some(format!(
+                "{who}: {pinned} pinned threads of {needed} whose migrations /proc/self/task/TID/sched tells"
+            ));
         }
         (migrations > 0).then(|| format!("{who}: a pinned thread was moved to another core"))
     }

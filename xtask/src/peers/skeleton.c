@@ -87,8 +87,11 @@ static struct threads look_at_threads(void)
 			continue;
 		long moves = number_in(entry->d_name, "sched", "se.nr_migrations");
 		long preemptions = number_in(entry->d_name, "status", "nonvoluntary_ctxt_switches");
+		/* Of a thread that is not watched nobody can say that it stayed. */
+		if (moves < 0)
+			continue;
 		threads.pinned++;
-		threads.migrations += moves < 0 ? 0 : moves;
+		threads.migrations += moves;
 		threads.preemptions += preemptions < 0 ? 0 : preemptions;
 	}
 	if (directory)
