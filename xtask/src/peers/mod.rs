@@ -10,7 +10,10 @@ mod sides;
 mod table;
 mod targets;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -62,6 +65,12 @@ pub(crate) enum Group {
     Counts,
 }
 
+impl Peers {
+    fn wants(&self, group: Group) -> bool {
+        self.only.is_empty() || self.only.contains(&group)
+    }
+}
+
 impl Group {
     /// As both programs and the command line call it.
     fn name(self) -> &'static str {
@@ -87,25 +96,14 @@ struct Samples<'a> {
 
 /// Measures, prints the table and leaves the raw samples.
 pub(crate) fn run(peers: &Peers) -> Outcome {
-    let wanted = |group: Group| peers.only.is_empty() || peers.only.contains(&group);
     let directory = target("peers");
     fs::create_dir_all(&directory)
         .map_err(Failure::of(format!("cannot create {}", directory.display())))?;
     let machine = Machine::look(peers.app_core, peers.poller_core)?;
     println!("{machine}");
-    let sides = Sides::prepare(&directory, &machine, wanted(Group::Short) || wanted(Group::Cold))?;
-
-    let mut kept = Vec::new();
-    for round in 0..peers.rounds {
-        for group in [Group::Short, Group::Cold, Group::Costs, Group::Idle] {
-            if wanted(group) {
-                println!("round {} of {}: {}", round + 1, peers.rounds, group.name());
-                kept.extend(sides.round(group, round)?);
-            }
-        }
-    }
+    let kept = rounds(peers, &machine, &directory)?;
     let mut rows = table::timed(&kept)?;
-    if wanted(Group::Counts) {
+    if peers.wants(Group::Counts) {
         rows.extend(counted());
     }
     let path = match &peers.json {
@@ -124,10 +122,29 @@ pub(crate) fn run(peers: &Peers) -> Outcome {
     println!("\n{}", table::text(&rows));
     println!("{}", record::disturbances(&kept));
     println!("raw samples: {}", path.display());
-    if peers.rounds < ENOUGH {
+    if !kept.is_empty() && peers.rounds < ENOUGH {
         println!("{} rounds are for trying: {ENOUGH} or more make a median", peers.rounds);
     }
     Ok(())
+}
+
+/// Every round of what is timed.
+fn rounds(peers: &Peers, machine: &Machine, directory: &Path) -> Outcome<Vec<Kept>> {
+    let timed = [Group::Short, Group::Cold, Group::Costs, Group::Idle];
+    let groups: Vec<_> = timed.into_iter().filter(|&group| peers.wants(group)).collect();
+    let mut kept = Vec::new();
+    if groups.is_empty() {
+        return Ok(kept);
+    }
+    let dpdk = peers.wants(Group::Short) || peers.wants(Group::Cold);
+    let sides = Sides::prepare(directory, machine, dpdk)?;
+    for round in 0..peers.rounds {
+        for &group in &groups {
+            println!("round {} of {}: {}", round + 1, peers.rounds, group.name());
+            kept.extend(sides.round(group, round)?);
+        }
+    }
+    Ok(kept)
 }
 
 /// The rows that no noise touches.
