@@ -118,11 +118,6 @@ impl RegisterIo for Plain {
 
 #[inline(never)]
 fn measured_submission(channel: &mut IoatChannel<Plain>, addresses: &Cell<u64>) {
-    submission(channel, addresses);
-}
-
-#[inline(always)]
-fn submission(channel: &mut IoatChannel<Plain>, addresses: &Cell<u64>) {
     for number in 0..DEPTH {
         let at = addresses.get();
         addresses.set(at + COPY);
@@ -163,12 +158,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let nothing = Completion { token: Token::new(0), outcome: Outcome::NotRun };
     let mut completions = [nothing; DEPTH as usize];
     let (addresses, mut last) = (Cell::new(1 << 20), 0);
-    // All but one batch, which is not counted.
-    for _ in 1..in_flight / DEPTH {
-        submission(&mut channel, &addresses);
-    }
-    for _ in 0..rounds {
+    // All batches but one are submitted ahead, and reaped at the end: each is counted once on either way.
+    let ahead = in_flight / DEPTH - 1;
+    for _ in 0..ahead {
         measured_submission(&mut channel, &addresses);
+    }
+    for round in 0..rounds + ahead {
+        if round < rounds {
+            measured_submission(&mut channel, &addresses);
+        }
         last += DEPTH;
         registers.complete(ring + last % entries * 64);
         let reaped = measured_reaping(&mut channel, &mut completions);
@@ -176,6 +174,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             return Err(format!("{reaped} of {DEPTH} copies were reported").into());
         }
     }
-    writeln!(std::io::stdout(), "copies: {}", rounds * DEPTH)?;
+    writeln!(std::io::stdout(), "copies: {}", (rounds + ahead) * DEPTH)?;
     Ok(())
 }
