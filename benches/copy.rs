@@ -1,84 +1,141 @@
-//! Copies of cold memory: through the runtime with the CPU engine, and by memcpy.
+//! Copies from 64 B to 32 MiB: through the runtime with the CPU engine, and by bare loops, cold and cache-resident.
 //!
-//! `cargo bench -p dmaring-benches`. Blocks are taken in random order out of two areas of 1 GiB each, so that neither
-//! source nor destination is in a cache. Both sides copy within the same two areas, in one run.
+//! `cargo bench -p dmaring-benches --bench copy`. *Cold*: blocks in random order out of two areas that are together
+//! longer than four times a last cache of 260 MiB. *Warm*: the same block again and again. Engines, bare loops and the
+//! C library copy between the same areas. Nothing is compared across the two groups.
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
-use std::{hint::black_box, time::Instant};
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+    measurement::WallTime,
+};
 use dmaring::{Idle, Region, Runtime};
-use dmaring_benches::Shuffled;
+use dmaring_benches::{Shuffled, area::Area, loops::Loop, pinning, spin};
 use dmaring_cpu::CpuEngine;
-use futures::{StreamExt, executor::block_on, stream::FuturesUnordered};
 
-const AREA: u64 = 1 << 30;
-/// Copies in flight at a time.
-const DEPTH: u64 = 8;
+/// Of one area, in bytes: 18 times 32 MiB.
+const AREA: u64 = 576 << 20;
+/// How many copies are in flight; where blocks are so long that eight would be most of the area, one and two.
+const DEPTHS: [usize; 2] = [1, 8];
+const COLD: [u64; 7] = [64, 1 << 10, 4 << 10, 64 << 10, 1 << 20, 8 << 20, 32 << 20];
+const WARM: [u64; 6] = [64, 1 << 10, 4 << 10, 64 << 10, 256 << 10, 1 << 20];
+
+/// How the CPU engine stores: its default, and each kind for every length.
+const ENGINES: [(&str, Option<u64>); 3] =
+    [("cpu", None), ("cpu, plain stores", Some(u64::MAX)), ("cpu, non-temporal stores", Some(0))];
 
 fn copies(criterion: &mut Criterion) {
-    let runtime = Runtime::builder()
-        .engine(CpuEngine::new())
-        .idle(Idle::Spin)
-        .build()
-        .unwrap_or_else(|error| panic!("{error}"));
-    let (src, dst) = (area(&runtime), area(&runtime));
-    let source = vec![1u8; AREA as usize];
-    let mut destination = vec![2u8; AREA as usize];
-    let mut group = criterion.benchmark_group("cold copy");
-    for size in [4 << 10, 64 << 10, 1 << 20] {
-        group.throughput(Throughput::Bytes(size));
-        let mut blocks = Shuffled::new(AREA / size);
-        group.bench_with_input(BenchmarkId::new("runtime", size), &size, |bencher, &size| {
-            bencher.iter_custom(|count| {
-                let start = Instant::now();
-                block_on(through_runtime(&src, &dst, size, count, &mut blocks));
-                start.elapsed()
-            });
-        });
-        group.bench_with_input(BenchmarkId::new("memcpy", size), &size, |bencher, &size| {
-            bencher.iter(|| {
-                let from = range(&mut blocks, size);
-                let to = range(&mut blocks, size);
-                destination[to].copy_from_slice(black_box(&source[from]));
-                black_box(&mut destination);
-            });
-        });
-    }
-    group.finish();
-}
-
-/// An allocated region whose every page is there.
-fn area(runtime: &Runtime) -> Region {
-    let region = runtime.allocate(AREA as usize).unwrap_or_else(|error| panic!("{error}"));
-    block_on(region.fill(0, AREA, 1)).unwrap_or_else(|error| panic!("{error}"));
-    region
-}
-
-async fn through_runtime(src: &Region, dst: &Region, size: u64, count: u64, blocks: &mut Shuffled) {
-    let mut begin = || {
-        let mut offset = || blocks.next().unwrap_or(0) * size;
-        src.copy_to(offset(), dst, offset(), size)
-    };
-    let mut in_flight: FuturesUnordered<_> = (0..count.min(DEPTH)).map(|_| begin()).collect();
-    let mut left = count - count.min(DEPTH);
-    while let Some(outcome) = in_flight.next().await {
-        outcome.unwrap_or_else(|error| panic!("{error}"));
-        if left > 0 {
-            left -= 1;
-            in_flight.push(begin());
+    let area = || Area::new(AREA as usize).unwrap_or_else(|error| panic!("{error}"));
+    let (mut source, mut destination) = (area(), area());
+    source.slice_mut().unwrap_or_else(|error| panic!("{error}")).fill(1);
+    for (name, sizes, cold) in [("copy, cold", &COLD[..], true), ("copy, warm", &WARM[..], false)] {
+        let mut group = criterion.benchmark_group(name);
+        for &size in sizes {
+            group.throughput(Throughput::Bytes(size));
+            let blocks = if cold { AREA / size } else { 1 };
+            for bare in Loop::available() {
+                alone(&mut group, bare, (&mut source, &mut destination), (size, blocks));
+            }
+            for engine in ENGINES {
+                through_runtime(&mut group, engine, (&source, &destination), (size, blocks));
+            }
         }
+        group.finish();
     }
 }
 
-fn range(blocks: &mut Shuffled, size: u64) -> std::ops::Range<usize> {
-    let start = (blocks.next().unwrap_or(0) * size) as usize;
-    start..start + size as usize
+fn alone(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    bare: Loop,
+    (source, destination): (&mut Area, &mut Area),
+    (size, blocks): (u64, u64),
+) {
+    let source = source.slice().unwrap_or_else(|error| panic!("{error}"));
+    let destination = destination.slice_mut().unwrap_or_else(|error| panic!("{error}"));
+    let mut order = Shuffled::new(blocks);
+    let mut range = || {
+        let start = (order.next().unwrap_or(0) * size) as usize;
+        start..start + size as usize
+    };
+    group.bench_function(BenchmarkId::new(bare.name(), size), |bencher| {
+        bencher.iter(|| {
+            let (from, to) = (range(), range());
+            bare.copy(black_box(&mut destination[to]), black_box(&source[from]));
+        });
+    });
+}
+
+fn through_runtime(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    (name, threshold): (&str, Option<u64>),
+    (source, destination): (&Area, &Area),
+    (size, blocks): (u64, u64),
+) {
+    let runtime = runtime(threshold);
+    let register =
+        |area: &Area| runtime.register(area.lend()).unwrap_or_else(|error| panic!("{error}"));
+    let regions = (register(source), register(destination));
+    for depth in DEPTHS {
+        // With few blocks, more in flight than half of them would meet each other.
+        if blocks > 1 && depth as u64 > blocks / 2 {
+            continue;
+        }
+        let mut order = Shuffled::new(blocks);
+        group.bench_function(
+            BenchmarkId::new(format!("{name}, {depth} in flight"), size),
+            |bencher| {
+                bencher.iter_custom(|count| in_flight(&regions, size, (count, depth), &mut order));
+            },
+        );
+    }
+}
+
+fn in_flight(
+    (source, destination): &(Region, Region),
+    size: u64,
+    count_and_depth: (u64, usize),
+    order: &mut Shuffled,
+) -> Duration {
+    let mut offset = || order.next().unwrap_or(0) * size;
+    let begin = Instant::now();
+    spin::windowed(
+        count_and_depth,
+        spin::block_on,
+        |_| source.copy_to(offset(), destination, offset(), size).submit(),
+        |_, outcome| assert!(outcome.is_ok(), "{outcome:?}"),
+    );
+    begin.elapsed()
+}
+
+fn runtime(threshold: Option<u64>) -> Runtime {
+    let engine = CpuEngine::builder();
+    let engine =
+        threshold.map_or(engine.clone(), |bytes| engine.streaming_threshold(bytes as usize));
+    // The thread that submits may be pinned from the runtime before: the poller may have what it may have.
+    let _ = pinning::unpin();
+    let cores = pinning::available().unwrap_or_default();
+    let mut builder = Runtime::builder().engine(engine.build()).idle(Idle::Spin);
+    if let [_, .., last] = cores[..] {
+        builder = builder.poller_core(last);
+    }
+    let runtime = builder.build().unwrap_or_else(|error| panic!("{error}"));
+    if let [first, _, ..] = cores[..] {
+        let _ = pinning::pin(first);
+    }
+    runtime
 }
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().sample_size(10);
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1));
     targets = copies
 }
 criterion_main!(benches);

@@ -5,6 +5,7 @@
 mod account;
 mod ci;
 mod command;
+mod debian;
 mod docs;
 mod examples;
 mod failure;
@@ -14,6 +15,7 @@ mod instructions;
 mod loom;
 mod miri;
 mod mutants;
+mod peers;
 mod processes;
 mod quick_start;
 mod soak;
@@ -74,6 +76,8 @@ enum Task {
     Soak(soak::Soak),
     /// Count the instructions that a copy costs the I/OAT driver, with callgrind
     Instructions,
+    /// Measure the same copies here and by what does them today, and print the ratios
+    Peers(peers::Peers),
     /// Boot a virtual machine with VFIO, an IOMMU, /dev/dax and modelled I/OAT functions
     #[command(subcommand)]
     Vm(vm::Task),
@@ -106,6 +110,7 @@ fn main() -> ExitCode {
         Task::Mutants { group, file } => mutants::run(&group, &file),
         Task::Soak(soak) => soak::run(&soak),
         Task::Instructions => instructions::run(),
+        Task::Peers(peers) => peers::run(&peers),
         Task::Vm(task) => vm::run(&task),
         Task::Docs => docs::run(),
         Task::Ci { step } => ci::run(&step),

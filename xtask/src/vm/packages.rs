@@ -8,11 +8,11 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use crate::{
     command::Run,
+    debian::{self, Package},
     failure::{Failure, Outcome},
 };
 
@@ -40,8 +40,8 @@ impl Packages {
         let complete = directory.join("debian.complete");
         let wanted = format!("{} {KERNEL}\n", WANTED.join(" "));
         if !fs::read_to_string(&complete).is_ok_and(|text| text.starts_with(&wanted)) {
-            let archives = fetch(&directory.join("packages"))?;
-            unpack(&archives, &root)?;
+            let archives = debian::fetch(&directory.join("packages"), resolve)?;
+            debian::unpack(&archives, &root)?;
             let packages = Self::at(root.clone())?;
             packages.depmod(&packages.root)?;
             let names: Vec<_> = archives.iter().map(|path| file_name(path)).collect();
@@ -108,70 +108,15 @@ impl Packages {
     }
 }
 
-/// Downloads what is not there yet and returns every archive.
-fn fetch(directory: &Path) -> Outcome<Vec<PathBuf>> {
-    fs::create_dir_all(directory)
-        .map_err(Failure::of(format!("cannot create {}", directory.display())))?;
-    let mut listed = resolve();
-    if listed.is_err() {
-        update_lists()?;
-        listed = resolve();
-    }
-    let listed = listed?;
-    let missing: Vec<_> =
-        listed.iter().filter(|package| !directory.join(&package.archive).exists()).collect();
-    if !missing.is_empty() {
-        println!("downloading {} packages to {}", missing.len(), directory.display());
-        download(directory, &missing).or_else(|_| {
-            // The lists name versions that the mirror no longer has.
-            update_lists()?;
-            Err(Failure::new(
-                "the lists of packages were out of date and are now new: run it again",
-            ))
-        })?;
-    }
-    Ok(listed.iter().map(|package| directory.join(&package.archive)).collect())
-}
-
-fn download(directory: &Path, packages: &[&Package]) -> Outcome {
-    let names = packages.iter().map(|package| &package.name);
-    let output = Command::new("apt-get")
-        .args(["download", "--quiet=2", "--option", "APT::Sandbox::User=root"])
-        .args(names)
-        .current_dir(directory)
-        .output()
-        .map_err(Failure::of("cannot start apt-get, which Debian has"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Failure::new(format!("packages cannot be downloaded: is the network there? {reason}")))
-}
-
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Package {
-    name: String,
-    archive: String,
-}
-
 fn resolve() -> Outcome<BTreeSet<Package>> {
     let kernel = Run::new("apt-cache").args(["depends", KERNEL]).output()?;
     let kernel = kernel_image(&kernel).ok_or_else(|| {
         Failure::new(format!("apt knows no package {KERNEL}: is this Debian 12?"))
     })?;
-    let with_dependencies = Run::new("apt-get")
-        .args(["install", "--yes", "--print-uris", "--no-install-recommends"])
-        .args(["--option", "Dir::State::status=/dev/null"])
-        .args(WANTED)
-        .output()?;
-    let alone = Run::new("apt-get")
-        .args(["download", "--print-uris"])
-        .args(kernel_packages(kernel)?)
-        .output()?;
-    let packages = with_dependencies.lines().chain(alone.lines()).filter_map(package);
-    Ok(packages
-        .filter(|package| UNUSED.iter().all(|unused| !package.name.starts_with(unused)))
-        .collect())
+    let mut packages = debian::with_dependencies(WANTED)?;
+    packages.extend(debian::alone(&kernel_packages(kernel)?)?);
+    packages.retain(|package| !UNUSED.iter().any(|unused| package.name.starts_with(unused)));
+    Ok(packages)
 }
 
 /// The versioned package that the one for the newest kernel depends on.
@@ -199,46 +144,13 @@ fn kernel_packages(image: &str) -> Outcome<[String; 5]> {
     ])
 }
 
-/// A line `'URI' ARCHIVE SIZE HASH` of `--print-uris`.
-fn package(line: &str) -> Option<Package> {
-    let (_, rest) = line.strip_prefix('\'')?.split_once("' ")?;
-    let archive = rest.split(' ').next()?;
-    let name = archive.split('_').next()?;
-    Some(Package { name: name.to_owned(), archive: archive.to_owned() })
-}
-
-fn update_lists() -> Outcome {
-    let root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
-    let update = if root { Run::new("apt-get") } else { Run::new("sudo").arg("apt-get") };
-    update
-        .args(["update", "--quiet=2", "--option", "APT::Update::Error-Mode=any"])
-        .run()
-        .map_err(Failure::of("Debian's lists of packages cannot be fetched: is the network there?"))
-}
-
-/// Unpacks to a directory of another name first, so that a complete one is all there.
-fn unpack(archives: &[PathBuf], root: &Path) -> Outcome {
-    let unfinished = root.with_extension("unfinished");
-    for directory in [root, &unfinished] {
-        if directory.exists() {
-            fs::remove_dir_all(directory)
-                .map_err(Failure::of(format!("cannot remove {}", directory.display())))?;
-        }
-    }
-    println!("unpacking {} packages to {}", archives.len(), root.display());
-    for archive in archives {
-        Run::new("dpkg-deb").arg("-x").arg(archive).arg(&unfinished).output()?;
-    }
-    fs::rename(&unfinished, root).map_err(Failure::of(format!("cannot create {}", root.display())))
-}
-
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{kernel_image, kernel_packages, package};
+    use super::{kernel_image, kernel_packages};
 
     #[test]
     fn what_a_module_is_built_from_is_named_after_the_image() {
@@ -246,19 +158,6 @@ mod tests {
         assert_eq!(names[1..3], ["linux-headers-6.1.0-56-amd64", "linux-headers-6.1.0-56-common"]);
         assert_eq!(names[3..], ["linux-kbuild-6.1", "linux-source-6.1"]);
         assert!(kernel_packages("linux-image").unwrap_err().to_string().contains("linux-image"));
-    }
-
-    #[test]
-    fn a_line_of_print_uris_gives_name_and_archive() {
-        let line = "'http://deb.debian.org/debian/pool/main/k/kmod/kmod_30-1_amd64.deb' \
-                    kmod_1%3a30-1_amd64.deb 95180 MD5Sum:00";
-        let found = package(line).unwrap();
-        assert_eq!(
-            (found.name.as_str(), found.archive.as_str()),
-            ("kmod", "kmod_1%3a30-1_amd64.deb")
-        );
-        assert_eq!(package("Reading package lists..."), None);
-        assert_eq!(package("'truncated"), None);
     }
 
     #[test]

@@ -1,0 +1,166 @@
+//! What many regions and many submitting threads cost: 64-byte copies, 32 in flight.
+
+use std::{error::Error, thread};
+
+use dmaring::{Idle, Region, Runtime};
+use dmaring_benches::{
+    blocks::permutation,
+    pinning,
+    record::{Chunks, Measuring, Unit},
+    spin::{block_on, windowed},
+};
+
+use crate::{
+    Outcome, Setup,
+    memory::{Blocks, Pair},
+    short::{BLOCKS, COPIES, Copies, DEPTH},
+};
+
+const REGIONS: u32 = 10_000;
+/// How long each of them is, in bytes: a page. Its first half is read, its second written.
+const PAGE: u64 = 4096;
+/// How many threads submit at most.
+const THREADS: usize = 8;
+
+pub(crate) fn measure(setup: &Setup) -> Outcome {
+    let runtime = setup.runtime(Idle::Spin)?;
+    let mut pair = Pair::new(BLOCKS * 64)?;
+    let blocks = Blocks::new(setup, 64, BLOCKS * 64);
+    let order = Order::new(setup);
+
+    // The same two blocks of memory, with nothing else registered and with 10,000 other regions.
+    one_pair(&runtime, &mut pair, &blocks, "regions-1")?;
+    let pages = |count| vec![0u8; count * PAGE as usize];
+    let one = [runtime.register(pages(REGIONS as usize))?];
+    scattered(&one, &order, "regions-1-scattered")?;
+    drop(one);
+    let many: Result<Vec<_>, _> = (0..REGIONS).map(|_| runtime.register(pages(1))).collect();
+    let many = many?;
+    one_pair(&runtime, &mut pair, &blocks, "regions-10000")?;
+    scattered(&many, &order, "regions-10000-scattered")?;
+    drop(many);
+
+    for count in [1, THREADS] {
+        threads(setup, &runtime, &mut pair, (&blocks, count))?;
+    }
+    Ok(())
+}
+
+fn one_pair(runtime: &Runtime, pair: &mut Pair, blocks: &Blocks, work: &str) -> Outcome {
+    let (source, destination) = pair.regions(runtime)?;
+    let copies = Copies { blocks, source: &source, destination: &destination };
+    copies.in_flight(COPIES / 10, DEPTH, block_on)?;
+    let measuring = Measuring::begin("dmaring", work)?;
+    let chunks = copies.in_flight(COPIES / 2, DEPTH, block_on)?;
+    let record = measuring.end(Unit::PerS, chunks.rates(1))?;
+    drop((source, destination));
+    Ok(record.print(pair.verify(blocks)?)?)
+}
+
+/// From the first half of one page to the second half of another, all pages in random order: pages of one region, or
+/// regions of one page each.
+fn scattered(regions: &[Region], order: &Order, work: &str) -> Outcome {
+    let place = |page: u32| match regions {
+        [one] => (one, u64::from(page) * PAGE),
+        many => (&many[page as usize], 0),
+    };
+    for page in 0..REGIONS {
+        let (region, offset) = place(page);
+        region.write_at(offset, &content(page))?;
+    }
+    let begin = |number| {
+        let (from, to) = order.copy(number);
+        let ((source, at), (destination, to)) = (place(from), place(to));
+        source.copy_to(at, destination, to + PAGE / 2, 64).submit()
+    };
+    let run = |count| {
+        let (mut chunks, mut failure) = (Chunks::of(count), Ok(0));
+        let ended = |number, outcome: Result<u64, dmaring::Error>| {
+            chunks.ended(number + 1);
+            if outcome.is_err() {
+                failure = outcome;
+            }
+        };
+        windowed((count, DEPTH), block_on, begin, ended);
+        failure.map(|_| chunks)
+    };
+    run(REGIONS.into())?;
+    let measuring = Measuring::begin("dmaring", work)?;
+    let chunks = run(COPIES / 2)?;
+    let record = measuring.end(Unit::PerS, chunks.rates(1))?;
+    let mut verified = true;
+    for number in 0..REGIONS.into() {
+        let (from, to) = order.copy(number);
+        let (region, offset) = place(to);
+        let mut found = [0; 64];
+        region.read_at(offset + PAGE / 2, &mut found)?;
+        verified &= found == content(from);
+    }
+    Ok(record.print(verified)?)
+}
+
+/// What a page begins with: its number, in every word, and never 0.
+fn content(page: u32) -> [u8; 64] {
+    let mut content = [0; 64];
+    for word in content.chunks_exact_mut(8) {
+        word.copy_from_slice(&(u64::from(page) + 1).to_le_bytes());
+    }
+    content
+}
+
+/// So many threads share the copies and the 32 places; each sleeps while its oldest copy is under way.
+fn threads(
+    setup: &Setup,
+    runtime: &Runtime,
+    pair: &mut Pair,
+    (blocks, count): (&Blocks, usize),
+) -> Outcome {
+    let (source, destination) = pair.regions(runtime)?;
+    let copies = Copies { blocks, source: &source, destination: &destination };
+    block_on(copies.copy(0))?;
+    let cores: Vec<_> =
+        pinning::available()?.into_iter().filter(|&core| core != setup.poller_core).collect();
+    let work = format!("threads-{count}");
+    let measuring = Measuring::begin("dmaring", &work)?;
+    let share = COPIES / 4 / count as u64;
+    let begin = std::time::Instant::now();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..count)
+            .map(|index| {
+                let core = cores.get(index % cores.len().max(1)).copied();
+                scope.spawn(move || -> Result<(), Box<dyn Error + Send + Sync>> {
+                    pinning::pin(core.unwrap_or(setup.app_core))?;
+                    copies.in_flight(share, DEPTH / count, futures::executor::block_on)?;
+                    Ok(())
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.join().map_err(|_| "a submitting thread panicked")??;
+        }
+        Ok::<_, Box<dyn Error + Send + Sync>>(())
+    })
+    .map_err(|error| error.to_string())?;
+    let rate = (share * count as u64) as f64 / begin.elapsed().as_secs_f64();
+    let record = measuring.end(Unit::PerS, vec![(rate as u64, 1)])?;
+    drop((source, destination));
+    Ok(record.print(pair.verify(blocks)?)?)
+}
+
+/// Which page is copied to which.
+struct Order {
+    from: Vec<u32>,
+    to: Vec<u32>,
+}
+
+impl Order {
+    fn new(setup: &Setup) -> Self {
+        let order = |seed| permutation(REGIONS, 2 * setup.round + seed);
+        Self { from: order(1), to: order(2) }
+    }
+
+    fn copy(&self, number: u64) -> (u32, u32) {
+        let index = number as usize % self.from.len();
+        (self.from[index], self.to[index])
+    }
+}

@@ -1,0 +1,59 @@
+//! An idle runtime: what its poller takes of a core, and how long the first copy after that waits.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use dmaring::Idle;
+use dmaring_benches::{
+    pinning,
+    record::{Measuring, Unit},
+    spin::block_on,
+};
+
+use crate::{
+    Outcome, Setup,
+    memory::{Blocks, Pair},
+    short::{BLOCKS, Copies},
+};
+
+/// After how long without work the poller is looked at.
+const IDLE: Duration = Duration::from_millis(100);
+/// For how long.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many first copies are timed.
+const FIRST: u64 = 7;
+
+pub(crate) fn measure(setup: &Setup) -> Outcome {
+    let mut pair = Pair::new(BLOCKS * 64)?;
+    let blocks = Blocks::new(setup, 64, BLOCKS * 64);
+    let runtime = setup.runtime(Idle::default())?;
+    let (source, destination) = pair.regions(&runtime)?;
+    let copies = Copies { blocks: &blocks, source: &source, destination: &destination };
+    copies.in_flight(blocks.count(), 32, block_on)?;
+
+    let measuring = Measuring::begin("dmaring", "idle-first-copy")?;
+    let mut samples = Vec::new();
+    for number in 0..FIRST {
+        thread::sleep(IDLE);
+        let begin = Instant::now();
+        block_on(copies.copy(number))?;
+        samples.push((begin.elapsed().as_nanos() as u64, 1));
+    }
+    let first = measuring.end(Unit::Ns, samples)?;
+
+    let measuring = Measuring::begin("dmaring", "idle-poller")?;
+    thread::sleep(IDLE);
+    let before = pinning::run_time("dmaring-poller")?;
+    let begin = Instant::now();
+    thread::sleep(LOOK);
+    let took = pinning::run_time("dmaring-poller")? - before;
+    let per_second = took as f64 / begin.elapsed().as_secs_f64();
+    let poller = measuring.end(Unit::NsPerS, vec![(per_second as u64, 1)])?;
+
+    drop((source, destination));
+    let verified = pair.verify(&blocks)?;
+    first.print(verified)?;
+    Ok(poller.print(verified)?)
+}

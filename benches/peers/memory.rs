@@ -1,0 +1,83 @@
+//! The two areas that are copied between, which block goes where, and whether it arrived.
+
+use std::io;
+
+use dmaring::{Region, Runtime};
+use dmaring_benches::{area::Area, blocks::permutation};
+
+use crate::Setup;
+
+/// Source and destination.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    source: Area,
+    destination: Area,
+}
+
+/// Blocks of one size: each of the source goes to one of the destination, both in random order.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    pub(crate) size: u64,
+    from: Vec<u32>,
+    to: Vec<u32>,
+}
+
+impl Pair {
+    /// Two areas of `length` bytes. No two words of the source are alike.
+    pub(crate) fn new(length: usize) -> io::Result<Self> {
+        let mut pair = Self { source: Area::new(length)?, destination: Area::new(length)? };
+        for (index, word) in (0u64..).zip(pair.source.slice_mut()?.chunks_exact_mut(8)) {
+            word.copy_from_slice(
+                &(8 * index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes(),
+            );
+        }
+        Ok(pair)
+    }
+
+    /// Both as regions of a runtime; nothing has been copied yet.
+    pub(crate) fn regions(
+        &mut self,
+        runtime: &Runtime,
+    ) -> Result<(Region, Region), Box<dyn std::error::Error>> {
+        self.destination.slice_mut()?.fill(0);
+        Ok((runtime.register(self.source.lend())?, runtime.register(self.destination.lend())?))
+    }
+
+    /// Both as slices; nothing has been copied yet.
+    pub(crate) fn slices(&mut self) -> io::Result<(&[u8], &mut [u8])> {
+        let destination = self.destination.slice_mut()?;
+        destination.fill(0);
+        Ok((self.source.slice()?, destination))
+    }
+
+    /// Whether every block is where it was to be copied to. All regions must be gone.
+    pub(crate) fn verify(&mut self, blocks: &Blocks) -> io::Result<bool> {
+        let (source, destination) = (self.source.slice()?, self.destination.slice()?);
+        let size = blocks.size as usize;
+        let arrived = |number| {
+            let (from, to) = blocks.copy(number);
+            source[from as usize..][..size] == destination[to as usize..][..size]
+        };
+        Ok((0..blocks.count()).all(arrived))
+    }
+}
+
+impl Blocks {
+    /// All blocks of `size` bytes in areas of `length` bytes, in this round's order.
+    pub(crate) fn new(setup: &Setup, size: u64, length: usize) -> Self {
+        let count = (length as u64 / size) as u32;
+        let order = |seed| permutation(count, 2 * setup.round + seed);
+        Self { size, from: order(1), to: order(2) }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.from.len() as u64
+    }
+
+    /// Where copy `number` reads and where it writes, in bytes; they begin again when all have been.
+    pub(crate) fn copy(&self, number: u64) -> (u64, u64) {
+        let index = number as usize % self.from.len();
+        (u64::from(self.from[index]) * self.size, u64::from(self.to[index]) * self.size)
+    }
+}

@@ -1,0 +1,303 @@
+/* Copies through DPDK's dma_skeleton device: the same work as `dmaring-peers`, told in the same lines of JSON.
+ *
+ * Usage: skeleton APP_CORE WORKER_CORE ROUND BYTES_OF_ONE_AREA WORK...
+ *
+ * A work is `copy64-DEPTH` or `cold-SIZE-DEPTH` (bytes). Each is verified when it is over. A thread that is
+ * bound to one core and was moved all the same makes `migrations` more than 0, and the round void.
+ *
+ * Written against the public headers of DPDK 22.11. */
+
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include <rte_bus_vdev.h>
+#include <rte_dmadev.h>
+#include <rte_eal.h>
+
+#define DEVICE "dma_skeleton"
+#define RING 1024
+/* A short copy goes through so many blocks of 64 bytes, again and again. */
+#define HOT_BLOCKS 1024
+#define LATENCIES 200000u
+#define RATE_COPIES 2000000u
+#define CHUNKS 8
+#define MAX_NANOSECONDS 100000u
+
+static int16_t device;
+static uint8_t *source, *destination;
+static uint64_t area;
+static unsigned round_number;
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "skeleton: %s\n", what);
+	exit(1);
+}
+
+static uint64_t now(void)
+{
+	struct timespec time;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* ---- which threads are bound to one core, and whether they stayed there ---- */
+
+struct threads {
+	unsigned pinned;
+	long migrations, preemptions;
+};
+
+/* The number behind `label` in a file of a thread's directory, or -1. */
+static long number_in(const char *thread, const char *file, const char *label)
+{
+	char path[320], line[512];
+	snprintf(path, sizeof path, "/proc/self/task/%s/%s", thread, file);
+	FILE *stream = fopen(path, "r");
+	long number = -1;
+	while (stream && fgets(line, sizeof line, stream)) {
+		char *colon = strchr(line, ':');
+		if (colon && strncmp(line, label, strlen(label)) == 0) {
+			char *end;
+			number = strtol(colon + 1, &end, 10);
+			/* A list of several cores is no number. */
+			if (*end != '\n')
+				number = -1;
+			break;
+		}
+	}
+	if (stream)
+		fclose(stream);
+	return number;
+}
+
+static struct threads look_at_threads(void)
+{
+	struct threads threads = {0};
+	DIR *directory = opendir("/proc/self/task");
+	for (struct dirent *entry; directory && (entry = readdir(directory));) {
+		if (entry->d_name[0] == '.' || number_in(entry->d_name, "status", "Cpus_allowed_list") < 0)
+			continue;
+		long moves = number_in(entry->d_name, "sched", "se.nr_migrations");
+		long preemptions = number_in(entry->d_name, "status", "nonvoluntary_ctxt_switches");
+		/* Of a thread that is not watched nobody can say that it stayed. */
+		if (moves < 0)
+			continue;
+		threads.pinned++;
+		threads.migrations += moves;
+		threads.preemptions += preemptions < 0 ? 0 : preemptions;
+	}
+	if (directory)
+		closedir(directory);
+	return threads;
+}
+
+/* ---- the order of blocks ---- */
+
+/* Every block once, in an order that no prefetcher follows: Fisher and Yates' shuffle. */
+static uint32_t *shuffled(uint32_t count, uint64_t seed)
+{
+	uint32_t *order = malloc(count * sizeof *order);
+	if (!order)
+		fail("out of memory");
+	for (uint32_t i = 0; i < count; i++)
+		order[i] = i;
+	for (uint32_t i = count - 1; i > 0; i--) {
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		uint32_t other = (uint32_t)((seed >> 33) % (i + 1));
+		uint32_t kept = order[i];
+		order[i] = order[other];
+		order[other] = kept;
+	}
+	return order;
+}
+
+struct blocks {
+	uint32_t size, count;
+	uint32_t *from, *to;
+};
+
+static uint8_t *source_of(const struct blocks *blocks, uint64_t copy)
+{
+	return source + (uint64_t)blocks->from[copy % blocks->count] * blocks->size;
+}
+
+static uint8_t *destination_of(const struct blocks *blocks, uint64_t copy)
+{
+	return destination + (uint64_t)blocks->to[copy % blocks->count] * blocks->size;
+}
+
+static bool verify(const struct blocks *blocks)
+{
+	for (uint32_t copy = 0; copy < blocks->count; copy++)
+		if (memcmp(destination_of(blocks, copy), source_of(blocks, copy), blocks->size) != 0)
+			return false;
+	return true;
+}
+
+/* ---- the copies ---- */
+
+static void enqueue(const struct blocks *blocks, uint64_t copy, uint64_t flags)
+{
+	rte_iova_t from = (rte_iova_t)(uintptr_t)source_of(blocks, copy);
+	rte_iova_t to = (rte_iova_t)(uintptr_t)destination_of(blocks, copy);
+	if (rte_dma_copy(device, 0, from, to, blocks->size, flags) < 0)
+		fail("the device refused a copy");
+}
+
+/* One copy after the other: how often each took so many nanoseconds, one look at the clock for each. */
+static void latencies(const struct blocks *blocks, uint32_t *histogram)
+{
+	const uint64_t warm = LATENCIES / 10;
+	uint64_t before = now();
+	bool error = false;
+	for (uint64_t copy = 0; copy < LATENCIES + warm; copy++) {
+		enqueue(blocks, copy, RTE_DMA_OP_FLAG_SUBMIT);
+		while (rte_dma_completed(device, 0, 1, NULL, &error) == 0)
+			;
+		if (error)
+			fail("the device failed a copy");
+		uint64_t after = now(), took = after - before;
+		before = after;
+		if (copy >= warm)
+			histogram[took < MAX_NANOSECONDS ? took : MAX_NANOSECONDS]++;
+	}
+}
+
+/* `depth` copies in flight: when each of CHUNKS equal parts was over. */
+static void rate(const struct blocks *blocks, uint64_t copies, unsigned depth, uint64_t *times)
+{
+	uint64_t begun = 0, ended = 0, part = copies / CHUNKS;
+	unsigned chunk = 0;
+	bool error = false;
+	times[0] = now();
+	while (ended < copies) {
+		bool any = false;
+		for (; begun - ended < depth && begun < copies; begun++, any = true)
+			enqueue(blocks, begun, 0);
+		if (any)
+			rte_dma_submit(device, 0);
+		ended += rte_dma_completed(device, 0, depth, NULL, &error);
+		if (error)
+			fail("the device failed a copy");
+		while (chunk < CHUNKS && ended >= part * (chunk + 1))
+			times[++chunk] = now();
+	}
+}
+
+/* ---- a work ---- */
+
+static void report(const char *work, const char *unit, const char *samples, bool verified,
+		   struct threads before)
+{
+	struct threads after = look_at_threads();
+	printf("{\"side\":\"dpdk\",\"work\":\"%s\",\"unit\":\"%s\",\"samples\":[%s],\"verified\":%s,"
+	       "\"threads\":{\"pinned\":%u,\"migrations\":%ld,\"preemptions\":%ld}}\n",
+	       work, unit, samples, verified ? "true" : "false", after.pinned,
+	       after.migrations - before.migrations, after.preemptions - before.preemptions);
+	fflush(stdout);
+}
+
+static void run(const char *work)
+{
+	unsigned size = 64, depth = 0;
+	bool cold = sscanf(work, "cold-%u-%u", &size, &depth) == 2;
+	if ((!cold && sscanf(work, "copy64-%u", &depth) != 1) || depth == 0 || size == 0)
+		fail("a work is copy64-DEPTH or cold-SIZE-DEPTH");
+	struct blocks blocks = {.size = size, .count = cold ? (uint32_t)(area / size) : HOT_BLOCKS};
+	blocks.from = shuffled(blocks.count, 2 * round_number + 1);
+	blocks.to = shuffled(blocks.count, 2 * round_number + 2);
+	memset(destination, 0, cold ? area : (uint64_t)HOT_BLOCKS * size);
+
+	char *samples = NULL;
+	size_t length = 0;
+	FILE *text = open_memstream(&samples, &length);
+	if (!text)
+		fail("out of memory");
+	struct threads before = look_at_threads();
+	if (!cold && depth == 1) {
+		static uint32_t histogram[MAX_NANOSECONDS + 1];
+		memset(histogram, 0, sizeof histogram);
+		latencies(&blocks, histogram);
+		const char *comma = "";
+		for (uint32_t took = 0; took <= MAX_NANOSECONDS; took++)
+			if (histogram[took]) {
+				fprintf(text, "%s[%u,%u]", comma, took, histogram[took]);
+				comma = ",";
+			}
+	} else {
+		uint64_t copies = cold ? blocks.count : RATE_COPIES, times[CHUNKS + 1];
+		if (!cold)
+			rate(&blocks, copies / 10, depth, times);
+		rate(&blocks, copies, depth, times);
+		double part = (double)(copies / CHUNKS) * (cold ? size : 1);
+		for (unsigned chunk = 0; chunk < CHUNKS; chunk++)
+			fprintf(text, "%s[%.0f,1]", chunk ? "," : "",
+				part * 1e9 / (double)(times[chunk + 1] - times[chunk]));
+	}
+	fclose(text);
+	const char *unit = cold ? "bytes_per_s" : depth == 1 ? "ns" : "per_s";
+	report(work, unit, samples, verify(&blocks), before);
+	free(samples);
+	free(blocks.from);
+	free(blocks.to);
+}
+
+/* ---- bringing up ---- */
+
+static uint8_t *memory(void)
+{
+	uint8_t *base = mmap(NULL, area, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (base == MAP_FAILED)
+		fail("the areas cannot be mapped");
+	/* As the other side does: refused or not, both get what the kernel gives. */
+	(void)madvise(base, area, MADV_HUGEPAGE);
+	return base;
+}
+
+static void start(const char *app_core, const char *worker_core)
+{
+	char device_arguments[64];
+	snprintf(device_arguments, sizeof device_arguments, DEVICE ",lcore=%s", worker_core);
+	char *arguments[] = {"skeleton", "--no-huge", "--no-shconf", "--no-pci", "--no-telemetry",
+			     "-m", "64", "-l", (char *)app_core, "--log-level", "error",
+			     "--vdev", device_arguments};
+	if (rte_eal_init(RTE_DIM(arguments), arguments) < 0)
+		fail("DPDK's environment cannot be set up");
+	int number = rte_dma_get_dev_id_by_name(DEVICE);
+	if (number < 0)
+		fail("there is no device " DEVICE);
+	device = (int16_t)number;
+	struct rte_dma_conf configuration = {.nb_vchans = 1};
+	struct rte_dma_vchan_conf channel = {.direction = RTE_DMA_DIR_MEM_TO_MEM, .nb_desc = RING};
+	if (rte_dma_configure(device, &configuration) != 0 ||
+	    rte_dma_vchan_setup(device, 0, &channel) != 0 || rte_dma_start(device) != 0)
+		fail("the device cannot be started");
+}
+
+int main(int count, char **words)
+{
+	if (count < 6)
+		fail("usage: skeleton APP_CORE WORKER_CORE ROUND BYTES_OF_ONE_AREA WORK...");
+	round_number = (unsigned)strtoul(words[3], NULL, 10);
+	area = strtoull(words[4], NULL, 10);
+	if (area < HOT_BLOCKS * 64)
+		fail("an area is too short");
+	start(words[1], words[2]);
+	source = memory();
+	destination = memory();
+	for (uint64_t at = 0; at < area; at += 8)
+		*(uint64_t *)(source + at) = (at + 1) * 0x9e3779b97f4a7c15u;
+	for (int word = 5; word < count; word++)
+		run(words[word]);
+	rte_dma_stop(device);
+	rte_eal_cleanup();
+	return 0;
+}

@@ -1,0 +1,107 @@
+//! What is compared with what, and what the ratio is to be.
+
+/// What a ratio, or a figure, is to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+    /// No target beyond being told, and no collapse: at most this.
+    Stated(f64),
+    /// No target.
+    Told,
+}
+
+/// What our figure is divided by.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Against {
+    /// The same unit: ours / the peer's.
+    Peer(&'static str, &'static str),
+    /// As above, the best of the bare loops.
+    BestLoop(&'static str),
+    /// Two rates, as costs: the peer's / ours.
+    Cost(&'static str, &'static str),
+    /// A number of our unit, which it is not to pass.
+    Number(f64),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Comparison {
+    pub(super) what: &'static str,
+    pub(super) work: &'static str,
+    pub(super) against: Against,
+    pub(super) bound: Bound,
+}
+
+/// Of these the best counts as the best bare loop.
+pub(super) const LOOPS: &[&str] = &["rep_movsb", "avx2_nt", "avx512_nt"];
+
+const fn compare(
+    what: &'static str,
+    work: &'static str,
+    against: Against,
+    bound: Bound,
+) -> Comparison {
+    Comparison { what, work, against, bound }
+}
+
+use Against::{BestLoop, Cost, Number, Peer};
+use Bound::{AtLeast, AtMost, Stated, Told};
+
+const SPIN: &str = "await of one 64-byte copy, spinning executor, p50";
+const TOKIO: &str = "the same under tokio's current-thread runtime, p50";
+const FUTURES: &str = "64-byte copies as futures, 32 in flight";
+const BATCHED: &str = "the same in batches, 2 of 16 in flight";
+const BATCHED_32: &str = "the same in batches, 1 of 32 in flight";
+const COLD_4K: &str = "cold copies, 4 KiB, 32 in flight";
+const COLD_64K: &str = "cold copies, 64 KiB, 8 in flight";
+const COLD_256K: &str = "cold copies, 256 KiB, 8 in flight";
+const COLD_1M: &str = "cold copies, 1 MiB, 8 in flight";
+
+/// Every comparison, in the order of the table.
+pub(super) const COMPARISONS: &[Comparison] = &[
+    compare(SPIN, "copy64-1", Peer("dpdk", "copy64-1"), AtMost(0.9)),
+    compare(TOKIO, "copy64-1-tokio", Peer("spawn_blocking", "copy64-1-tokio"), AtMost(0.5)),
+    compare(TOKIO, "copy64-1-tokio", Peer("mpsc_oneshot", "copy64-1-tokio"), AtMost(0.5)),
+    compare(FUTURES, "copy64-32", Peer("dpdk", "copy64-32"), AtLeast(2.5)),
+    compare(FUTURES, "copy64-32", Peer("io_uring", "nop-32"), AtLeast(0.8)),
+    compare(FUTURES, "copy64-32", Peer("mpsc_oneshot", "copy64-32"), Told),
+    compare(BATCHED, "copy64-32-batch", Peer("dpdk", "copy64-32"), AtLeast(4.0)),
+    compare(BATCHED, "copy64-32-batch", Peer("io_uring", "nop-32"), AtLeast(1.5)),
+    compare(BATCHED_32, "copy64-32-batch-of-32", Peer("dpdk", "copy64-32"), Told),
+    compare(BATCHED_32, "copy64-32-batch-of-32", Peer("io_uring", "nop-32"), Told),
+    compare(COLD_64K, "cold-65536-8", BestLoop("cold-65536-8"), AtLeast(0.95)),
+    compare(COLD_64K, "cold-65536-8", Peer("memcpy", "cold-65536-8"), AtLeast(1.4)),
+    compare(COLD_64K, "cold-65536-8", Peer("dpdk", "cold-65536-8"), AtLeast(1.4)),
+    compare(COLD_256K, "cold-262144-8", BestLoop("cold-262144-8"), AtLeast(0.95)),
+    compare(COLD_256K, "cold-262144-8", Peer("memcpy", "cold-262144-8"), AtLeast(1.4)),
+    compare(COLD_256K, "cold-262144-8", Peer("dpdk", "cold-262144-8"), AtLeast(1.4)),
+    compare(COLD_1M, "cold-1048576-8", BestLoop("cold-1048576-8"), AtLeast(0.95)),
+    compare(COLD_1M, "cold-1048576-8", Peer("memcpy", "cold-1048576-8"), AtLeast(1.4)),
+    compare(COLD_1M, "cold-1048576-8", Peer("dpdk", "cold-1048576-8"), AtLeast(1.4)),
+    compare(COLD_4K, "cold-4096-32", Peer("dpdk", "cold-4096-32"), AtLeast(1.3)),
+    compare(
+        "cost of a copy with 10,000 regions, one pair used",
+        "regions-10000",
+        Cost("dmaring", "regions-1"),
+        AtMost(1.2),
+    ),
+    compare(
+        "cost of a copy, 10,000 regions used in random order",
+        "regions-10000-scattered",
+        Cost("dmaring", "regions-1-scattered"),
+        AtMost(1.2),
+    ),
+    compare(
+        "cost of a copy with 8 submitting threads",
+        "threads-8",
+        Cost("dmaring", "threads-1"),
+        Stated(4.0),
+    ),
+    compare("idle poller, of a core", "idle-poller", Number(1e7), AtMost(1.0)),
+    compare(
+        "first copy after 100 ms without work, p50",
+        "idle-first-copy",
+        Number(60e3),
+        AtMost(1.0),
+    ),
+];
