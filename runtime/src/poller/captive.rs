@@ -24,6 +24,7 @@ use super::{
     ops::{Failure, Route},
     recovery::State,
     route::lost,
+    split,
 };
 use crate::op::{Early, Lost};
 
@@ -103,7 +104,11 @@ impl Poller {
             return;
         }
         self.captives = 0;
-        self.ops.iter_mut().for_each(|op| op.is_captive = false);
+        for op in self.ops.iter_mut() {
+            let was_captive = std::mem::replace(&mut op.is_captive, false);
+            // One that has not ended yet has its place among the pieces again, beyond the limit if others have theirs.
+            self.splits.pieces += usize::from(was_captive && op.port == split::PORT);
+        }
     }
 
     /// Whether an engine that was lost keeps transfers.

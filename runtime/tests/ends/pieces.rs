@@ -49,10 +49,7 @@ fn a_segment_that_has_not_begun_is_waited_for() {
         assert!(poll_once(&mut close).is_pending(), "a segment is to come");
         assert_eq!(control.domain().live(), 4);
         // Later ones are refused, by the segment that names it.
-        let late = runtime.copy_vectored(&segments);
-        let error = block_on(late).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Closed);
-        assert!(error.to_string().contains("segment 3"), "{error}");
+        is_refused(block_on(runtime.copy_vectored(&segments)), "segment 3: ");
         control.release();
         assert_eq!(block_on(copy).unwrap(), 4 * 64);
         block_on(close).unwrap();
@@ -60,6 +57,48 @@ fn a_segment_that_has_not_begun_is_waited_for() {
         if end == 2 {
             assert_eq!(bytes(last, 0, 64), pattern(2, LENGTH)[..64]);
         }
+        assert_eq!((control.violations(), runtime.stats().violations), (vec![], 0));
+    }
+}
+
+fn is_refused<T: std::fmt::Debug>(outcome: Result<T, dmaring::Error>, segment: &str) {
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    assert!(error.to_string().starts_with(segment), "{error}");
+}
+
+/// What counts is when it is submitted, while the end is waited for and after it.
+#[test]
+fn a_vectored_copy_that_was_made_before_and_is_submitted_later_is_refused() {
+    for end in [2, 3] {
+        let (runtime, control) = shallow(16);
+        let regions = regions(&runtime);
+        let [source, destination, last_source, last] = &regions;
+        // Segments of no bytes name their regions as well.
+        let none = Segment { length: 0, ..segment(last_source, last, 0) };
+        let first = segment(source, destination, 0);
+        let segments = [first, segment(last_source, last, 64), segment(source, destination, 128)];
+        let make = |segments| runtime.copy_vectored(segments);
+        let [during, tried, batched, chained, after] = [(); 5].map(|()| make(&segments));
+        let without = make(&[first, none]);
+        let holder = last_source.copy_to(0, last, 0, 64).submit();
+        control.wait_for_submitted(1);
+        let mut close = regions[end].close().boxed();
+        assert!(poll_once(&mut close).is_pending());
+        control.wait_for_polls(200);
+        is_refused(block_on(during), "segment 1: ");
+        is_refused(block_on(without), "segment 1: ");
+        is_refused(tried.try_submit().map_err(dmaring::Error::from), "segment 1: ");
+        let mut batch = runtime.batch();
+        batch.push(batched);
+        is_refused(block_on(batch.submit().all()), "segment 1: ");
+        let chain = source.copy_to(0, destination, 0, 0).then(chained);
+        is_refused(block_on(chain), "segment 1: ");
+        assert_eq!(runtime.stats().submitted, 1, "none of them was taken");
+        control.complete_all();
+        block_on(close).unwrap();
+        block_on(holder).unwrap();
+        is_refused(block_on(after), "segment 1: ");
         assert_eq!((control.violations(), runtime.stats().violations), (vec![], 0));
     }
 }
