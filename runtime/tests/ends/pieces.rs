@@ -1,5 +1,7 @@
 //! The end of regions that operations in pieces name: segments that have not begun, stripes, and engines with threads.
 
+use std::task::Poll;
+
 use dmaring::{EngineState, ErrorKind, Pollers, Region, Runtime, Segment, Striping};
 use dmaring_manual::{Control, ManualEngine};
 use futures::{FutureExt, executor::block_on};
@@ -49,7 +51,7 @@ fn a_segment_that_has_not_begun_is_waited_for() {
         assert!(poll_once(&mut close).is_pending(), "a segment is to come");
         assert_eq!(control.domain().live(), 4);
         // Later ones are refused, by the segment that names it.
-        is_refused(block_on(runtime.copy_vectored(&segments)), "segment 3: ");
+        is_refused(runtime.copy_vectored(&segments), "segment 3: ");
         control.release();
         assert_eq!(block_on(copy).unwrap(), 4 * 64);
         block_on(close).unwrap();
@@ -61,7 +63,12 @@ fn a_segment_that_has_not_begun_is_waited_for() {
     }
 }
 
-fn is_refused<T: std::fmt::Debug>(outcome: Result<T, dmaring::Error>, segment: &str) {
+/// At once: one that was taken is not waited for.
+fn is_refused(
+    mut operation: impl Future<Output = Result<u64, dmaring::Error>> + Unpin,
+    segment: &str,
+) {
+    let Poll::Ready(outcome) = poll_once(&mut operation) else { panic!("it was taken") };
     let error = outcome.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     assert!(error.to_string().starts_with(segment), "{error}");
@@ -86,19 +93,19 @@ fn a_vectored_copy_that_was_made_before_and_is_submitted_later_is_refused() {
         let mut close = regions[end].close().boxed();
         assert!(poll_once(&mut close).is_pending());
         control.wait_for_polls(200);
-        is_refused(block_on(during), "segment 1: ");
-        is_refused(block_on(without), "segment 1: ");
-        is_refused(tried.try_submit().map_err(dmaring::Error::from), "segment 1: ");
+        is_refused(during, "segment 1: ");
+        is_refused(without, "segment 1: ");
+        is_refused(tried.try_submit().unwrap_err().operation, "segment 1: ");
         let mut batch = runtime.batch();
         batch.push(batched);
-        is_refused(block_on(batch.submit().all()), "segment 1: ");
+        is_refused(batch.submit().all().boxed(), "segment 1: ");
         let chain = source.copy_to(0, destination, 0, 0).then(chained);
-        is_refused(block_on(chain), "segment 1: ");
+        is_refused(chain, "segment 1: ");
         assert_eq!(runtime.stats().submitted, 1, "none of them was taken");
         control.complete_all();
         block_on(close).unwrap();
         block_on(holder).unwrap();
-        is_refused(block_on(after), "segment 1: ");
+        is_refused(after, "segment 1: ");
         assert_eq!((control.violations(), runtime.stats().violations), (vec![], 0));
     }
 }
@@ -188,6 +195,40 @@ fn every_region_of_a_captive_is_kept() {
         block_on(destination.close()).unwrap();
         assert_eq!((control.domain().live(), control.violations()), (3, vec![]));
     }
+}
+
+/// One engine is lost with a copy on the region. What another does there was submitted before, and is finished.
+#[test]
+fn what_is_not_with_the_lost_engine_is_waited_for() {
+    let controls_and_engines =
+        ["left", "right"].map(|name| ManualEngine::builder().name(name).depth(2).build());
+    let mut builder = never_parking().striping(Striping::OFF);
+    let controls = controls_and_engines.map(|(engine, control)| {
+        builder = std::mem::take(&mut builder).engine(engine);
+        control
+    });
+    let runtime = builder.build().unwrap();
+    let [source, destination, ..] = regions(&runtime);
+    let kept = source.copy_to(0, &destination, 0, 64).submit();
+    eventually("the first", || controls.iter().any(|control| control.submitted() == 1));
+    let [lost, busy] = if controls[0].submitted() == 1 { [0, 1] } else { [1, 0] };
+    let segments = [64, 128, 192].map(|at| segment(&source, &destination, at));
+    let copy = runtime.copy_vectored(&segments).submit();
+    controls[busy].wait_for_submitted(1);
+    controls[lost].set_stuck(Some(READ_ERROR));
+    assert_eq!(kind(block_on(kept)), ErrorKind::EngineLost);
+    let mut close = destination.close().boxed();
+    assert!(poll_once(&mut close).is_pending());
+    controls[busy].wait_for_polls(200);
+    assert!(poll_once(&mut close).is_pending(), "segments are to come");
+    controls[busy].release();
+    assert_eq!(block_on(copy).unwrap(), 3 * 64);
+    assert_eq!(kind(block_on(close)), ErrorKind::EngineLost);
+    is_refused(runtime.copy_vectored(&segments), "segment 0: ");
+    assert_eq!(controls[lost].domain().live(), 4, "it may still write");
+    controls[lost].set_stuck(None);
+    controls[lost].complete_all();
+    assert!(controls.iter().all(|control| control.violations().is_empty()));
 }
 
 /// An operation that a fence holds back is the poller's and has no transfer.
