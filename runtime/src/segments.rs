@@ -169,7 +169,8 @@ impl SegmentCargo {
     /// Refuses a list that names a region which is ending, by the first segment that does.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         // They stand in the order of the segments.
-        let refused = self.regions.iter().find_map(|region| Some((region, region.check_open().err()?)));
+        let refused =
+            self.regions.iter().find_map(|region| Some((region, region.check_open().err()?)));
         let Some((region, error)) = refused else { return Ok(()) };
         let key = region.0.key;
         let number = self

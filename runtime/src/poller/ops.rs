@@ -456,7 +456,9 @@ impl ActiveOp {
     pub(super) fn outcome(&self) -> Result<(), Failure> {
         match self.route {
             // Who carries these out has told the end of the whole.
-            Route::Staging | Route::Persisting | Route::Split(_) => self.failure.map_or(Ok(()), Err),
+            Route::Staging | Route::Persisting | Route::Split(_) => {
+                self.failure.map_or(Ok(()), Err)
+            }
             _ => self.ended().unwrap_or(Err(Failure::of(CompletionCode::ENGINE_LOST))),
         }
     }

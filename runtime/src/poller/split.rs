@@ -167,7 +167,7 @@ impl Split {
     }
 
     /// Why an operation of so many bytes has not ended well though no piece of it failed: not all of it was issued. Its list
-    /// was checked when it was admitted, and cannot have become shorter since.
+    /// was checked when it was admitted, and goes only if it is another operation's, which a forged entry may have named.
     pub(super) fn shortfall(&self, length: u64) -> Option<Failure> {
         (self.issued != length).then(|| Failure::of(CompletionCode::ENGINE_LOST))
     }

@@ -208,11 +208,11 @@ fn what_is_not_with_the_lost_engine_is_waited_for() {
         control
     });
     let runtime = builder.build().unwrap();
-    let [source, destination, ..] = regions(&runtime);
-    let kept = source.copy_to(0, &destination, 0, 64).submit();
+    let [source, destination, _, _] = &regions(&runtime);
+    let kept = source.copy_to(0, destination, 0, 64).submit();
     eventually("the first", || controls.iter().any(|control| control.submitted() == 1));
     let [lost, busy] = if controls[0].submitted() == 1 { [0, 1] } else { [1, 0] };
-    let segments = [64, 128, 192].map(|at| segment(&source, &destination, at));
+    let segments = [64, 128, 192].map(|at| segment(source, destination, at));
     let copy = runtime.copy_vectored(&segments).submit();
     controls[busy].wait_for_submitted(1);
     controls[lost].set_stuck(Some(READ_ERROR));
