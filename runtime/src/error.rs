@@ -14,6 +14,8 @@ struct Repr {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn error::Error + Send + Sync>>,
+    /// An engine may still be at the operation's memory.
+    in_use: bool,
 }
 
 /// What went wrong.
@@ -74,7 +76,7 @@ pub struct DeviceError {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Repr { kind, message: message.into(), source: None }))
+        Self(Box::new(Repr { kind, message: message.into(), source: None, in_use: false }))
     }
 
     pub(crate) fn with_source(
@@ -82,7 +84,19 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn error::Error + Send + Sync>>,
     ) -> Self {
-        Self(Box::new(Repr { kind, message: message.into(), source: Some(source.into()) }))
+        let (message, source) = (message.into(), Some(source.into()));
+        Self(Box::new(Repr { kind, message, source, in_use: false }))
+    }
+
+    /// The same, of an operation that an engine may still be at.
+    pub(crate) fn with_memory_in_use(mut self) -> Self {
+        self.0.in_use = true;
+        self
+    }
+
+    /// Whether an engine may still be at the operation's memory. Where it may not, it never will be.
+    pub(crate) fn is_memory_in_use(&self) -> bool {
+        self.0.in_use
     }
 
     /// The error of a system call on something named `what`.

@@ -15,7 +15,7 @@ use crate::sync::{AtomicU32, Mutex, Ordering, lock};
 pub(crate) enum Verdict {
     /// Nothing names it any more, in the line for a place, in the ring or in an engine, and nothing will: its key was retired.
     Quiet,
-    /// An engine was lost with an operation on it and may still be at its memory.
+    /// Nothing names it but operations that a lost engine keeps, which may still be at its memory. Its key was retired, too.
     Captive,
     /// The runtime has ended, and its engines with it.
     Ended,

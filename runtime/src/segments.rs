@@ -166,17 +166,38 @@ impl SegmentCargo {
         self.hold.key
     }
 
+    /// Refuses a list that names a region which is ending, by the first segment that does.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        // They stand in the order of the segments.
+        let refused =
+            self.regions.iter().find_map(|region| Some((region, region.check_open().err()?)));
+        let Some((region, error)) = refused else { return Ok(()) };
+        let key = region.0.key;
+        let number = self
+            .segments()
+            .position(|segment| segment.source == key || segment.destination == key)
+            .and_then(|number| u32::try_from(number).ok());
+        Err(match number {
+            Some(number) => error.in_segment(number),
+            None => error,
+        })
+    }
+
     /// Refuses a list of which a segment could never become durable.
     pub(crate) fn check_durable(&self) -> Result<(), Error> {
-        let segments = &self.hold.shared.segments;
-        let numbers = (0..).map_while(|number| segments.get(self.hold.key, number as usize));
-        for (number, segment) in (0..).zip(numbers).filter(|(_, segment)| segment.length > 0) {
+        let numbered = (0..).zip(self.segments());
+        for (number, segment) in numbered.filter(|(_, segment)| segment.length > 0) {
             let destination =
                 self.regions.iter().find(|region| region.0.key == segment.destination);
             let check = destination.map_or(Ok(()), Region::check_durable);
             check.map_err(|error| error.in_segment(number))?;
         }
         Ok(())
+    }
+
+    fn segments(&self) -> impl Iterator<Item = Numbers> {
+        let table = &self.hold.shared.segments;
+        (0..).map_while(|place| table.get(self.hold.key, place))
     }
 
     /// The numbers, for whoever outlives this.
@@ -237,6 +258,33 @@ mod tests {
         assert_eq!(table.get(key, usize::MAX), None);
         assert_eq!(table.get(Key { generation: 2, ..key }, 0), None);
         assert_eq!(table.get(Key { index: u32::MAX, ..key }, 0), None);
+    }
+
+    /// Nobody makes a list shorter. If somebody did, bytes that were not copied would not be told to be.
+    #[cfg(not(miri))]
+    #[test]
+    fn a_list_that_became_shorter_fails_its_copy() {
+        use crate::{ErrorKind, Runtime, Segment, Striping};
+
+        let (engine, control) = dmaring_manual::ManualEngine::builder().depth(2).build();
+        let builder = Runtime::builder().engine(engine).striping(Striping::OFF);
+        let runtime = builder.build().unwrap();
+        let [source, destination] = [(); 2].map(|()| runtime.allocate(4096).unwrap());
+        let (source, destination) = (&source, &destination);
+        let segments = [0, 64, 128].map(|at| Segment {
+            source,
+            source_offset: at,
+            destination,
+            destination_offset: at,
+            length: 64,
+        });
+        let copy = runtime.copy_vectored(&segments).submit();
+        control.wait_for_submitted(1);
+        let list = source.0.shared.segments.list(0).unwrap();
+        list.count.store(1, Ordering::Relaxed);
+        control.release();
+        let error = futures::executor::block_on(copy).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::EngineLost);
     }
 
     #[test]

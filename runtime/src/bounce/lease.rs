@@ -22,7 +22,7 @@ pub(super) struct Lease {
     pool: Arc<Pool>,
     buffer: u32,
     copy: Option<Copy>,
-    failed: bool,
+    in_use: bool,
 }
 
 /// A copy whose future was dropped.
@@ -33,7 +33,7 @@ pub(super) struct Orphan {
 
 impl Lease {
     pub(super) fn new(pool: Arc<Pool>, buffer: u32) -> Self {
-        Self { pool, buffer, copy: None, failed: false }
+        Self { pool, buffer, copy: None, in_use: false }
     }
 
     /// The buffer: a region of its own.
@@ -50,7 +50,7 @@ impl Lease {
         })
         .await;
         self.copy = None;
-        self.failed = outcome.is_err();
+        self.in_use = is_in_use(&outcome);
         outcome
     }
 }
@@ -62,9 +62,14 @@ impl Drop for Lease {
                 self.pool.lock().orphans.list.push(Orphan { copy, buffer: self.buffer });
                 look_after(&self.pool);
             }
-            None => self.pool.put(self.buffer, self.failed),
+            None => self.pool.put(self.buffer, self.in_use),
         }
     }
+}
+
+/// Whether an engine may still be at the buffer of a copy with this outcome.
+fn is_in_use(outcome: &Result<u64, Error>) -> bool {
+    outcome.as_ref().is_err_and(Error::is_memory_in_use)
 }
 
 /// Looks at every orphan, and frees the buffers of those that have ended.
@@ -86,7 +91,7 @@ fn look_after(pool: &Arc<Pool>) {
         };
         list.retain_mut(|orphan| match Pin::new(&mut orphan.copy).poll(&mut context) {
             Poll::Ready(outcome) => {
-                pool.put(orphan.buffer, outcome.is_err());
+                pool.put(orphan.buffer, is_in_use(&outcome));
                 false
             }
             Poll::Pending => true,

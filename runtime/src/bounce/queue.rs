@@ -2,11 +2,13 @@
 //!
 //! A buffer is in one place at a time: *free*; with a [`Lease`](super::lease::Lease); *granted* to one who waited and has not
 //! been polled since; with an *orphan*, a copy whose future was dropped while an engine was at it; or in *limbo*, after a copy
-//! that failed while its cargo was still held: the engine may have been lost with the copy in it. A buffer in limbo is
-//! free again once nobody but the pool has a handle of it, which is looked at when one is needed.
+//! whose engine was lost with it and may still be at the buffer. A copy that failed otherwise has no engine at it, and
+//! leaves its buffer free. One in limbo is free again once nobody but the pool has a handle of it, which tells nobody: whoever
+//! comes to the pool looks, be it for a buffer, with one, or to count them.
 //!
 //! One lock guards all of this; no waker is called, cloned or dropped and no copy polled under it. A buffer that comes back goes
-//! to the longest waiter, if there is one: nobody overtakes. If none is left that could come back, because all are in limbo,
+//! to the longest waiter, if there is one: nobody overtakes, and whoever finds buffers in limbo to be free again hands them out
+//! before anything else. So no buffer is free while somebody waits. If none is left that could come back, because all are in limbo,
 //! those who wait are told, and so are later ones.
 
 use std::{
@@ -75,9 +77,7 @@ impl Pool {
     }
 
     pub(super) fn available(&self) -> usize {
-        let mut queue = self.lock();
-        self.look_at_limbo(&mut queue);
-        queue.free.len()
+        self.served().free.len()
     }
 
     /// The buffer of this number, which the pool gave out.
@@ -85,27 +85,39 @@ impl Pool {
         &self.buffers[buffer as usize]
     }
 
-    /// A buffer is not used any more; `failed`: the copy on it did not end well, so an engine may still be at it.
-    pub(super) fn put(&self, buffer: u32, failed: bool) {
+    /// A buffer is given back; `in_use`: a lost engine may still be at it.
+    pub(super) fn put(&self, buffer: u32, in_use: bool) {
         let mut queue = self.lock();
-        if failed && !self.is_idle(buffer) {
+        if in_use {
             queue.limbo.push(buffer);
         } else {
             queue.free.push(buffer);
         }
-        self.look_at_limbo(&mut queue);
         let wakers = self.serve(&mut queue);
         drop(queue);
         wake(wakers);
+    }
+
+    /// The queue once those in line have had their turn: what is free in it is nobody's.
+    fn served(&self) -> MutexGuard<'_, Queue> {
+        let mut queue = self.lock();
+        let wakers = self.serve(&mut queue);
+        if wakers.is_empty() {
+            return queue;
+        }
+        drop(queue);
+        wake(wakers);
+        self.lock()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands free buffers to those who wait, or tells them that none will come.
+    /// Looks at those in limbo, and hands free buffers to those who wait, or tells them that none will come.
     fn serve(&self, queue: &mut Queue) -> Vec<Waker> {
-        let hopeless = queue.limbo.len() == self.count();
+        self.look_at_limbo(queue);
+        let hopeless = self.is_hopeless(queue);
         let mut wakers = Vec::new();
         while !queue.line.is_empty() {
             let grant = match queue.free.pop() {
@@ -120,6 +132,11 @@ impl Pool {
             }
         }
         wakers
+    }
+
+    /// Whether lost engines keep every buffer.
+    fn is_hopeless(&self, queue: &Queue) -> bool {
+        queue.limbo.len() == self.count()
     }
 
     /// Frees buffers that engines have let go of since.
@@ -157,17 +174,12 @@ impl Future for Take<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let pool = self.pool;
-        let mut queue = pool.lock();
+        let mut queue = pool.served();
         let Some(place) = self.place else {
-            if queue.free.is_empty() {
-                pool.look_at_limbo(&mut queue);
-            }
-            if queue.line.is_empty()
-                && let Some(buffer) = queue.free.pop()
-            {
+            if let Some(buffer) = queue.free.pop() {
                 return Poll::Ready(Ok(buffer));
             }
-            if queue.limbo.len() == pool.count() {
+            if pool.is_hopeless(&queue) {
                 return Poll::Ready(Err(hopeless()));
             }
             let place = queue.waiters.insert(Waiter::Waiting(None));

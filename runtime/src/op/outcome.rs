@@ -88,7 +88,7 @@ pub(crate) fn decode(place: &Place, ticket: Ticket) -> Result<u64, Error> {
         }
         CompletionCode::SHUTDOWN => Error::shutdown(),
         CompletionCode::IO => file(place, at, entry.kind(), entry.bits()),
-        CompletionCode::EARLY => early(place, entry.kind()),
+        CompletionCode::EARLY => early(place, entry.kind()).with_memory_in_use(),
         CompletionCode::ENGINE_LOST => lost(entry.kind()),
         _ => Error::engine_lost(),
     })

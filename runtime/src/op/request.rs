@@ -8,7 +8,6 @@ use super::OnError;
 use crate::{
     error::{Error, ErrorKind},
     region::Cargo,
-    segments::SegmentCargo,
 };
 
 /// Why a retry on the CPU is refused.
@@ -43,7 +42,8 @@ pub(crate) enum Work {
     },
     /// Nothing: what is there is made durable.
     Persist,
-    /// What the list in the cargo says, which was checked when it was made.
+    /// What the list in the cargo says. Its ranges were checked when it was made; whether its regions are still open is checked
+    /// when it is submitted.
     Segments,
 }
 
@@ -70,8 +70,9 @@ impl Request {
             return Err(Error::new(ErrorKind::Unsupported, NO_CPU));
         }
         if let Work::Segments = self.work {
-            let segments = self.cargo.segments.as_ref().filter(|_| self.durable);
-            return segments.map_or(Ok(()), SegmentCargo::check_durable);
+            let Some(segments) = &self.cargo.segments else { return Ok(()) };
+            segments.check_open()?;
+            return if self.durable { segments.check_durable() } else { Ok(()) };
         }
         destination.check_range("destination", to, length)?;
         if self.durable {

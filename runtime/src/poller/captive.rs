@@ -10,11 +10,12 @@
 //! | those who wait for a permit, once captives hold every one | they fail, and so do those who queue up later |
 //! | a staged operation that waits for blocks, where captives hold too many | it fails (`staging::pipeline`) |
 //! | an operation that waits for a place for a piece | it has the captive's place: pieces that are captives do not count among those there may be |
+//! | the end of a region that it names | it is told, when nothing else is at the region, and the memory stays (`poller/quiet.rs`) |
 //! | a shutdown that waits for nothing else | it halts the engines without waiting for its deadline |
 //!
 //! Of an operation in pieces, one piece in such an engine makes a captive of the whole: it holds the slot.
 //!
-//! An engine that stops after all reports what it had, and the captives end as usual. All but the last of these is undone
+//! An engine that stops after all reports what it had, and the captives end as usual. All but the last two of these are undone
 //! by that, for those who come later; at the latest by the time that `restore_engine` says that the engine works.
 
 use dmaring_ring::{CompletionCode, SubmissionEntry};
@@ -24,6 +25,7 @@ use super::{
     ops::{Failure, Route},
     recovery::State,
     route::lost,
+    split,
 };
 use crate::op::{Early, Lost};
 
@@ -103,7 +105,11 @@ impl Poller {
             return;
         }
         self.captives = 0;
-        self.ops.iter_mut().for_each(|op| op.is_captive = false);
+        for op in self.ops.iter_mut() {
+            let was_captive = std::mem::replace(&mut op.is_captive, false);
+            // One that has not ended yet has its place among the pieces again, beyond the limit if others have theirs.
+            self.splits.pieces += usize::from(was_captive && op.port == split::PORT);
+        }
     }
 
     /// Whether an engine that was lost keeps transfers.

@@ -41,7 +41,7 @@ use self::{
     keys::{Entered, Keys},
     lane::Lane,
     line::Turn,
-    ops::{ActiveOp, Failure, Route, Source},
+    ops::{ActiveOp, Route, Source},
     port::Port,
     sampler::Samples,
     split::Splits,
@@ -389,19 +389,14 @@ impl Poller {
         if op.deadline != 0 {
             self.deadlines.leave(index);
         }
-        let outcome = match op.route {
-            Route::Staging | Route::Persisting | Route::Split(_) => {
-                op.failure().map_or(Ok(()), Err)
-            }
-            _ => op.ended().unwrap_or(Err(Failure::of(CompletionCode::ENGINE_LOST))),
-        };
+        let outcome = op.outcome();
         if let Route::Lane(lane) = op.route
             && let Some(lane) = self.lanes.get_mut(lane)
         {
             lane.line.load = lane.line.load.saturating_sub(op.length);
         }
         if op.port == split::PORT {
-            return self.finish_piece(index, &op);
+            return self.finish_piece(index, &op, outcome);
         }
         if op.port == APPLICATION {
             self.keys.leave(op.key.index);

@@ -450,6 +450,18 @@ impl ActiveOp {
     pub(super) fn ended(&self) -> Option<Result<(), Failure>> {
         (self.rest() == Some(Rest::Nothing)).then(|| self.failure.map_or(Ok(()), Err))
     }
+
+    /// What is told of one that is over. Where something remains of it, so that it should not be, its engine counts as lost:
+    /// bytes that nobody reported written are not told to be.
+    pub(super) fn outcome(&self) -> Result<(), Failure> {
+        match self.route {
+            // Who carries these out has told the end of the whole.
+            Route::Staging | Route::Persisting | Route::Split(_) => {
+                self.failure.map_or(Ok(()), Err)
+            }
+            _ => self.ended().unwrap_or(Err(Failure::of(CompletionCode::ENGINE_LOST))),
+        }
+    }
 }
 
 #[cfg(test)]

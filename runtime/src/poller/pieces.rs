@@ -226,6 +226,7 @@ impl Poller {
         split.hold(lane, held);
         split.pieces.push(Piece { op, segment: split.segment, offset: split.offset, lane, held });
         split.offset = split.offset.saturating_add(length);
+        split.issued = split.issued.saturating_add(length);
         let sent = match lane {
             Some(lane) => self.assign(op, lane),
             None => {
@@ -245,7 +246,12 @@ impl Poller {
     }
 
     /// A piece has ended.
-    pub(super) fn finish_piece(&mut self, op: usize, ended: &ActiveOp) {
+    pub(super) fn finish_piece(
+        &mut self,
+        op: usize,
+        ended: &ActiveOp,
+        outcome: Result<(), Failure>,
+    ) {
         let index = ended.key.index as usize;
         if !ended.is_captive {
             self.splits.pieces = self.splits.pieces.saturating_sub(1);
@@ -258,7 +264,7 @@ impl Poller {
             split.release(&piece);
             split.retried |= ended.is_retrying();
             // One that was stopped is so because the operation has failed already.
-            if let Some(failure) = ended.failure()
+            if let Err(failure) = outcome
                 && failure.code != CompletionCode::ABORTED
             {
                 fails = true;
@@ -290,7 +296,7 @@ impl Poller {
     fn end_split(&mut self, index: usize) {
         let Some(split) = self.splits.leave(index) else { return };
         if let Some(op) = self.ops.get_mut(split.parent) {
-            match split.failure {
+            match split.failure.or_else(|| split.shortfall(op.length)) {
                 Some(failure) => op.fail(failure),
                 None if split.retried && !op.told_early => {
                     self.shared.counters.runtime.retried.add(1);

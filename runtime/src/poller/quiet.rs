@@ -9,8 +9,11 @@
 //! 3. No operation in the table names the region.
 //!
 //! Then the region's key is retired, here, between two admissions. An entry of a thread that had passed the application's own
-//! check before the end began, and pushes only now, names nothing and is refused. An operation that an engine keeps which was
-//! lost, and may keep for ever, is a verdict of its own.
+//! check before the end began, and pushes only now, names nothing and is refused.
+//!
+//! An operation that an engine keeps which was lost is not waited for, since it may stay for ever. Where nothing but such is left
+//! the verdict is its own, and the key is retired all the same: the memory stays, and nothing is carried out on it that comes
+//! after the answer. What other engines have or will have of operations that were submitted before is finished first.
 //!
 //! A vectored copy names every region in its list, from its submission until the whole of it has ended. The list is there as
 //! long as the copy is anywhere, since its slot holds it. An operation whose bytes are being made durable is in the table
@@ -32,11 +35,10 @@ impl Poller {
         for mut order in std::mem::take(&mut self.quiescing) {
             self.advance(&mut order);
             match self.verdict(&order) {
-                Some(Verdict::Quiet) => {
+                Some(verdict) => {
                     self.shared.regions.retire(order.key);
-                    order.answer(Verdict::Quiet);
+                    order.answer(verdict);
                 }
-                Some(verdict) => order.answer(verdict),
                 None => self.quiescing.push(order),
             }
         }
@@ -61,6 +63,7 @@ impl Poller {
 
     fn verdict(&self, order: &Order) -> Option<Verdict> {
         let mut busy = order.progress != Progress::Engines;
+        let mut verdict = Verdict::Quiet;
         for (_, op) in self.ops.iter() {
             let source = match op.source {
                 Source::Region(key, _) => key == order.key,
@@ -69,12 +72,13 @@ impl Poller {
             };
             if source || op.destination.0 == order.key {
                 if op.is_captive {
-                    return Some(Verdict::Captive);
+                    verdict = Verdict::Captive;
+                } else {
+                    busy = true;
                 }
-                busy = true;
             }
         }
-        (!busy).then_some(Verdict::Quiet)
+        (!busy).then_some(verdict)
     }
 
     fn names(&self, entry: &SubmissionEntry, region: Key) -> bool {
@@ -91,5 +95,30 @@ impl Poller {
         (0..)
             .map_while(|number| segments.get(list, number))
             .any(|segment| segment.source == region || segment.destination == region)
+    }
+}
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use dmaring_engine::{Status, StatusKind};
+    use dmaring_manual::ManualEngine;
+    use futures::executor::block_on;
+
+    use crate::{ErrorKind, Runtime};
+
+    #[test]
+    fn the_key_of_a_region_that_an_engine_keeps_names_nothing() {
+        let (engine, control) = ManualEngine::new();
+        let runtime = Runtime::builder().engine(engine).build().unwrap();
+        let region = runtime.allocate(4096).unwrap();
+        let copy = region.copy(0, 64, 64).submit();
+        control.wait_for_submitted(1);
+        control.set_stuck(Some(Status { kind: StatusKind::Hang, bits: 0 }));
+        assert_eq!(block_on(copy).unwrap_err().kind(), ErrorKind::EngineLost);
+        let (regions, key) = (&region.0.shared.regions, region.0.key);
+        assert!(regions.facts(key).is_some());
+        assert_eq!(block_on(region.close()).unwrap_err().kind(), ErrorKind::EngineLost);
+        assert_eq!(regions.facts(key), None, "the poller would admit operations");
+        assert_eq!(control.domain().live(), 1, "its memory stays mapped");
     }
 }

@@ -21,7 +21,7 @@
 
 use std::collections::VecDeque;
 
-use dmaring_ring::Key;
+use dmaring_ring::{CompletionCode, Key};
 use slab::Slab;
 
 use super::{
@@ -55,6 +55,8 @@ pub(super) struct Split {
     /// The segment from which the next piece is, and where in it that begins; one that is striped has one segment.
     pub(super) segment: usize,
     pub(super) offset: u64,
+    /// How many bytes the pieces have that were issued.
+    pub(super) issued: u64,
     /// The longest piece, in bytes.
     pub(super) stripe: u64,
     /// The lanes that pieces go to.
@@ -162,6 +164,12 @@ impl Split {
             Some(earlier) if earlier.offset <= failure.offset => {}
             _ => self.failure = Some(failure),
         }
+    }
+
+    /// Why an operation of so many bytes has not ended well though no piece of it failed: not all of it was issued. Its list
+    /// was checked when it was admitted, and goes only if it is another operation's, which a forged entry may have named.
+    pub(super) fn shortfall(&self, length: u64) -> Option<Failure> {
+        (self.issued != length).then(|| Failure::of(CompletionCode::ENGINE_LOST))
     }
 
     /// A failure `at` bytes into the piece that begins here.

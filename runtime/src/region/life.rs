@@ -5,9 +5,10 @@
 //!                      └───► zeroed     zeroes stand where its memory was
 //! ```
 //!
-//! Operations ask `nameable` alone: the region's length while it is open and 0 from then on, so that the check which every
-//! range passes anyway is also the check for the end, at no cost. One that passes it at the same time as the end
-//! begins is waited for, or refused by the poller: see `poller/quiet.rs`.
+//! Operations ask `bound` alone: below it every range has to end. It is one more than the region's length while that is open and
+//! 0 from then on, which no range ends below, not even one of no bytes. So the check that every range passes anyway is also the
+//! check for the end, at no cost. One that passes it at the same time as the end begins is waited for, or refused by the
+//! poller: see `poller/quiet.rs`.
 //!
 //! Accesses by the CPU share a lock, and whoever takes the memory away holds it alone: no access is under way then, and
 //! each that comes later sees the new stage. Reading goes on until zeroes stand there, and after; while a region is being
@@ -20,8 +21,8 @@ use std::sync::{
 
 #[derive(Debug)]
 pub(super) struct Life {
-    /// How many bytes operations may name.
-    nameable: AtomicU64,
+    /// Below it is the end of every range that operations may name.
+    bound: AtomicU64,
     /// An [`End`] once it has begun, or `OPEN`.
     ending: AtomicU8,
     stage: RwLock<Stage>,
@@ -52,16 +53,16 @@ pub(super) type Held<'a> = RwLockReadGuard<'a, Stage>;
 impl Life {
     pub(super) fn new(length: u64) -> Self {
         Self {
-            nameable: AtomicU64::new(length),
+            bound: AtomicU64::new(length.saturating_add(1)),
             ending: AtomicU8::new(OPEN),
             stage: RwLock::new(Stage::Open),
         }
     }
 
-    /// How many bytes operations may name, from the first on.
+    /// Whether operations may name a range that ends at `end`.
     #[inline]
-    pub(super) fn nameable(&self) -> u64 {
-        self.nameable.load(Ordering::Relaxed)
+    pub(super) fn may_end_at(&self, end: u64) -> bool {
+        end < self.bound.load(Ordering::Relaxed)
     }
 
     /// Whether an end has begun.
@@ -74,7 +75,7 @@ impl Life {
         let begun =
             self.ending.compare_exchange(OPEN, end as u8, Ordering::AcqRel, Ordering::Acquire);
         if begun.is_ok() {
-            self.nameable.store(0, Ordering::Relaxed);
+            self.bound.store(0, Ordering::Relaxed);
         }
         begun.is_ok()
     }
@@ -114,10 +115,10 @@ mod tests {
     fn a_closed_region_is_neither_read_nor_written_nor_named() {
         let life = Life::new(100);
         assert!(life.reading().is_some() && life.writing().is_some());
-        assert_eq!(life.nameable(), 100);
+        assert!(life.may_end_at(100) && life.may_end_at(0) && !life.may_end_at(101));
         assert!(life.begin(End::Close));
         assert!(!life.begin(End::Zeroes), "there is one end");
-        assert_eq!(life.nameable(), 0);
+        assert!(!life.may_end_at(100) && !life.may_end_at(0), "nor are no bytes of it");
         assert!(life.reading().is_none() && life.writing().is_none());
     }
 

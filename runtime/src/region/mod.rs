@@ -241,13 +241,16 @@ impl Region {
     /// Refuses a range of an operation that reaches beyond the region, or any of one that is ending. `what` names the range
     /// in the message.
     pub(crate) fn check_range(&self, what: &str, offset: u64, length: u64) -> Result<(), Error> {
-        if offset.checked_add(length).is_some_and(|end| end <= self.0.life.nameable()) {
+        if offset.checked_add(length).is_some_and(|end| self.0.life.may_end_at(end)) {
             return self.check_width(what, offset, length);
         }
-        if self.0.life.is_ending() {
-            return Err(self.ended());
-        }
+        self.check_open()?;
         self.check_within(what, offset, length)
+    }
+
+    /// Refuses a region that is ending.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.0.life.is_ending() { Err(self.ended()) } else { Ok(()) }
     }
 
     /// Refuses a range that reaches beyond the region.

@@ -1,5 +1,13 @@
 //! Bounce buffers: used by one at a time, in the order of those who wait, and back once the engine is done with them.
 
+use std::{
+    sync::{
+        Arc, Barrier, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Poll, Wake},
+};
+
 use dmaring::{
     ErrorKind, Region, Runtime,
     bounce::{BouncePool, measure},
@@ -8,7 +16,7 @@ use dmaring_manual::Control;
 use futures::{FutureExt, executor::block_on, future::join_all};
 
 use crate::common::{
-    READ_ERROR, bytes, cpu, eventually, kind, manual, pattern, poll_once, region_of,
+    READ_ERROR, bytes, cpu, eventually, kind, manual, pattern, poll_once, poll_with, region_of,
 };
 
 fn pool(buffers: usize) -> (Runtime, Control, Region, BouncePool) {
@@ -148,6 +156,107 @@ fn a_buffer_that_a_lost_engine_keeps_is_not_used_until_it_lets_go() {
     control.release();
     assert_eq!(block_on(pool.copy_from_slice(&[4; 64], &region, 0)).unwrap(), 64);
     assert_eq!(control.violations(), []);
+}
+
+/// What an engine lets go of goes to those in line when anybody looks, and not only when a buffer is put back.
+#[test]
+fn a_buffer_that_was_let_go_of_wakes_who_waits_for_it() {
+    for newcomer in [false, true] {
+        let (runtime, control, region, pool) = pool(2);
+        let copies = [[1; 64], [2; 64]];
+        let [mut kept, mut lent] =
+            copies.each_ref().map(|bytes| pool.copy_from_slice(bytes, &region, 0).boxed());
+        assert!(poll_once(&mut kept).is_pending() && poll_once(&mut lent).is_pending());
+        let woken = Arc::new(Count::default());
+        let mut waiting = pool.copy_from_slice(&[3; 64], &region, 0).boxed();
+        assert!(poll_with(&mut waiting, &woken.clone().into()).is_pending());
+        control.wait_for_submitted(2);
+        control.set_stuck(Some(READ_ERROR));
+        // The other one's future has not looked: its buffer is not given back.
+        assert_eq!(kind(block_on(kept)), ErrorKind::EngineLost);
+        control.set_stuck(None);
+        control.complete_all();
+        let mut late = pool.copy_from_slice(&[4; 64], &region, 0).boxed();
+        eventually("the look", || {
+            if newcomer {
+                assert!(poll_once(&mut late).is_pending());
+            } else {
+                assert_eq!(pool.available(), 0, "it is another's");
+            }
+            woken.0.load(Ordering::SeqCst) > 0
+        });
+        block_on(runtime.restore_engine("manual")).unwrap();
+        control.release();
+        assert_eq!(block_on(waiting).unwrap(), 64);
+        assert_eq!(kind(block_on(lent)), ErrorKind::EngineLost);
+        assert_eq!(block_on(late).unwrap(), 64);
+        eventually("all buffers", || pool.available() == 2);
+        assert_eq!(control.violations(), []);
+    }
+}
+
+/// A copy's future may have its outcome before its slot lets go of the buffer: here a waker polls it that is called after both
+/// were reaped, and before the copy's own is. The engine has let go of it long before, so whoever waits has it.
+#[test]
+fn a_copy_that_failed_leaves_its_buffer_to_the_next() {
+    let (_runtime, control, region, pool) = pool(1);
+    let given = ([1; 64], [2; 64]);
+    let blocks = Arc::new(Barrier::new(2));
+    let both = blocks.clone();
+    // While it is called the poller does nothing else.
+    let blocker = FnWaker(move || {
+        both.wait();
+        both.wait();
+    });
+    let mut first = region.copy(0, 64, 64);
+    assert!(poll_with(&mut first, &Arc::new(blocker).into()).is_pending());
+    let other = region.copy(0, 128, 64).submit();
+    let pool_given = (pool.clone(), region.clone());
+    let failing = async move { pool_given.0.copy_from_slice(&given.0, &pool_given.1, 0).await };
+    let failing = Arc::new(Mutex::new((failing.boxed(), None)));
+    assert!(poll_once(&mut failing.lock().unwrap().0).is_pending());
+    let mut next = pool.copy_from_slice(&given.1, &region, 192).boxed();
+    assert!(poll_once(&mut next).is_pending());
+    let tickets = control.wait_for_submitted(3);
+    let polled = failing.clone();
+    let poller = FnWaker(move || {
+        let (copy, outcome) = &mut *polled.lock().unwrap();
+        if let Poll::Ready(known) = poll_once(copy) {
+            *outcome = Some(known);
+        }
+    });
+    let mut other = other;
+    assert!(poll_with(&mut other, &Arc::new(poller).into()).is_pending());
+    control.complete(tickets[0].serial);
+    blocks.wait();
+    // The one that is reported last is answered first.
+    control.fail(tickets[2].serial, READ_ERROR);
+    control.complete(tickets[1].serial);
+    blocks.wait();
+    eventually("the outcome", || failing.lock().unwrap().1.is_some());
+    let outcome = failing.lock().unwrap().1.take().unwrap();
+    assert!(matches!(kind(outcome), ErrorKind::Device(_)));
+    control.release();
+    assert_eq!(block_on(next).unwrap(), 64);
+    assert_eq!(bytes(&region, 192, 64), given.1);
+    assert_eq!((pool.available(), control.violations()), (1, vec![]));
+}
+
+#[derive(Default)]
+struct Count(AtomicU32);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+struct FnWaker<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> Wake for FnWaker<F> {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
 }
 
 #[test]

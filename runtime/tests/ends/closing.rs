@@ -25,6 +25,11 @@ fn check_refused(region: &Region, other: &Region) {
     is_closed(block_on(region.copy_to(0, other, 0, 64)));
     is_closed(block_on(other.copy_to(0, region, 0, 64)));
     is_closed(region.copy(0, 64, 64).try_submit().map_err(dmaring::Error::from));
+    // Of no bytes, too.
+    is_closed(block_on(region.copy(0, 0, 0)));
+    is_closed(block_on(region.fill(0, 0, 1)));
+    is_closed(block_on(region.copy_to(0, other, 0, 0)));
+    is_closed(block_on(other.copy_to(0, region, 0, 0)));
     is_closed(region.read_at(0, &mut [0; 8]));
     is_closed(region.write_at(0, &[0; 8]));
     is_closed(block_on(region.close()));

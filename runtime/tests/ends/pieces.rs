@@ -1,5 +1,7 @@
 //! The end of regions that operations in pieces name: segments that have not begun, stripes, and engines with threads.
 
+use std::task::Poll;
+
 use dmaring::{EngineState, ErrorKind, Pollers, Region, Runtime, Segment, Striping};
 use dmaring_manual::{Control, ManualEngine};
 use futures::{FutureExt, executor::block_on};
@@ -49,10 +51,7 @@ fn a_segment_that_has_not_begun_is_waited_for() {
         assert!(poll_once(&mut close).is_pending(), "a segment is to come");
         assert_eq!(control.domain().live(), 4);
         // Later ones are refused, by the segment that names it.
-        let late = runtime.copy_vectored(&segments);
-        let error = block_on(late).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Closed);
-        assert!(error.to_string().contains("segment 3"), "{error}");
+        is_refused(runtime.copy_vectored(&segments), "segment 3: ");
         control.release();
         assert_eq!(block_on(copy).unwrap(), 4 * 64);
         block_on(close).unwrap();
@@ -60,6 +59,53 @@ fn a_segment_that_has_not_begun_is_waited_for() {
         if end == 2 {
             assert_eq!(bytes(last, 0, 64), pattern(2, LENGTH)[..64]);
         }
+        assert_eq!((control.violations(), runtime.stats().violations), (vec![], 0));
+    }
+}
+
+/// At once: one that was taken is not waited for.
+fn is_refused(
+    mut operation: impl Future<Output = Result<u64, dmaring::Error>> + Unpin,
+    segment: &str,
+) {
+    let Poll::Ready(outcome) = poll_once(&mut operation) else { panic!("it was taken") };
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    assert!(error.to_string().starts_with(segment), "{error}");
+}
+
+/// What counts is when it is submitted, while the end is waited for and after it.
+#[test]
+fn a_vectored_copy_that_was_made_before_and_is_submitted_later_is_refused() {
+    for end in [2, 3] {
+        let (runtime, control) = shallow(16);
+        let regions = regions(&runtime);
+        let [source, destination, last_source, last] = &regions;
+        // Segments of no bytes name their regions as well.
+        let none = Segment { length: 0, ..segment(last_source, last, 0) };
+        let first = segment(source, destination, 0);
+        let segments = [first, segment(last_source, last, 64), segment(source, destination, 128)];
+        let make = |segments| runtime.copy_vectored(segments);
+        let [during, tried, batched, chained, after] = [(); 5].map(|()| make(&segments));
+        let without = make(&[first, none]);
+        let holder = last_source.copy_to(0, last, 0, 64).submit();
+        control.wait_for_submitted(1);
+        let mut close = regions[end].close().boxed();
+        assert!(poll_once(&mut close).is_pending());
+        control.wait_for_polls(200);
+        is_refused(during, "segment 1: ");
+        is_refused(without, "segment 1: ");
+        is_refused(tried.try_submit().unwrap_err().operation, "segment 1: ");
+        let mut batch = runtime.batch();
+        batch.push(batched);
+        is_refused(batch.submit().all().boxed(), "segment 1: ");
+        let chain = source.copy_to(0, destination, 0, 0).then(chained);
+        is_refused(chain, "segment 1: ");
+        assert_eq!(runtime.stats().submitted, 1, "none of them was taken");
+        control.complete_all();
+        block_on(close).unwrap();
+        block_on(holder).unwrap();
+        is_refused(after, "segment 1: ");
         assert_eq!((control.violations(), runtime.stats().violations), (vec![], 0));
     }
 }
@@ -149,6 +195,40 @@ fn every_region_of_a_captive_is_kept() {
         block_on(destination.close()).unwrap();
         assert_eq!((control.domain().live(), control.violations()), (3, vec![]));
     }
+}
+
+/// One engine is lost with a copy on the region. What another does there was submitted before, and is finished.
+#[test]
+fn what_is_not_with_the_lost_engine_is_waited_for() {
+    let controls_and_engines =
+        ["left", "right"].map(|name| ManualEngine::builder().name(name).depth(2).build());
+    let mut builder = never_parking().striping(Striping::OFF);
+    let controls = controls_and_engines.map(|(engine, control)| {
+        builder = std::mem::take(&mut builder).engine(engine);
+        control
+    });
+    let runtime = builder.build().unwrap();
+    let [source, destination, _, _] = &regions(&runtime);
+    let kept = source.copy_to(0, destination, 0, 64).submit();
+    eventually("the first", || controls.iter().any(|control| control.submitted() == 1));
+    let [lost, busy] = if controls[0].submitted() == 1 { [0, 1] } else { [1, 0] };
+    let segments = [64, 128, 192].map(|at| segment(source, destination, at));
+    let copy = runtime.copy_vectored(&segments).submit();
+    controls[busy].wait_for_submitted(1);
+    controls[lost].set_stuck(Some(READ_ERROR));
+    assert_eq!(kind(block_on(kept)), ErrorKind::EngineLost);
+    let mut close = destination.close().boxed();
+    assert!(poll_once(&mut close).is_pending());
+    controls[busy].wait_for_polls(200);
+    assert!(poll_once(&mut close).is_pending(), "segments are to come");
+    controls[busy].release();
+    assert_eq!(block_on(copy).unwrap(), 3 * 64);
+    assert_eq!(kind(block_on(close)), ErrorKind::EngineLost);
+    is_refused(runtime.copy_vectored(&segments), "segment 0: ");
+    assert_eq!(controls[lost].domain().live(), 4, "it may still write");
+    controls[lost].set_stuck(None);
+    controls[lost].complete_all();
+    assert!(controls.iter().all(|control| control.violations().is_empty()));
 }
 
 /// An operation that a fence holds back is the poller's and has no transfer.

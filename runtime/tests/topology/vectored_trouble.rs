@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use dmaring::{ErrorKind, ManualClock, Region, Runtime, Segment, Status, StatusKind};
+use dmaring::{ErrorKind, ManualClock, Region, Runtime, Segment, Status, StatusKind, Striping};
 use dmaring_cpu::CpuEngine;
 use dmaring_manual::{Control, ManualEngine};
 use futures::executor::block_on;
@@ -187,6 +187,59 @@ fn lists_are_limited_and_come_back() {
     assert!(error.to_string().contains("await or drop some"), "{error}");
     held.truncate(1000);
     drop(copy(&runtime, &regions).submit());
+}
+
+/// How many pieces there are at a time, in all.
+const PIECES: usize = 1024;
+
+/// A piece with the staging thread is in two engines, of which one is lost with it and brought back before the other lets go. It has
+/// its place when it ends, and gives it back once: others have neither more places than before nor fewer.
+#[test]
+fn a_piece_that_was_a_captive_gives_its_place_back_once() {
+    let Some(directory) = staged::directory() else { return };
+    let builder = never_parking().ring_entries(64).striping(Striping::OFF);
+    let builder = builder.file_blocks(4, staged::BLOCK as u32);
+    let (runtime, controls) = crate::manual::<2>(builder, |_, engine| engine.depth(2 * PIECES));
+    let total = || controls.iter().map(Control::submitted).sum::<usize>();
+    let length = 2 * staged::BLOCK;
+    let file = staged::file(&directory, "to", &vec![0; length as usize]);
+    let file = runtime.open_file(file).unwrap();
+    let (src, dst) = (runtime.allocate(1 << 15).unwrap(), runtime.allocate(1 << 15).unwrap());
+    let segment = |at, destination, length| Segment {
+        source: &src,
+        source_offset: at,
+        destination,
+        destination_offset: at,
+        length,
+    };
+    let other = runtime.copy_vectored(&[segment(0, &dst, 64)]).submit();
+    eventually("another piece", || total() == 1);
+    let [busy, lost] = if controls[0].submitted() == 1 { [0, 1] } else { [1, 0] };
+    let staged = runtime.copy_vectored(&[segment(0, &file, length)]).submit();
+    eventually("a block in each", || {
+        (controls[busy].submitted(), controls[lost].submitted()) == (2, 1)
+    });
+    controls[lost].set_stuck(Some(READ_ERROR));
+    assert_eq!(kind(block_on(staged)), ErrorKind::EngineLost);
+    controls[lost].set_stuck(None);
+    controls[lost].complete_all();
+    block_on(runtime.restore_engine(&format!("engine{lost}"))).unwrap();
+    assert_eq!(runtime.stats().in_flight, 2, "the other engine is still at it");
+    controls[busy].complete_last().unwrap();
+    eventually("its end", || runtime.stats().in_flight == 1);
+    let list: Vec<_> = (0..256).map(|n| segment(n * 64, &dst, 64)).collect();
+    let copies: Vec<_> = (0..8).map(|_| runtime.copy_vectored(&list).submit()).collect();
+    eventually("as many as there may be", || total() >= PIECES);
+    for control in &controls {
+        control.wait_for_polls(200);
+    }
+    assert_eq!(total(), PIECES);
+    controls.iter().for_each(Control::release);
+    for copy in copies {
+        assert_eq!(block_on(copy).unwrap(), 256 * 64);
+    }
+    assert_eq!(block_on(other).unwrap(), 64);
+    assert!(controls.iter().all(|control| control.violations().is_empty()));
 }
 
 #[test]

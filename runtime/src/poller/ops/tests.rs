@@ -50,6 +50,22 @@ fn back(op: &mut ActiveOp, numbers: impl IntoIterator<Item = u32>) {
 }
 
 #[test]
+fn what_is_over_too_early_is_not_told_to_have_succeeded() {
+    let lost = Err(Failure::of(CompletionCode::ENGINE_LOST));
+    let mut op = op(16, 8);
+    assert_eq!(op.outcome(), lost, "nothing was begun");
+    assert_eq!(take(&mut op, 1).len(), 1);
+    back(&mut op, [0]);
+    assert_eq!(op.outcome(), lost, "a part was not begun");
+    assert_eq!(take(&mut op, 1).len(), 1);
+    assert_eq!(op.outcome(), lost, "a part is in the engine");
+    back(&mut op, [1]);
+    assert_eq!(op.outcome(), Ok(()));
+    op.fail(Failure::device(READ, 3));
+    assert_eq!(op.outcome(), Err(Failure::device(READ, 3)));
+}
+
+#[test]
 fn an_operation_is_cut_into_parts_and_ends_when_all_are_back() {
     // Parts have a power of two of bytes.
     let mut op = op(21, 10);
