@@ -75,12 +75,7 @@ pub(crate) fn open(shared: &Arc<Shared>, path: &Path, rights: Rights) -> Result<
     Region::establish(shared, Draft { backing, length, rights, identity, numa_node: None })
 }
 
-fn stage(
-    shared: &Arc<Shared>,
-    path: &Path,
-    file: File,
-    writable: bool,
-) -> Result<Backing, Error> {
+fn stage(shared: &Arc<Shared>, path: &Path, file: File, writable: bool) -> Result<Backing, Error> {
     shared.start_staging()?;
     Ok(Backing::Staged(Arc::new(StagedFile::new(path, file, writable))))
 }

@@ -111,7 +111,8 @@ fn map_zeroes(bytes: usize) -> std::io::Result<MmapRaw> {
 
 /// Moves `zeroes` to where `mapping` is. On an error they are where they were.
 fn move_over(mapping: &MmapRaw, zeroes: &MmapRaw) -> Result<(), Errno> {
-    let pointer = |mapping: &MmapRaw| NonNull::new(mapping.as_mut_ptr().cast()).ok_or(Errno::EINVAL);
+    let pointer =
+        |mapping: &MmapRaw| NonNull::new(mapping.as_mut_ptr().cast()).ok_or(Errno::EINVAL);
     let (from, to, length) = (pointer(zeroes)?, pointer(mapping)?, zeroes.len());
     let flags = MRemapFlags::MREMAP_MAYMOVE | MRemapFlags::MREMAP_FIXED;
     // SAFETY: (1) the range moved is all of `zeroes`, which is forgotten once it has moved, and nobody has its address; (2) the range
