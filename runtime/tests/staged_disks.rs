@@ -8,6 +8,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::{Duration, Instant},
 };
 
 use dmaring::{Durability, ErrorKind};
@@ -17,6 +19,9 @@ use staged::{BLOCK, Place, Random, contents, copy, cpu, directory, file, pattern
 
 /// Sectors of 512 bytes, and no whole number of pages.
 const SIZE: u64 = 777 * 512;
+
+/// Far beyond any healthy wait.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A block device whose bytes are a file's.
 struct Disk(PathBuf);
@@ -108,7 +113,13 @@ fn a_disk_is_written_by_one_region_and_known_to_those_that_read() {
     let refused = block_on(reader.fill(0, 1, 1));
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Permission);
     block_on(region.close()).unwrap();
-    drop(runtime.open_file(&disk.0).unwrap());
+    // Whoever carried out the last transfer lets go of the device after it has told its end.
+    let end = Instant::now() + PATIENCE;
+    while let Err(error) = runtime.open_file(&disk.0) {
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(Instant::now() < end, "still claimed after {PATIENCE:?}");
+        thread::yield_now();
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ const MODULES: &[&str] = &[
     "uio",
     "uio_pci_generic", // other drivers of a function
     "crc32c_generic",
+    "loop", // a block device
 ];
 
 /// The files of the modules, as paths below the kernel's directory of modules.

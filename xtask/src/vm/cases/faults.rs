@@ -27,6 +27,8 @@ const LENGTH: usize = 2 * BLOCK;
 const LIMIT: Duration = Duration::from_secs(30);
 /// What unbinding a function in use may take: less than the 10 s after which the kernel asks again.
 const UNBIND: Duration = Duration::from_secs(8);
+/// What an operation says that found no engine.
+const NO_ENGINE: &str = "every engine that could do it is lost or retired";
 const DRIVER: &str = "/sys/bus/pci/drivers/vfio-pci";
 
 /// What a fault is made of, and what the function alone comes to.
@@ -55,7 +57,8 @@ enum End {
     Right,
     /// One operation fails, and the message says this.
     Fails(&'static str),
-    /// No operation that has not ended by then succeeds.
+    /// No operation that has not ended by then succeeds: one that the function had says this, and one that it did not have yet
+    /// that there is no engine.
     Lost(&'static str),
 }
 
@@ -237,7 +240,8 @@ impl Bed {
             )));
         }
         if let End::Fails(status) | End::Lost(status) = end {
-            says(&finished.text, &[status, "failed after"])?;
+            let is_late = matches!(end, End::Lost(_)) && finished.text.contains(NO_ENGINE);
+            says(&finished.text, &[if is_late { NO_ENGINE } else { status }, "failed after"])?;
             // What an operation that failed left in its destination is nobody's business.
             let at = self.begin[1] + range.destination;
             let failed = match end {

@@ -12,11 +12,12 @@ struct Place {
     destination: &'static str,
 }
 
-const PLACES: [Place; 6] = [
+const PLACES: [Place; 7] = [
     place("mem", "mem", "mem"),
     place("devdax", "/dev/dax0.0", "/dev/dax1.0"),
     // On ramfs, which is not mapped: staged.
     place("file", "/mnt/ram/source", "/mnt/ram/destination"),
+    place("disk", "/dev/loop0", "/dev/loop0"),
     place("tmpfs", "/dev/shm/source", "/dev/shm/destination"),
     place("hugetlb", "hugetlb:/mnt/huge/source", "hugetlb:/mnt/huge/destination"),
     place("bar", "pci:0000:00:0b.0:bar2", "pci:0000:00:0b.0:bar2"),
@@ -34,6 +35,10 @@ pub(crate) fn every_pair(machine: &mut Machine) -> Outcome {
     machine.bind(&[SKX])?;
     machine.does(
         "mkdir -p /mnt/huge /mnt/ram; mount -t ramfs none /mnt/ram; mount -t hugetlbfs none /mnt/huge; echo 8 >/proc/sys/vm/nr_hugepages",
+    )?;
+    // Of sectors, and no whole number of pages.
+    machine.does(
+        "modprobe loop; dd if=/dev/zero of=/mnt/ram/disk bs=512 count=8195; losetup -f; losetup /dev/loop0 /mnt/ram/disk",
     )?;
     machine.refuses(
         &format!("dmaring copy --size {SIZE} mem hugetlb:/dev/shm/none"),
@@ -57,7 +62,7 @@ pub(crate) fn every_pair(machine: &mut Machine) -> Outcome {
         }
     }
     machine.does(
-        "rm -f /dev/shm/source /dev/shm/destination /mnt/huge/*; umount /mnt/ram /mnt/huge; echo 0 >/proc/sys/vm/nr_hugepages",
+        "losetup -d /dev/loop0; rm -f /dev/shm/source /dev/shm/destination /mnt/huge/*; umount /mnt/ram /mnt/huge; echo 0 >/proc/sys/vm/nr_hugepages",
     )?;
     machine.is_released("05.0")?;
     machine.strip()
