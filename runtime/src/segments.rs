@@ -21,8 +21,8 @@ use crate::{error::Error, region::Region, shared::Shared};
 
 /// The most segments of one vectored copy.
 pub(crate) const MAX_SEGMENTS: usize = 256;
-/// The most vectored copies that are unfinished or unclaimed.
-pub(crate) const MAX_LISTS: usize = 1024;
+/// The most vectored copies that are unfinished or unclaimed. Miri takes long for each list.
+pub(crate) const MAX_LISTS: usize = if cfg!(miri) { 8 } else { 1024 };
 
 /// Where one segment is, as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -98,6 +98,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 6 } else { 256 }))]
+
         #[test]
         fn from_the_crossover_on_the_second_is_faster_and_just_below_it_is_not(
             times in proptest::collection::vec((1u64..100, 1u64..100), 0..20)

@@ -8,6 +8,7 @@
 mod common;
 mod durable;
 mod ends;
+mod gathered;
 
 use std::{
     env, fs,
