@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use dmaring::{Region, Runtime};
+use dmaring::{Region, Runtime, dax::Namespace};
 use nix::sys::statfs::{HUGETLBFS_MAGIC, statfs};
 
 use super::bar::Bars;
@@ -94,7 +94,7 @@ impl End {
         if metadata.is_dir() {
             return Err(self.refused("a directory: name a file in it"));
         }
-        if metadata.file_type().is_block_device() {
+        if metadata.file_type().is_block_device() && !is_persistent_memory(path) {
             // Its metadata say 0.
             let end = File::open(path).and_then(|mut device| device.seek(SeekFrom::End(0)));
             let length = end.map_err(|error| self.refused(error))?;
@@ -126,6 +126,14 @@ impl End {
         self.region = Some(region);
         Ok(())
     }
+}
+
+/// Whether a block device is how the kernel shows persistent memory: what is wanted of it is its device-dax node.
+fn is_persistent_memory(path: &Path) -> bool {
+    let Ok(path) = fs::canonicalize(path) else { return false };
+    let name = path.file_name().and_then(|name| name.to_str());
+    let is_it = |namespace: &Namespace| namespace.block_device.as_deref() == name;
+    name.is_some() && dmaring::dax::namespaces().is_ok_and(|all| all.iter().any(is_it))
 }
 
 /// The bytes of a huge page, where `path` is, or would be, a file on hugetlbfs.
