@@ -38,11 +38,15 @@ mod foreign;
 mod inflight;
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
+mod orders;
 mod permit;
 mod persist;
 #[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
 mod quiesce;
 mod reap;
+#[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
+mod reply;
 #[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
 mod restore;
 mod submit;

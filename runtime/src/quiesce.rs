@@ -1,14 +1,11 @@
-//! Quiescing regions: orders from the application to the poller, which answers when nothing is at a region any more.
-//!
-//! An order waits in a list behind a lock that nobody takes in steady state. Each is answered once: by the poller, when
-//! it is dropped, or because the list was closed. So nobody waits for a poller that has ended. A poller that is about to
-//! sleep does not miss an order: the argument is the one of [`crate::restore`].
+//! Quiescing regions: [orders](crate::orders) from the application to the poller, which answers when nothing is at a region
+//! any more.
 
 use std::fmt;
 
 use dmaring_ring::Key;
 
-use crate::sync::{AtomicU32, Mutex, Ordering, lock};
+use crate::orders::Orders;
 
 /// What the poller says about a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,18 +29,7 @@ pub(crate) enum Progress {
     Engines,
 }
 
-#[derive(Debug)]
-pub(crate) struct Quiesce {
-    /// 1: the list is not empty.
-    waiting: AtomicU32,
-    orders: Mutex<Orders>,
-}
-
-#[derive(Debug, Default)]
-struct Orders {
-    closed: bool,
-    list: Vec<Order>,
-}
+pub(crate) type Quiesce = Orders<Order>;
 
 /// One order, at the poller.
 pub(crate) struct Order {
@@ -57,42 +43,9 @@ pub(crate) struct Order {
 type Answer = Box<dyn FnOnce(Verdict) + Send>;
 
 impl Quiesce {
-    pub(crate) fn new() -> Self {
-        Self { waiting: AtomicU32::new(0), orders: Mutex::new(Orders::default()) }
-    }
-
     /// Asks for a verdict on a region that takes no more operations. The caller wakes the poller.
     pub(crate) fn order(&self, key: Key, answer: Answer) {
-        let order = Order { key, progress: Progress::Line, answer: Some(answer) };
-        let mut orders = lock(&self.orders);
-        if orders.closed {
-            drop(orders);
-            drop(order);
-        } else {
-            orders.list.push(order);
-            self.waiting.store(1, Ordering::Release);
-        }
-    }
-
-    pub(crate) fn has_orders(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) != 0
-    }
-
-    /// Takes what was asked for.
-    pub(crate) fn take(&self) -> Vec<Order> {
-        let mut orders = lock(&self.orders);
-        self.waiting.store(0, Ordering::Release);
-        std::mem::take(&mut orders.list)
-    }
-
-    /// Takes no more orders: the poller has ended.
-    pub(crate) fn close(&self) {
-        let left = {
-            let mut orders = lock(&self.orders);
-            orders.closed = true;
-            std::mem::take(&mut orders.list)
-        };
-        drop(left);
+        self.push(Order { key, progress: Progress::Line, answer: Some(answer) });
     }
 }
 

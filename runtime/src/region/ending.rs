@@ -10,8 +10,8 @@
 use std::{
     fmt, mem,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Waker},
+    sync::PoisonError,
+    task::{Context, Poll},
 };
 
 use super::{
@@ -23,22 +23,17 @@ use crate::{
     error::{Error, ErrorKind},
     foreign,
     quiesce::Verdict,
+    reply::{self, Listener},
 };
 
 /// What an end leaves: the buffer that had been registered, if it is wanted back.
 pub(super) type Left = Option<Box<dyn PinnedBuffer>>;
 
 /// Listens for the end of a region. Dropping it changes nothing for the region.
-pub(super) struct Ending(Arc<Mutex<Reply>>);
+pub(super) struct Ending(Listener<Result<Left, Error>>);
 
 /// Tells it, once. Dropped without an answer it tells that the runtime has ended.
-struct Teller(Arc<Mutex<Reply>>);
-
-#[derive(Default)]
-struct Reply {
-    outcome: Option<Result<Left, Error>>,
-    waker: Option<Waker>,
-}
+struct Teller(reply::Teller<Result<Left, Error>>);
 
 impl Region {
     /// Refuses operations from now on, and has the region ended once nothing is in flight on it. `wanted`: the buffer that
@@ -49,20 +44,20 @@ impl Region {
         if !self.0.life.begin(end) {
             return Err(self.ended());
         }
-        let reply = Arc::new(Mutex::new(Reply::default()));
-        let (region, teller) = (self.clone(), Teller(reply.clone()));
+        let (teller, listener) = reply::pair();
+        let (region, teller) = (self.clone(), Teller(teller));
         let answer = move |verdict| {
             let shared = region.0.shared.clone();
             let finish = move || {
                 let outcome = region.finish(end, wanted, verdict);
                 drop(region);
-                teller.tell(outcome);
+                teller.0.tell(|| outcome);
             };
             shared.housekeeper.run(Box::new(finish));
         };
         shared.quiesce.order(self.0.key, Box::new(answer));
         shared.summon_poller();
-        Ok(Ending(reply))
+        Ok(Ending(listener))
     }
 
     /// The last steps, on the housekeeper.
@@ -143,34 +138,9 @@ impl Backing {
     }
 }
 
-impl Teller {
-    fn tell(self, outcome: Result<Left, Error>) {
-        self.set(outcome);
-    }
-
-    fn set(&self, outcome: Result<Left, Error>) {
-        let waker = {
-            let mut reply = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if reply.outcome.is_none() {
-                reply.outcome = Some(outcome);
-            }
-            reply.waker.take()
-        };
-        if let Some(waker) = waker
-            && foreign::call(|| waker.wake()).is_none()
-        {
-            tracing::error!("a waker panicked; the region whose end it waited for has ended");
-        }
-    }
-}
-
 impl Drop for Teller {
     fn drop(&mut self) {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner).outcome.is_some();
-        // Whoever took the answer has dropped it by now, and nobody listens any more.
-        if !told && Arc::strong_count(&self.0) > 1 {
-            self.set(Err(Error::engine_lost()));
-        }
+        self.0.tell(|| Err(Error::engine_lost()));
     }
 }
 
@@ -178,17 +148,7 @@ impl Future for Ending {
     type Output = Result<Left, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // Cloned and dropped outside the lock: a waker is foreign code.
-        let waker = context.waker().clone();
-        let mut reply = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(outcome) = reply.outcome.take() {
-            drop(reply);
-            return Poll::Ready(outcome);
-        }
-        let before = reply.waker.replace(waker);
-        drop(reply);
-        drop(before);
-        Poll::Pending
+        self.0.poll(context, Option::take)
     }
 }
 
