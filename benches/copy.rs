@@ -15,7 +15,7 @@ use criterion::{
     measurement::WallTime,
 };
 use dmaring::{Idle, Region, Runtime};
-use dmaring_benches::{Shuffled, area::Area, loops::Loop, pinning, spin};
+use dmaring_benches::{Shuffled, apart, area::Area, loops::Loop, spin};
 use dmaring_cpu::CpuEngine;
 
 /// Of one area, in bytes: 18 times 32 MiB.
@@ -116,18 +116,7 @@ fn runtime(threshold: Option<u64>) -> Runtime {
     let engine = CpuEngine::builder();
     let engine =
         threshold.map_or(engine.clone(), |bytes| engine.streaming_threshold(bytes as usize));
-    // The thread that submits may be pinned from the runtime before: the poller may have what it may have.
-    let _ = pinning::unpin();
-    let cores = pinning::available().unwrap_or_default();
-    let mut builder = Runtime::builder().engine(engine.build()).idle(Idle::Spin);
-    if let [_, .., last] = cores[..] {
-        builder = builder.poller_core(last);
-    }
-    let runtime = builder.build().unwrap_or_else(|error| panic!("{error}"));
-    if let [first, _, ..] = cores[..] {
-        let _ = pinning::pin(first);
-    }
-    runtime
+    apart::build(Runtime::builder().engine(engine.build()).idle(Idle::Spin))
 }
 
 criterion_group! {

@@ -6,11 +6,11 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dmaring::{Idle, Region, Runtime};
-use dmaring_benches::{pinning, spin};
+use dmaring_benches::{apart, spin};
 use dmaring_cpu::CpuEngine;
 
 fn awaits(criterion: &mut Criterion) {
-    let runtime = runtime();
+    let runtime = apart::build(Runtime::builder().engine(CpuEngine::new()).idle(Idle::Spin));
     let region = allocate(&runtime);
     let mut group = criterion.benchmark_group("wake");
     group.bench_function("spinning", |bencher| {
@@ -43,21 +43,6 @@ fn awaits(criterion: &mut Criterion) {
         });
     }
     group.finish();
-}
-
-/// The poller on the last core, this thread on the first, where there are two.
-fn runtime() -> Runtime {
-    let cores = pinning::available().unwrap_or_default();
-    let mut builder = Runtime::builder().engine(CpuEngine::new()).idle(Idle::Spin);
-    if let [_, .., last] = cores[..] {
-        builder = builder.poller_core(last);
-    }
-    let runtime = builder.build().unwrap_or_else(|error| panic!("{error}"));
-    if let [first, _, ..] = cores[..] {
-        // Where that is refused the figures are those of a thread that floats.
-        let _ = pinning::pin(first);
-    }
-    runtime
 }
 
 fn allocate(runtime: &Runtime) -> Region {

@@ -2,6 +2,7 @@
 //!
 //! `docs/performance.md` says what is measured with it.
 
+pub mod apart;
 pub mod area;
 pub mod blocks;
 pub mod loops;
