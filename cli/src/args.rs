@@ -11,7 +11,7 @@ use dmaring_driver::pci::Address;
 use dmaring_emulated::{FaultPlan, Preset};
 
 use crate::{
-    bench::BenchArguments, engine_spec::EngineSpec, location::Location, pollers::PollersChoice,
+    bench::BenchArguments, engine_spec::EngineSpec, location::Location, pollers::PollerArguments,
     size, top,
 };
 
@@ -263,13 +263,8 @@ pub(crate) struct CopyArguments {
     #[command(flatten)]
     pub(crate) emulated: EmulatedArguments,
 
-    /// The core that the poller is bound to [default: none, it floats]
-    #[arg(long, value_name = "N")]
-    pub(crate) core: Option<usize>,
-
-    /// Which threads drive the engines: one for all, one more for each NUMA node, or one more for each engine
-    #[arg(long, value_name = "WHICH", default_value = "one")]
-    pub(crate) pollers: PollersChoice,
+    #[command(flatten)]
+    pub(crate) pollers: PollerArguments,
 
     /// Choose engines as this file says, which `dmaring calibrate --save` has written: with the same engines, and the CPU
     /// besides functions that `auto` takes
@@ -323,13 +318,8 @@ pub(crate) struct CalibrateArguments {
     #[command(flatten)]
     pub(crate) emulated: EmulatedArguments,
 
-    /// The core that the poller is bound to [default: none, it floats]
-    #[arg(long, value_name = "N")]
-    pub(crate) core: Option<usize>,
-
-    /// Which threads drive the engines: one for all, one more for each NUMA node, or one more for each engine
-    #[arg(long, value_name = "WHICH", default_value = "one")]
-    pub(crate) pollers: PollersChoice,
+    #[command(flatten)]
+    pub(crate) pollers: PollerArguments,
 
     /// About how long to measure, in seconds
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -399,7 +389,7 @@ mod tests {
         let arguments = Arguments::try_parse_from(["dmaring", "copy"]).unwrap();
         let Command::Copy(copy) = arguments.command else { panic!() };
         assert_eq!((copy.src_offset, copy.dst_offset, copy.size), (0, 0, None));
-        assert_eq!((copy.depth, copy.block, copy.core), (32, 1 << 20, None));
+        assert_eq!((copy.depth, copy.block, copy.pollers.core), (32, 1 << 20, None));
         assert!(copy.engines.is_empty() && !copy.extend && !copy.no_verify && !copy.json);
         assert!(!copy.durable);
     }

@@ -59,11 +59,7 @@ pub(crate) fn run(arguments: &CalibrateArguments) -> Result<(), Failure> {
         .with_cpu();
     let engine = selection.describe();
     let (builder, device) = selection.add_to(Runtime::builder());
-    let mut builder = builder.pollers(arguments.pollers.into());
-    if let Some(core) = arguments.core {
-        builder = builder.poller_core(core);
-    }
-    let runtime = builder.build().map_err(|error| match error {
+    let runtime = arguments.pollers.add_to(builder).build().map_err(|error| match error {
         BuildError::Core { .. } => Failure::refused("--core", error),
         error => Failure::Refused(error.to_string()),
     })?;

@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &CopyArguments) -> Result<(), Failure> {
         block: plan.block,
         depth: plan.depth,
         ring_entries,
-        poller_core: arguments.core,
+        poller_core: arguments.pollers.core,
         engine,
         copied: copied.bytes,
         engine_time: Timing::new(copied.bytes, copied.time),

@@ -98,14 +98,11 @@ fn build(
     ring_entries: u32,
 ) -> Result<(Option<Emulated>, Runtime), Failure> {
     let (builder, device) = selection.add_to(Runtime::builder());
-    let mut builder = builder.ring_entries(ring_entries).pollers(arguments.pollers.into());
+    let mut builder = arguments.pollers.add_to(builder.ring_entries(ring_entries));
     if let Some(path) = &arguments.calibration {
         let calibration = Calibration::load(path)
             .map_err(|error| Failure::Refused(format!("--calibration {error}")))?;
         builder = builder.policy(Policy::Calibrated(calibration));
-    }
-    if let Some(core) = arguments.core {
-        builder = builder.poller_core(core);
     }
     let runtime = builder.build().map_err(|error| match error {
         BuildError::Core { core, allowed } => Failure::Refused(format!(
