@@ -10,7 +10,7 @@ use futures::executor::block_on;
 use crate::{
     common::{WRITE_ERROR, bytes, pattern, poll_once, region_of},
     device::FakeBar,
-    recorder::{persistent, recording},
+    recorder::{manual, persistent, recording},
 };
 
 /// The lines that a range touches.
@@ -115,9 +115,7 @@ fn what_failed_and_was_done_by_the_cpu_is_written_back_whole() {
 
 #[test]
 fn the_future_resolves_after_the_fence_and_not_before() {
-    let (engine, control) = ManualEngine::builder().build();
-    let (builder, recorder) = recording();
-    let runtime = builder.engine(engine).build().unwrap();
+    let (control, recorder, runtime) = manual();
     let source = region_of(&runtime, &pattern(1, 4096));
     let destination = persistent(&runtime, 4096);
     let mut copy = source.copy_to(0, &destination, 1, 200).durable().submit();
@@ -158,9 +156,7 @@ fn what_is_power_fail_safe_is_fenced_and_nothing_is_written_back() {
 
 #[test]
 fn large_ones_go_piece_by_piece_and_do_not_hold_up_others() {
-    let (engine, control) = ManualEngine::builder().build();
-    let (builder, recorder) = recording();
-    let runtime = builder.engine(engine).build().unwrap();
+    let (control, recorder, runtime) = manual();
     let large = persistent(&runtime, 16 << 20);
     let small = persistent(&runtime, 4096);
     recorder.allow(1);

@@ -3,20 +3,16 @@
 use std::time::Duration;
 
 use dmaring::{Durability, ErrorKind};
-use dmaring_manual::ManualEngine;
 use futures::executor::block_on;
 
 use crate::{
     common::{LONG, eventually, kind, poll_once},
-    recorder::{persistent, recording},
+    recorder::{automatic, persistent},
 };
 
 #[test]
 fn a_dropped_future_and_region_stay_until_the_last_line() {
-    let (engine, control) = ManualEngine::builder().build();
-    control.set_auto(true);
-    let (builder, recorder) = recording();
-    let runtime = builder.engine(engine).build().unwrap();
+    let (control, recorder, runtime) = automatic();
     let region = persistent(&runtime, 4096);
     recorder.allow(0);
     let mut fill = region.fill(0, 200, 7).durable().submit();
@@ -35,10 +31,7 @@ fn a_dropped_future_and_region_stay_until_the_last_line() {
 
 #[test]
 fn a_shutdown_waits_for_what_is_being_made_durable() {
-    let (engine, control) = ManualEngine::builder().build();
-    control.set_auto(true);
-    let (builder, recorder) = recording();
-    let runtime = builder.engine(engine).build().unwrap();
+    let (control, recorder, runtime) = automatic();
     let region = persistent(&runtime, 4096);
     recorder.allow(0);
     let fill = region.fill(0, 64, 7).durable().submit();
@@ -57,10 +50,7 @@ fn a_shutdown_waits_for_what_is_being_made_durable() {
 
 #[test]
 fn what_a_shutdown_gives_up_is_resolved_and_not_touched_after_its_memory_is_gone() {
-    let (engine, control) = ManualEngine::builder().build();
-    control.set_auto(true);
-    let (builder, recorder) = recording();
-    let runtime = builder.engine(engine).build().unwrap();
+    let (control, recorder, runtime) = automatic();
     // Several pieces each.
     let region = persistent(&runtime, 8 << 20);
     recorder.allow(1);
@@ -82,10 +72,7 @@ fn what_a_shutdown_gives_up_is_resolved_and_not_touched_after_its_memory_is_gone
 
 #[test]
 fn a_write_back_that_panics_resolves_its_operation_and_no_other() {
-    let (engine, control) = ManualEngine::builder().build();
-    control.set_auto(true);
-    let (builder, recorder) = recording();
-    let runtime = builder.engine(engine).build().unwrap();
+    let (_control, recorder, runtime) = automatic();
     let region = persistent(&runtime, 4096);
     recorder.panic_next();
     let error = block_on(region.fill(0, 64, 7).durable()).unwrap_err();
@@ -98,10 +85,7 @@ fn a_write_back_that_panics_resolves_its_operation_and_no_other() {
 /// How much is written back in one go is asked before each round; who panics then writes back all the same.
 #[test]
 fn one_that_panics_when_it_is_asked_holds_nothing_up() {
-    let (engine, control) = ManualEngine::builder().build();
-    control.set_auto(true);
-    let (builder, recorder) = recording();
-    let runtime = builder.engine(engine).build().unwrap();
+    let (control, recorder, runtime) = automatic();
     let region = persistent(&runtime, 1 << 20);
     recorder.panic_when_asked();
     for _ in 0..2 {
@@ -115,10 +99,7 @@ fn one_that_panics_when_it_is_asked_holds_nothing_up() {
 /// What is power-fail safe is fenced by the poller, which goes on.
 #[test]
 fn a_fence_that_panics_resolves_its_operation_and_no_other() {
-    let (engine, control) = ManualEngine::builder().build();
-    control.set_auto(true);
-    let (builder, recorder) = recording();
-    let runtime = builder.engine(engine).build().unwrap();
+    let (_control, recorder, runtime) = automatic();
     let region = runtime.allocate(4096).unwrap();
     region.assume_durability(Durability::PowerFailSafe).unwrap();
     recorder.panic_next();

@@ -7,6 +7,7 @@ use std::{
 };
 
 use dmaring::{Builder, CacheLines, Durability, Region, Runtime, WriteBack};
+use dmaring_manual::{Control, ManualEngine};
 
 use crate::common::{LONG, never_parking};
 
@@ -134,6 +135,20 @@ impl WriteBack for Recorder {
 pub(crate) fn recording() -> (Builder, Recorder) {
     let recorder = Recorder::default();
     (never_parking().write_back(recorder.clone()), recorder)
+}
+
+/// Such a runtime with an engine that is driven by hand.
+pub(crate) fn manual() -> (Control, Recorder, Runtime) {
+    let (engine, control) = ManualEngine::builder().build();
+    let (builder, recorder) = recording();
+    (control, recorder, builder.engine(engine).build().unwrap())
+}
+
+/// The same, whose engine ends everything at once.
+pub(crate) fn automatic() -> (Control, Recorder, Runtime) {
+    let (control, recorder, runtime) = manual();
+    control.set_auto(true);
+    (control, recorder, runtime)
 }
 
 /// A region that is taken for persistent memory.
