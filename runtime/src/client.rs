@@ -3,6 +3,7 @@
 //! `submit` and `reap` are its two directions; `inflight` and `permit` its bookkeeping. It is generic over the cargo
 //! that a slot owns and over where the rings live, so that the same code runs on a memfd and under loom.
 
+use crossbeam_utils::CachePadded;
 use dmaring_ring::{CompletionSlot, Header, SubmissionSlot, completion};
 
 use crate::{
@@ -27,7 +28,7 @@ pub(crate) struct Client<C, P> {
     pub(crate) pair: P,
     pub(crate) inflight: Inflight<C>,
     pub(crate) permits: Permits,
-    pub(crate) reaper: Mutex<Reaper>,
+    pub(crate) reaper: CachePadded<Mutex<Reaper>>,
     /// The earliest deadline among the operations that wait for a permit, or [`NO_DEADLINE`]; never later than it is. Written
     /// under the waiters' lock.
     pub(crate) waiters_deadline: AtomicU64,
@@ -51,7 +52,10 @@ impl<C, P: RingPair> Client<C, P> {
             inflight: Inflight::new(entries),
             permits: Permits::new(entries),
             waiters_deadline: AtomicU64::new(NO_DEADLINE),
-            reaper: Mutex::new(Reaper { consumer: completion::Consumer::new(), role: Role::new() }),
+            reaper: CachePadded::new(Mutex::new(Reaper {
+                consumer: completion::Consumer::new(),
+                role: Role::new(),
+            })),
         }
     }
 }

@@ -18,6 +18,7 @@
 
 use std::mem;
 
+use crossbeam_utils::CachePadded;
 use dmaring_ring::Key;
 
 use crate::{
@@ -34,8 +35,8 @@ pub(crate) struct Closed;
 #[derive(Debug)]
 pub(crate) struct Permits {
     total: u32,
-    /// The permits at home, and `CLOSED`.
-    home: AtomicU64,
+    /// The permits at home, and `CLOSED`. Written for every operation: it shares its line with nothing that others read.
+    home: CachePadded<AtomicU64>,
     /// How many operations are queued, or about to be.
     waiting: AtomicU32,
     queue: Mutex<Queue>,
@@ -52,7 +53,7 @@ impl Permits {
     pub(crate) fn new(total: u32) -> Self {
         Self {
             total,
-            home: AtomicU64::new(u64::from(total)),
+            home: CachePadded::new(AtomicU64::new(u64::from(total))),
             waiting: AtomicU32::new(0),
             queue: Mutex::new(Queue { front: NONE, back: NONE }),
         }

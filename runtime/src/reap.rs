@@ -11,8 +11,9 @@
 //! succeeds or the second look sees the completion.
 #![allow(unsafe_code, reason = "island: passes on that a slot's one future polls it")]
 
-use std::task::Waker;
+use std::{ptr, task::Waker};
 
+use arrayvec::ArrayVec;
 use dmaring_ring::{CompletionCode, CompletionEntry, Key, handshake};
 
 use crate::{
@@ -26,36 +27,49 @@ const BATCH: usize = 32;
 
 /// Finished operations to be delivered once no role or lock is held.
 #[derive(Debug)]
-pub(crate) struct Leftovers<C> {
-    finished: [Option<Finished<C>>; BATCH],
-    count: usize,
-}
+pub(crate) struct Leftovers<C>(ArrayVec<Finished<C>, BATCH>);
 
 impl<C> Leftovers<C> {
     pub(crate) fn new() -> Self {
-        Self { finished: [const { None }; BATCH], count: 0 }
+        Self(ArrayVec::new())
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.count < BATCH
+        !self.0.is_full()
     }
 
     pub(crate) fn len(&self) -> u64 {
-        self.count as u64
+        self.0.len() as u64
     }
 
+    /// Keeps what an operation left. Who puts has asked whether there is room.
     pub(crate) fn put(&mut self, finished: Finished<C>) {
-        if let Some(place) = self.finished.get_mut(self.count) {
-            *place = Some(finished);
-            self.count += 1;
-        }
+        let kept = self.0.try_push(finished);
+        debug_assert!(kept.is_ok(), "put without room");
     }
 
     pub(crate) fn deliver(&mut self) {
-        for finished in self.finished.iter_mut().take(self.count).filter_map(Option::take) {
+        for finished in self.0.drain(..) {
             finished.deliver();
         }
-        self.count = 0;
+    }
+}
+
+/// Which waker a future has left in its slot: as addresses, to be compared. While the slot has the waker nothing else is there.
+#[derive(Debug, Default)]
+pub(crate) struct LeftWaker(Option<(usize, usize)>);
+
+impl LeftWaker {
+    fn is(&self, waker: &Waker) -> bool {
+        self.0 == Some(Self::parts(waker))
+    }
+
+    fn note(&mut self, waker: &Waker) {
+        self.0 = Some(Self::parts(waker));
+    }
+
+    fn parts(waker: &Waker) -> (usize, usize) {
+        (waker.data().addr(), ptr::from_ref(waker.vtable()).addr())
     }
 }
 
@@ -83,13 +97,26 @@ impl<C, P: RingPair> Client<C, P> {
     /// # Safety
     ///
     /// The caller is the one future of this life and has not given it up.
-    pub(crate) unsafe fn poll(&self, key: Key, waker: &Waker) -> Option<Ticket> {
+    pub(crate) unsafe fn poll(
+        &self,
+        key: Key,
+        waker: &Waker,
+        left: &mut LeftWaker,
+    ) -> Option<Ticket> {
         let slot = self.inflight.slot(key)?;
         if let Some(ticket) = slot.outcome() {
             return Some(ticket);
         }
+        if left.is(waker) {
+            // It was left by an earlier poll, which also asked to be notified: unless resolved, it is still there.
+            if self.has_completions() {
+                self.reap();
+            }
+            return slot.outcome();
+        }
         // SAFETY: as the caller swears.
         unsafe { slot.register(waker) };
+        left.note(waker);
         self.reap();
         if let Some(ticket) = slot.outcome() {
             return Some(ticket);

@@ -73,10 +73,24 @@ impl Producer {
         is_new
     }
 
-    fn known_room(&self, slots: &[CompletionSlot]) -> usize {
+    /// The position up to which the consumer can see entries.
+    #[must_use]
+    pub const fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// How many entries can be pushed, as far as the last look at the consumer's end knows. There may be room for more.
+    #[must_use]
+    pub fn known_room(&self, slots: &[CompletionSlot]) -> usize {
         let taken = usize::try_from(self.tail.wrapping_sub(self.head)).unwrap_or(usize::MAX);
         slots.len().saturating_sub(taken)
     }
+}
+
+/// The position up to which the consumer says that it has taken entries.
+#[must_use]
+pub fn reaped(header: &Header) -> u64 {
+    header.completion_head()
 }
 
 /// The consumer's end of the ring: the reaper's private state. A ring has one.

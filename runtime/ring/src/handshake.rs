@@ -83,8 +83,11 @@ pub fn must_wake(header: &Header) -> bool {
 /// The caller then looks at the completion ring again, with [`has_completions`], and reaps itself if
 /// there is an entry.
 pub fn request_notify(header: &Header) {
-    rearm(header);
     fence(Ordering::SeqCst);
+    if header.need_notify_word().load(Ordering::Relaxed) == 0 {
+        rearm(header);
+        fence(Ordering::SeqCst);
+    }
 }
 
 /// Whether the completion ring holds entries that no reaper has released.

@@ -129,7 +129,6 @@ impl<C> Slot<C> {
     pub(crate) unsafe fn prepare(&self, cargo: C) -> u32 {
         // SAFETY: the caller owns the slot, so no other access to the cell exists.
         self.cargo.with_mut(|cell| unsafe { *cell = Some(cargo) });
-        self.result.store(0, Ordering::Relaxed);
         self.detail.store(0, Ordering::Relaxed);
         let generation = self.generation();
         self.state.store(u64::from(generation) << GENERATION_SHIFT, Ordering::Release);
@@ -142,7 +141,10 @@ impl<C> Slot<C> {
     ///
     /// The caller has prepared this life, holds a permit for it, and does not refuse it any more.
     pub(crate) unsafe fn arm(&self) {
-        self.state.fetch_or(LIVE, Ordering::Release);
+        // Nobody else writes the word of a life that is prepared and neither armed nor queued: its future is not made, or
+        // waits for this call, and the role passes it by.
+        let state = self.state.load(Ordering::Relaxed);
+        self.state.store(state | LIVE, Ordering::Release);
     }
 
     /// Turns a prepared operation into one that waits for a permit.
@@ -239,11 +241,23 @@ impl<C> Slot<C> {
     }
 
     fn finish(&self, role: &mut Role, result: u64) -> Finished<C> {
-        // Only the role resolves, and the caller has it: what is so now stays so.
-        let resolved_early = self.state.load(Ordering::Acquire) & RESOLVED != 0;
-        let (waker, _) = if resolved_early { (None, false) } else { self.resolve(role, result) };
         // SAFETY: in flight and not released, the cell belongs to the role, which the caller holds.
         let cargo = self.cargo.with_mut(|cell| unsafe { (*cell).take() });
+        let state = self.state.load(Ordering::Acquire);
+        if state & (RESOLVED | WAKER) == 0 {
+            // No waker to take between the two: both in one exchange, unless the future comes just now.
+            self.result.store(result, Ordering::Relaxed);
+            let both = state | RESOLVED | RELEASED;
+            let done =
+                self.state.compare_exchange(state, both, Ordering::AcqRel, Ordering::Acquire);
+            if done.is_ok() {
+                let detached = state & DETACHED != 0;
+                return Finished { waker: None, wanted: !detached, cargo, recycle: detached };
+            }
+        }
+        // Only the role resolves, and the caller has it: what is so now stays so.
+        let resolved_early = state & RESOLVED != 0;
+        let (waker, _) = if resolved_early { (None, false) } else { self.resolve(role, result) };
         let before = self.state.fetch_or(RELEASED, Ordering::AcqRel);
         let detached = before & DETACHED != 0;
         Finished { waker, wanted: !detached, cargo, recycle: detached }
@@ -278,7 +292,11 @@ impl<C> Slot<C> {
     ///
     /// The caller is this life's future, which exists once and has not detached.
     pub(crate) unsafe fn register(&self, waker: &Waker) {
-        let before = self.state.fetch_and(!WAKER, Ordering::AcqRel);
+        // Nobody but the future sets `WAKER`: where it is clear the cell is the future's already.
+        let mut before = self.state.load(Ordering::Acquire);
+        if before & WAKER != 0 {
+            before = self.state.fetch_and(!WAKER, Ordering::AcqRel);
+        }
         if before & RESOLVED != 0 {
             return; // A waker that is still in the cell is the reaper's; there is none to leave.
         }
@@ -306,7 +324,9 @@ impl<C> Slot<C> {
     ///
     /// The caller is this life's future and does not use the key again.
     pub(crate) unsafe fn detach(&self) -> bool {
-        self.state.fetch_or(DETACHED, Ordering::AcqRel) & RELEASED != 0
+        // Released while the future was still there: the releaser has left the slot to it, and nobody writes the word any more.
+        self.state.load(Ordering::Acquire) & RELEASED != 0
+            || self.state.fetch_or(DETACHED, Ordering::AcqRel) & RELEASED != 0
     }
 
     /// Ends a life: from here on no earlier key matches.

@@ -11,6 +11,7 @@
 
 use std::sync::OnceLock;
 
+use crossbeam_utils::CachePadded;
 use dmaring_ring::Key;
 
 use super::slot::{Finished, Slot};
@@ -25,7 +26,7 @@ pub(crate) struct Inflight<C> {
     first: u32,
     chunks: [OnceLock<Box<[Slot<C>]>>; CHUNKS],
     /// Tag in the upper half, index in the lower.
-    free: AtomicU64,
+    free: CachePadded<AtomicU64>,
     /// How many chunks there are.
     grown: Mutex<usize>,
 }
@@ -36,7 +37,7 @@ impl<C> Inflight<C> {
         let table = Self {
             first,
             chunks: [const { OnceLock::new() }; CHUNKS],
-            free: AtomicU64::new(u64::from(NONE)),
+            free: CachePadded::new(AtomicU64::new(u64::from(NONE))),
             grown: Mutex::new(0),
         };
         table.grow();

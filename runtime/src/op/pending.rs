@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
+    reap::LeftWaker,
     segments::SegmentCargo,
     shared::Shared,
     submit::Refusal,
@@ -25,6 +26,8 @@ pub(crate) struct Pending {
     shared: Arc<Shared>,
     key: Key,
     place: Place,
+    /// The waker that was left last.
+    left: LeftWaker,
 }
 
 impl Pending {
@@ -37,7 +40,7 @@ impl Pending {
             .client
             .submit(request.cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry })
             .map_err(refusal)?;
-        Ok(Self { shared, key, place })
+        Ok(Self::prepared(shared, key, place))
     }
 
     /// Submits a checked request if a permit is free; else gives it back.
@@ -51,7 +54,7 @@ impl Pending {
             request;
         let submitted =
             shared.client.try_submit(cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry });
-        submitted.map(|key| Self { shared, key, place }).map_err(|(why, cargo)| {
+        submitted.map(|key| Self::prepared(shared, key, place)).map_err(|(why, cargo)| {
             let request = Request {
                 cargo,
                 work,
@@ -68,16 +71,16 @@ impl Pending {
 
     /// The future of an operation that a batch prepared, and will submit whatever happens.
     pub(crate) fn prepared(shared: Arc<Shared>, key: Key, place: Place) -> Self {
-        Self { shared, key, place }
+        Self { shared, key, place, left: LeftWaker::default() }
     }
 
     /// The outcome, or a promise that `context`'s waker will be called.
-    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Result<u64, Error>> {
+    pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<u64, Error>> {
         if let Err(error) = self.shared.check_process() {
             return Poll::Ready(Err(error));
         }
         // SAFETY: `self` is the one future of this life, and gives it up only when dropped.
-        let ticket = unsafe { self.shared.client.poll(self.key, context.waker()) };
+        let ticket = unsafe { self.shared.client.poll(self.key, context.waker(), &mut self.left) };
         ticket.map_or(Poll::Pending, |ticket| Poll::Ready(decode(&self.place, ticket)))
     }
 }

@@ -62,6 +62,11 @@ impl Idler {
         self.since = None;
     }
 
+    /// Whether the next `pass` may advise to park.
+    pub(crate) fn may_advise(&self) -> bool {
+        self.turns.wrapping_add(1).is_multiple_of(TURNS_PER_LOOK)
+    }
+
     /// Nothing happened this turn. `busy`: something is in flight, so there is no parking.
     pub(crate) fn pass(&mut self, busy: bool, now: impl FnOnce() -> Duration) -> Advice {
         self.turns = self.turns.wrapping_add(1);

@@ -38,7 +38,8 @@ trait Drive: Send + std::fmt::Debug {
     fn halt(&mut self, deadline: Duration) -> Result<(), HaltError>;
 }
 
-struct Driver<E>(E);
+/// The engine, and where it reports.
+struct Driver<E>(E, [Completion; BATCH]);
 
 impl<E: Engine> std::fmt::Debug for Driver<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -60,7 +61,8 @@ impl Lane {
     pub(super) fn new<E: Engine + 'static>(engine: E, settings: LaneSettings) -> Self {
         let mut line = Line::new(engine.name().to_owned(), engine.capabilities(), settings);
         line.node = engine.numa_node();
-        Self { driver: Box::new(Driver(engine)), line }
+        let empty = Completion { token: Token::new(0), outcome: Outcome::Done };
+        Self { driver: Box::new(Driver(engine, [empty; BATCH])), line }
     }
 
     /// Feeds the engine, rings its doorbell, takes its completions.
@@ -128,12 +130,10 @@ impl<E: Engine> Drive for Driver<E> {
     }
 
     fn collect(&mut self, line: &mut Line, turn: &mut Turn<'_>) {
-        let empty = Completion { token: Token::new(0), outcome: Outcome::Done };
-        let mut completions = [empty; BATCH];
         for _ in 0..BATCHES {
-            let count = self.0.poll(&mut completions).min(BATCH);
+            let count = self.0.poll(&mut self.1).min(BATCH);
             turn.progress |= count > 0;
-            for completion in completions.iter().take(count) {
+            for completion in self.1.iter().take(count) {
                 line.account(completion, turn);
             }
             if count < BATCH {

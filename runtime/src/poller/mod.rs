@@ -14,6 +14,7 @@ mod idle;
 mod keys;
 mod lane;
 mod line;
+mod notice;
 mod ops;
 mod pieces;
 mod port;
@@ -123,7 +124,8 @@ impl Poller {
         Self {
             is_spread: nodes.any(|node| Some(node) != first),
             splits: Splits::default(),
-            ports: vec![Port::application(shared.clone())],
+            // On one CPU whoever could reap waits for this thread.
+            ports: vec![Port::application(shared.clone(), !idler.1)],
             shared,
             lanes: lanes.0,
             next_lane: 0,
@@ -189,7 +191,10 @@ impl Poller {
                 self.idler.reset();
                 continue;
             }
-            let busy = self.ops.len() > 0 || self.closing || self.is_watching();
+            // What else keeps it awake stands on other cores' lines, and is of interest only when it may sleep.
+            let busy = self.ops.len() > 0
+                || self.closing
+                || self.idler.may_advise() && self.is_watching();
             let shared = &self.shared;
             if self.idler.pass(busy, || shared.clock.now()) == Advice::Park {
                 self.park();
@@ -418,6 +423,7 @@ impl Poller {
             let owed = port::ENTRIES_PER_OPERATION - usize::from(op.told_early);
             port.owed = port.owed.saturating_sub(owed);
             port.active = port.active.saturating_sub(1);
+            port.moved(op.length);
             if op.told_early {
                 port.post_release(op.key);
             } else {

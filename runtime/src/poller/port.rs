@@ -1,12 +1,12 @@
 //! A port: the poller's side of one ring pair.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use dmaring_ring::{
     CompletionCode, CompletionEntry, Key, SubmissionEntry, completion, handshake, submission,
 };
 
-use super::{ops::Failure, sampler::Sampler};
+use super::{notice::Notice, ops::Failure, sampler::Sampler};
 use crate::{
     client::RingPair, memory::RingMemory, op::Early, shared::Shared, staging::StagingPort,
 };
@@ -24,6 +24,9 @@ pub(super) struct Port {
     /// Operations taken from this port and not yet answered.
     pub(super) active: usize,
     pub(super) sampler: Sampler,
+    notice: Notice,
+    /// Bytes of operations that ended in this turn.
+    bytes: u64,
 }
 
 /// Who is at the other end.
@@ -43,15 +46,16 @@ impl Peer {
 }
 
 impl Port {
-    pub(super) fn application(shared: Arc<Shared>) -> Self {
-        Self::new(Peer::Application(shared))
+    /// `waits`: those who asked to be notified are given time to reap by themselves.
+    pub(super) fn application(shared: Arc<Shared>, waits: bool) -> Self {
+        Self::new(Peer::Application(shared), waits)
     }
 
     pub(super) fn staging(port: Arc<StagingPort>) -> Self {
-        Self::new(Peer::Staging(port))
+        Self::new(Peer::Staging(port), false)
     }
 
-    fn new(peer: Peer) -> Self {
+    fn new(peer: Peer, waits: bool) -> Self {
         Self {
             peer,
             submissions: submission::Consumer::new(),
@@ -59,6 +63,8 @@ impl Port {
             owed: 0,
             active: 0,
             sampler: Sampler::default(),
+            notice: Notice::new(waits),
+            bytes: 0,
         }
     }
 
@@ -66,7 +72,11 @@ impl Port {
     pub(super) fn take(&mut self) -> Option<SubmissionEntry> {
         let pair = self.peer.pair();
         let needed = self.owed + ENTRIES_PER_OPERATION;
-        if self.completions.room(pair.header(), pair.completion_slots()) < needed {
+        let slots = pair.completion_slots();
+        // The consumer's end is another core's line: looked at only where what is known of it is not enough.
+        if self.completions.known_room(slots) < needed
+            && self.completions.room(pair.header(), slots) < needed
+        {
             return None;
         }
         self.submissions.pop(pair.submission_slots())
@@ -85,6 +95,12 @@ impl Port {
     /// Takes back the application's wish to be notified: nothing is in flight. Unless something is on its way.
     pub(super) fn retire_notify(&self) {
         handshake::retire_notify(self.peer.pair().header(), &self.submissions);
+    }
+
+    /// So many bytes were moved in this turn.
+    #[inline]
+    pub(super) fn moved(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 
     /// Posts an operation's end. Not visible before `publish`.
@@ -119,22 +135,31 @@ impl Port {
         }
     }
 
-    /// Makes posted completions visible and tells the peer if it asked to be told.
+    /// Makes posted completions visible, and tells the peer if it asked to be told and does not look by itself.
+    #[inline]
     pub(super) fn publish(&mut self) {
-        let pair = self.peer.pair();
-        if !self.completions.publish(pair.header()) {
-            return;
-        }
-        let must_notify = handshake::must_notify(pair.header());
-        match &self.peer {
-            Peer::Application(shared) => {
-                if must_notify {
-                    shared.client.reap();
+        let header = self.peer.pair().header();
+        if self.completions.publish(header) {
+            let must_notify = handshake::must_notify(header);
+            match &self.peer {
+                Peer::Application(shared) => {
+                    if must_notify {
+                        self.notice.owe(self.completions.published());
+                    }
+                    shared.ring_event();
                 }
-                shared.ring_event();
+                Peer::Staging(port) if must_notify => port.wake(),
+                Peer::Staging(_) => {}
             }
-            Peer::Staging(port) if must_notify => port.wake(),
-            Peer::Staging(_) => {}
+        }
+        let bytes = mem::take(&mut self.bytes);
+        if !self.notice.is_settled() {
+            let reaped = || completion::reaped(self.peer.pair().header());
+            if self.notice.is_due(bytes, reaped)
+                && let Peer::Application(shared) = &self.peer
+            {
+                shared.client.reap();
+            }
         }
     }
 }
