@@ -32,6 +32,8 @@ pub(crate) struct Client<C, P> {
     /// The earliest deadline among the operations that wait for a permit, or [`NO_DEADLINE`]; never later than it is. Written
     /// under the waiters' lock.
     pub(crate) waiters_deadline: AtomicU64,
+    /// Whether the poller ever sleeps, so that it has to be asked whether it does.
+    pub(crate) sleeps: bool,
 }
 
 /// No operation that waits has a deadline.
@@ -45,13 +47,14 @@ pub(crate) struct Reaper {
 }
 
 impl<C, P: RingPair> Client<C, P> {
-    /// The client of a fresh ring pair with `entries` submission entries.
-    pub(crate) fn new(pair: P, entries: u32) -> Self {
+    /// The client of a fresh ring pair with `entries` submission entries, and of a poller that sleeps or never does.
+    pub(crate) fn new(pair: P, entries: u32, sleeps: bool) -> Self {
         Self {
             pair,
             inflight: Inflight::new(entries),
             permits: Permits::new(entries),
             waiters_deadline: AtomicU64::new(NO_DEADLINE),
+            sleeps,
             reaper: CachePadded::new(Mutex::new(Reaper {
                 consumer: completion::Consumer::new(),
                 role: Role::new(),

@@ -125,6 +125,16 @@ impl<C, P: RingPair> Client<C, P> {
         slot.outcome()
     }
 
+    /// The outcome of `key`'s operation, if it is there or stands in the ring. Leaves no waker.
+    #[inline]
+    pub(crate) fn look(&self, key: Key) -> Option<Ticket> {
+        let slot = self.inflight.slot(key)?;
+        if self.has_completions() {
+            self.reap();
+        }
+        slot.outcome()
+    }
+
     /// Asks the poller to reap after its next batch, and looks once more at what it published before: from
     /// here on whatever completes is reaped without the caller's doing.
     pub(crate) fn request_notify(&self) {

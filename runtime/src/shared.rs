@@ -19,7 +19,7 @@ use crate::{
     housekeeper::Housekeeper,
     lifecycle::Lifecycle,
     memory::RingMemory,
-    op::Policy,
+    op::{Linger, Policy},
     persist::Persist,
     placement::{Steering, Striping},
     quiesce::Quiesce,
@@ -32,6 +32,7 @@ use crate::{
 
 pub(crate) struct Shared {
     pub(crate) client: Client<Cargo, RingMemory>,
+    pub(crate) linger: Linger,
     pub(crate) regions: RegionTable,
     pub(crate) segments: SegmentTable,
     pub(crate) steering: Steering,

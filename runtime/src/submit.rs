@@ -274,7 +274,7 @@ impl<C, P: RingPair> Client<C, P> {
     }
 
     fn ring_doorbell(&self) {
-        if handshake::must_wake(self.pair.header()) {
+        if self.sleeps && handshake::must_wake(self.pair.header()) {
             self.pair.wake_poller();
         }
     }

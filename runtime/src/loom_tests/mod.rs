@@ -19,6 +19,7 @@ use loom::{
 
 use crate::{
     client::{Client, RingPair},
+    reap::LeftWaker,
     submit::Refusal,
 };
 
@@ -130,7 +131,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { client: Arc::new(Client::new(Pair::new(), 2)), drops: Arc::new(AtomicUsize::new(0)) }
+        Self { client: Arc::new(Client::new(Pair::new(), 2, true)), drops: Arc::new(AtomicUsize::new(0)) }
     }
 
     fn submit(&self) -> Result<Key, Refusal> {
@@ -157,7 +158,7 @@ fn entry(key: Key) -> SubmissionEntry {
 /// Polls the future of `key`. `true`: resolved.
 fn poll(client: &TestClient, key: Key, waker: &Waker) -> bool {
     // SAFETY: each test has one future for a key, and has not detached it.
-    unsafe { client.poll(key, waker) }.is_some()
+    unsafe { client.poll(key, waker, &mut LeftWaker::default()) }.is_some()
 }
 
 fn is_resolved(client: &TestClient, key: Key) -> bool {

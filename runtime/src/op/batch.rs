@@ -81,21 +81,22 @@ impl Batch {
 
 /// Gives an operation its slot and appends its entry.
 fn prepare(shared: &Arc<Shared>, idle: Op, entries: &mut Vec<SubmissionEntry>) -> Op {
-    let Op::Idle(request) = idle else { return idle };
+    let Op::Idle(mut request) = idle else { return idle };
     if let Err(error) = request.check().and_then(|()| shared.check_process()) {
         return Op::Known(Err(error));
     }
     if request.length == 0 {
         return Op::Known(Ok(0));
     }
-    if !Arc::ptr_eq(shared, &request.cargo.destination.0.shared) {
+    let Some(cargo) = request.cargo.take() else { return Op::Finished };
+    if !Arc::ptr_eq(shared, &cargo.destination.0.shared) {
         return Op::Known(Err(Error::new(
             ErrorKind::Unmapped,
             "the operation belongs to a different runtime than its batch",
         )));
     }
-    let (place, entry) = (request.place(), request.entry());
-    match shared.client.prepare(request.cargo) {
+    let (place, entry) = (request.place(&cargo), request.entry(&cargo));
+    match shared.client.prepare(cargo) {
         Ok(key) => {
             entries.push(SubmissionEntry { key, ..entry });
             Op::Submitted(Pending::prepared(shared.clone(), key, place))

@@ -31,47 +31,36 @@ impl Op {
         }
     }
 
+    /// Submits what was not submitted. In place: a request is long, and moving it about costs more than checking it.
+    #[inline]
     fn submit(&mut self) {
-        *self = match mem::replace(self, Self::Finished) {
-            Self::Idle(request) => match request.check() {
-                Ok(()) if request.length == 0 => Self::Known(Ok(0)),
-                Ok(()) => Pending::submit(request)
-                    .map_or_else(|error| Self::Known(Err(error)), Self::Submitted),
-                Err(error) => Self::Known(Err(error)),
-            },
-            other => other,
+        let Self::Idle(request) = self else { return };
+        let submitted = match request.check() {
+            Ok(()) if request.length == 0 => Ok(Self::Known(Ok(0))),
+            Ok(()) => Pending::submit(request).map(Self::Submitted),
+            Err(error) => Err(error),
         };
+        *self = submitted.unwrap_or_else(|error| Self::Known(Err(error)));
     }
 
     /// Submits if there is a place. On an error the operation is as it was.
     fn try_submit(&mut self) -> Result<(), Error> {
-        match mem::replace(self, Self::Finished) {
+        match self {
             Self::Idle(request) => {
-                let checked = request.check();
-                let submitted = match checked {
-                    Ok(()) if request.length == 0 => {
-                        *self = Self::Known(Ok(0));
-                        return Ok(());
-                    }
-                    Ok(()) => Pending::try_submit(request),
-                    Err(error) => Err((error, request)),
+                request.check()?;
+                *self = if request.length == 0 {
+                    Self::Known(Ok(0))
+                } else {
+                    Self::Submitted(Pending::try_submit(request)?)
                 };
-                match submitted {
-                    Ok(pending) => {
-                        *self = Self::Submitted(pending);
-                        Ok(())
-                    }
-                    Err((error, request)) => {
-                        *self = Self::Idle(request);
-                        Err(error)
-                    }
-                }
-            }
-            Self::Finished => Err(polled_again()),
-            Self::Known(Err(error)) => Err(error),
-            other => {
-                *self = other;
                 Ok(())
+            }
+            Self::Submitted(_) | Self::Known(Ok(_)) => Ok(()),
+            Self::Known(Err(_)) | Self::Finished => {
+                match mem::replace(self, Self::Finished) {
+                    Self::Known(Err(error)) => Err(error),
+                    _ => Err(polled_again()),
+                }
             }
         }
     }
@@ -90,7 +79,7 @@ impl Op {
     }
 }
 
-fn polled_again() -> Error {
+pub(super) fn polled_again() -> Error {
     Error::new(ErrorKind::Aborted, "polled again after it gave its outcome")
 }
 

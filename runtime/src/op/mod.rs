@@ -3,6 +3,7 @@
 mod batch;
 mod durable;
 mod future;
+mod linger;
 mod outcome;
 mod pending;
 mod policy;
@@ -18,6 +19,7 @@ pub use self::{
     vectored::Segment,
 };
 pub(crate) use self::{
+    linger::{DEFAULT as LINGER, Linger},
     outcome::{Early, Lost, Refused, segment_offset},
     policy::{Policy, is_for_a_cpu},
     request::{Request, Work},

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "island: stands for the one future of a slot's life")]
 
 use std::{
+    mem,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -9,12 +10,15 @@ use std::{
 use dmaring_ring::Key;
 
 use super::{
+    future::polled_again,
     outcome::{Place, decode},
     request::Request,
 };
 use crate::{
     error::{Error, ErrorKind},
+    inflight::Ticket,
     reap::LeftWaker,
+    region::Cargo,
     segments::SegmentCargo,
     shared::Shared,
     submit::Refusal,
@@ -28,50 +32,48 @@ pub(crate) struct Pending {
     place: Place,
     /// The waker that was left last.
     left: LeftWaker,
+    /// Whether it was not polled yet.
+    fresh: bool,
 }
 
 impl Pending {
-    /// Submits a checked request, into the queue for permits if none is free.
-    pub(crate) fn submit(request: Request) -> Result<Self, Error> {
-        let shared = request.cargo.destination.0.shared.clone();
+    /// Submits a checked request, into the queue for permits if none is free. Its cargo is gone then, taken or not.
+    #[inline]
+    pub(crate) fn submit(request: &mut Request) -> Result<Self, Error> {
+        let cargo = request.cargo.take().ok_or_else(polled_again)?;
+        let shared = cargo.destination.0.shared.clone();
         shared.check_process()?;
-        let (place, entry) = (request.place(), request.entry());
+        let (place, entry) = (request.place(&cargo), request.entry(&cargo));
         let key = shared
             .client
-            .submit(request.cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry })
+            .submit(cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry })
             .map_err(refusal)?;
         Ok(Self::prepared(shared, key, place))
     }
 
-    /// Submits a checked request if a permit is free; else gives it back.
-    pub(crate) fn try_submit(request: Request) -> Result<Self, (Error, Request)> {
-        let shared = request.cargo.destination.0.shared.clone();
+    /// Submits a checked request if a permit is free; else the request is as it was.
+    pub(crate) fn try_submit(request: &mut Request) -> Result<Self, Error> {
+        let cargo = request.cargo.take().ok_or_else(polled_again)?;
+        let shared = cargo.destination.0.shared.clone();
         if let Err(error) = shared.check_process() {
-            return Err((error, request));
+            request.cargo = Some(cargo);
+            return Err(error);
         }
-        let (place, entry) = (request.place(), request.entry());
-        let Request { cargo, work, destination_offset, length, fenced, on_error, timeout, durable } =
-            request;
+        let (place, entry) = (request.place(&cargo), request.entry(&cargo));
         let submitted =
             shared.client.try_submit(cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry });
-        submitted.map(|key| Self::prepared(shared, key, place)).map_err(|(why, cargo)| {
-            let request = Request {
-                cargo,
-                work,
-                destination_offset,
-                length,
-                fenced,
-                on_error,
-                timeout,
-                durable,
-            };
-            (refusal(why), request)
-        })
+        match submitted {
+            Ok(key) => Ok(Self::prepared(shared, key, place)),
+            Err((why, cargo)) => {
+                request.cargo = Some(cargo);
+                Err(refusal(why))
+            }
+        }
     }
 
     /// The future of an operation that a batch prepared, and will submit whatever happens.
     pub(crate) fn prepared(shared: Arc<Shared>, key: Key, place: Place) -> Self {
-        Self { shared, key, place, left: LeftWaker::default() }
+        Self { shared, key, place, left: LeftWaker::default(), fresh: true }
     }
 
     /// The outcome, or a promise that `context`'s waker will be called.
@@ -79,9 +81,23 @@ impl Pending {
         if let Err(error) = self.shared.check_process() {
             return Poll::Ready(Err(error));
         }
+        if mem::take(&mut self.fresh)
+            && let Some(ticket) = self.linger()
+        {
+            return Poll::Ready(decode(&self.place, ticket));
+        }
         // SAFETY: `self` is the one future of this life, and gives it up only when dropped.
         let ticket = unsafe { self.shared.client.poll(self.key, context.waker(), &mut self.left) };
         ticket.map_or(Poll::Pending, |ticket| Poll::Ready(decode(&self.place, ticket)))
+    }
+
+    /// The outcome if it comes within a moment, of an operation that is alone in flight.
+    fn linger(&self) -> Option<Ticket> {
+        let client = &self.shared.client;
+        if client.permits.out() > 1 {
+            return None;
+        }
+        self.shared.linger.wait(self.place.length, || client.look(self.key))
     }
 }
 
@@ -99,13 +115,13 @@ impl Drop for Pending {
 }
 
 impl Request {
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self, cargo: &Cargo) -> Place {
         Place {
             source_offset: self.source_offset(),
             destination_offset: self.destination_offset,
             length: self.length,
             timeout: self.timeout,
-            segments: self.cargo.segments.as_ref().map(SegmentCargo::numbers),
+            segments: cargo.segments.as_ref().map(SegmentCargo::numbers),
         }
     }
 }

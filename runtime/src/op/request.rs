@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dmaring_ring::{EntryFlags, Key, Opcode, SubmissionEntry};
 
-use super::OnError;
+use super::{OnError, future::polled_again};
 use crate::{
     error::{Error, ErrorKind},
     region::Cargo,
@@ -18,7 +18,8 @@ pub(crate) const DEVICE_SOURCE: &str = "the source is memory of a device, which 
 
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) cargo: Cargo,
+    /// Taken when it is submitted.
+    pub(crate) cargo: Option<Cargo>,
     pub(crate) work: Work,
     pub(crate) destination_offset: u64,
     pub(crate) length: u64,
@@ -51,7 +52,7 @@ impl Request {
     /// An operation without options.
     pub(crate) fn new(cargo: Cargo, work: Work, destination_offset: u64, length: u64) -> Self {
         Self {
-            cargo,
+            cargo: Some(cargo),
             work,
             destination_offset,
             length,
@@ -64,13 +65,15 @@ impl Request {
 
     /// Refuses what could never succeed.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let Cargo { source, destination, .. } = &self.cargo;
+        let Some(Cargo { source, destination, segments }) = &self.cargo else {
+            return Err(polled_again());
+        };
         let (to, length) = (self.destination_offset, self.length);
         if self.on_error == Some(OnError::RetryOnCpu) && !destination.0.shared.policy.has_cpu {
             return Err(Error::new(ErrorKind::Unsupported, NO_CPU));
         }
         if let Work::Segments = self.work {
-            let Some(segments) = &self.cargo.segments else { return Ok(()) };
+            let Some(segments) = segments else { return Ok(()) };
             segments.check_open()?;
             return if self.durable { segments.check_durable() } else { Ok(()) };
         }
@@ -104,7 +107,8 @@ impl Request {
     }
 
     /// The ring entry, but for its key. A time limit begins now.
-    pub(crate) fn entry(&self) -> SubmissionEntry {
+    #[inline]
+    pub(crate) fn entry(&self, cargo: &Cargo) -> SubmissionEntry {
         let (opcode, source_offset) = match self.work {
             Work::Copy { source_offset } => (Opcode::COPY, source_offset),
             Work::Fill { pattern } => (Opcode::FILL, pattern),
@@ -116,8 +120,8 @@ impl Request {
         flags.set(EntryFlags::DURABLE, self.durable);
         flags.set(EntryFlags::FAIL_ON_ERROR, self.on_error == Some(OnError::Fail));
         flags.set(EntryFlags::RETRY_ON_CPU, self.on_error == Some(OnError::RetryOnCpu));
-        let shared = &self.cargo.destination.0.shared;
-        let source = match (&self.cargo.source, &self.cargo.segments) {
+        let shared = &cargo.destination.0.shared;
+        let source = match (&cargo.source, &cargo.segments) {
             (Some(source), _) => source.0.key,
             (None, Some(segments)) => segments.key(),
             (None, None) => Key::default(),
@@ -127,7 +131,7 @@ impl Request {
             flags,
             deadline: self.timeout.map_or(0, |timeout| shared.deadline(timeout)),
             source,
-            destination: self.cargo.destination.0.key,
+            destination: cargo.destination.0.key,
             source_offset,
             destination_offset: self.destination_offset,
             length: self.length,

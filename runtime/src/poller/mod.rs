@@ -338,7 +338,7 @@ impl Poller {
     fn enter_key(&mut self, key: Key) -> bool {
         let slot = self.shared.client.inflight.slot(key);
         let mut is_new = false;
-        if slot.is_some_and(|slot| slot.is_in_flight(key)) {
+        if slot.is_some() {
             let mut entered = self.keys.enter(key.index);
             if entered == Entered::Beyond {
                 self.keys.grow(key.index);

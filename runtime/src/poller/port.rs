@@ -25,6 +25,8 @@ pub(super) struct Port {
     pub(super) active: usize,
     pub(super) sampler: Sampler,
     notice: Notice,
+    /// Whether completions were published of which it was not asked whether somebody wants to be notified.
+    unasked: bool,
     /// Bytes of operations that ended in this turn.
     bytes: u64,
 }
@@ -64,6 +66,7 @@ impl Port {
             active: 0,
             sampler: Sampler::default(),
             notice: Notice::new(waits),
+            unasked: false,
             bytes: 0,
         }
     }
@@ -136,20 +139,26 @@ impl Port {
     }
 
     /// Makes posted completions visible, and tells the peer if it asked to be told and does not look by itself.
+    ///
+    /// Whether it asked is looked at in the next turn: the full fence before that look waits until the stores of this turn have reached
+    /// the lines that the peer reads, a hundred nanoseconds in which the next turn does its work.
     #[inline]
     pub(super) fn publish(&mut self) {
         let header = self.peer.pair().header();
-        if self.completions.publish(header) {
+        if mem::take(&mut self.unasked) {
             let must_notify = handshake::must_notify(header);
             match &self.peer {
-                Peer::Application(shared) => {
-                    if must_notify {
-                        self.notice.owe(self.completions.published());
-                    }
-                    shared.ring_event();
+                Peer::Application(_) if must_notify => {
+                    self.notice.owe(self.completions.published());
                 }
                 Peer::Staging(port) if must_notify => port.wake(),
-                Peer::Staging(_) => {}
+                Peer::Application(_) | Peer::Staging(_) => {}
+            }
+        }
+        if self.completions.publish(header) {
+            self.unasked = true;
+            if let Peer::Application(shared) = &self.peer {
+                shared.ring_event();
             }
         }
         let bytes = mem::take(&mut self.bytes);
