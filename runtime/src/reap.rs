@@ -14,7 +14,7 @@
 use std::{ptr, task::Waker};
 
 use arrayvec::ArrayVec;
-use dmaring_ring::{CompletionCode, CompletionEntry, Key, handshake};
+use dmaring_ring::{CompletionCode, CompletionEntry, Key, completion, handshake};
 
 use crate::{
     client::{Client, Reaper, RingPair},
@@ -129,7 +129,7 @@ impl<C, P: RingPair> Client<C, P> {
     #[inline]
     pub(crate) fn look(&self, key: Key) -> Option<Ticket> {
         let slot = self.inflight.slot(key)?;
-        if self.has_completions() {
+        if completion::peek(self.pair.header(), self.pair.completion_slots()) {
             self.reap();
         }
         slot.outcome()

@@ -16,6 +16,7 @@
 use crate::{
     entry::CompletionEntry,
     layout::{CompletionSlot, Header, slot_at},
+    prefetch,
 };
 
 pub use crate::full::Full;
@@ -91,6 +92,19 @@ impl Producer {
 #[must_use]
 pub fn reaped(header: &Header) -> u64 {
     header.completion_head()
+}
+
+/// Whether entries stand in the ring that no reaper has released: for those who will look again at once.
+///
+/// The place of the next entry is fetched along with the tail, lest the one miss follow upon the other.
+#[inline]
+#[must_use]
+pub fn peek(header: &Header, slots: &[CompletionSlot]) -> bool {
+    let head = header.completion_head();
+    if let Some(slot) = slot_at(slots, head) {
+        prefetch::for_reading(slot);
+    }
+    header.completion_tail() != head
 }
 
 /// The consumer's end of the ring: the reaper's private state. A ring has one.

@@ -27,6 +27,7 @@ pub mod submission;
 pub mod sync;
 
 mod full;
+mod prefetch;
 
 pub use entry::{
     CompletionCode, CompletionEntry, EntryFlags, Key, Opcode, ResultWord, SubmissionEntry,

@@ -18,6 +18,9 @@ const LONGEST: u64 = 4096;
 /// At most one in so many operations is lingered for while it is in vain.
 const RAREST: u32 = 64;
 
+/// How often it is looked between two looks at the clock.
+const LOOKS_PER_TIME: u32 = 4;
+
 /// How long unless the builder is told otherwise.
 pub(crate) const DEFAULT: Duration = Duration::from_micros(1);
 
@@ -49,14 +52,14 @@ impl Linger {
             return None;
         }
         let begin = Instant::now();
-        loop {
+        for turn in 1_u32.. {
             if let Some(found) = look() {
                 if self.next.load(Ordering::Relaxed) != 1 {
                     self.next.store(1, Ordering::Relaxed);
                 }
                 return Some(found);
             }
-            if begin.elapsed() >= self.limit {
+            if turn.is_multiple_of(LOOKS_PER_TIME) && begin.elapsed() >= self.limit {
                 break;
             }
             hint::spin_loop();
