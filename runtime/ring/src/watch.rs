@@ -21,11 +21,7 @@
 //! the arming and the wait, and others have armed the processor's one monitor meanwhile; a peer writes the ring's words
 //! as it should not; and what comes by other ways than the ring.
 
-use crate::{
-    layout::SubmissionSlot,
-    submission::Consumer,
-    sync::AtomicU64,
-};
+use crate::{layout::SubmissionSlot, submission::Consumer, sync::AtomicU64};
 
 /// A processor's monitor: one line at a time, watched for stores.
 pub trait Monitor {

@@ -7,6 +7,7 @@
 mod admit;
 mod captive;
 mod deadlines;
+mod doze;
 mod durable;
 mod end;
 mod fence;
@@ -191,8 +192,10 @@ impl Poller {
             }
             let busy = self.ops.len() > 0 || self.closing || self.is_watching();
             let shared = &self.shared;
-            if self.idler.pass(busy, || shared.clock.now()) == Advice::Park {
-                self.park();
+            match self.idler.pass(busy, || shared.clock.now()) {
+                Advice::Again => {}
+                Advice::Doze => self.doze(busy),
+                Advice::Park => self.park(),
             }
         }
     }
