@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_millis(100);
 /// For how long.
 const LOOK: Duration = Duration::from_secs(1);
 /// How many first copies are timed, and as many wake-ups in turns with them.
-const FIRST: u64 = 15;
+const FIRST: u64 = 9;
 
 pub(crate) fn measure(setup: &Setup) -> Outcome {
     let mut pair = Pair::new(BLOCKS * 64)?;

@@ -455,6 +455,7 @@ impl Poller {
             park::wait(header.need_wakeup_word());
         }
         handshake::cancel_park(header);
-        self.idler.reset();
+        // What it was woken for brings it back to spinning; who is woken for nothing sleeps again at once.
+        self.look_soon();
     }
 }
