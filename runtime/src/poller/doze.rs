@@ -2,7 +2,7 @@
 
 use dmaring_ring::watch::Monitor;
 
-use super::Poller;
+use super::{Poller, idle::Ring};
 
 impl Poller {
     /// Dozes, then looks at everything. `busy`: something is in flight.
@@ -14,7 +14,7 @@ impl Poller {
             [port] => Some(|monitor: &mut dyn Monitor| port.wait(monitor)),
             _ => None,
         };
-        let ring = only.as_ref().map(|ring| ring as &dyn Fn(&mut dyn Monitor));
+        let ring = only.as_ref().map(|ring| ring as Ring<'_>);
         self.idler.doze(busy, ring);
         self.look_soon();
     }

@@ -85,6 +85,9 @@ pub(crate) struct Idler<P = Processor> {
     processor: P,
 }
 
+/// Waits, with a monitor, for the next entry of a ring.
+pub(crate) type Ring<'a> = &'a dyn Fn(&mut dyn Monitor);
+
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Advice {
@@ -152,7 +155,7 @@ impl<P: Pass> Idler<P> {
 
     /// Passes some microseconds. `ring`: waits with a monitor for the next entry of the only ring there is.
     #[cold]
-    pub(crate) fn doze(&mut self, busy: bool, ring: Option<&dyn Fn(&mut dyn Monitor)>) {
+    pub(crate) fn doze(&mut self, busy: bool, ring: Option<Ring<'_>>) {
         self.dozes = self.dozes.wrapping_add(1);
         if self.one_cpu {
             return self.processor.give_way();
