@@ -1,4 +1,5 @@
-//! An idle runtime: what its poller takes of a core, and how long the first copy after that waits.
+//! An idle runtime: what its poller takes of a core, and how long the first copy after that waits. Beside it, what it takes
+//! to wake a thread that sleeps on a futex on the same core, since the first copy cannot be faster than that.
 
 use std::{
     thread,
@@ -16,14 +17,15 @@ use crate::{
     Outcome, Setup,
     memory::{Blocks, Pair},
     short::{BLOCKS, Copies},
+    sleeper::Sleeper,
 };
 
 /// After how long without work the poller is looked at.
 const IDLE: Duration = Duration::from_millis(100);
 /// For how long.
 const LOOK: Duration = Duration::from_secs(1);
-/// How many first copies are timed.
-const FIRST: u64 = 7;
+/// How many first copies are timed, and as many wake-ups in turns with them.
+const FIRST: u64 = 9;
 
 pub(crate) fn measure(setup: &Setup) -> Outcome {
     let mut pair = Pair::new(BLOCKS * 64)?;
@@ -32,16 +34,24 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
     let (source, destination) = pair.regions(&runtime)?;
     let copies = Copies { blocks: &blocks, source: &source, destination: &destination };
     copies.in_flight(blocks.count(), 32, block_on)?;
+    let mut sleeper = Sleeper::start(setup.poller_core)?;
 
-    let measuring = Measuring::begin("dmaring", "idle-first-copy")?;
-    let mut samples = Vec::new();
+    let copying = Measuring::begin("dmaring", "idle-first-copy")?;
+    let waking = Measuring::begin("futex", "idle-wake")?;
+    let (mut copied, mut woken) = (Vec::new(), Vec::new());
     for number in 0..FIRST {
         thread::sleep(IDLE);
         let begin = Instant::now();
         block_on(copies.copy(number))?;
-        samples.push((begin.elapsed().as_nanos() as u64, 1));
+        copied.push((begin.elapsed().as_nanos() as u64, 1));
+        thread::sleep(IDLE);
+        let begin = Instant::now();
+        sleeper.wake();
+        woken.push((begin.elapsed().as_nanos() as u64, 1));
     }
-    let first = measuring.end(Unit::Ns, samples)?;
+    let waking = waking.end(Unit::Ns, woken)?;
+    let copying = copying.end(Unit::Ns, copied)?;
+    drop(sleeper);
 
     let measuring = Measuring::begin("dmaring", "idle-poller")?;
     thread::sleep(IDLE);
@@ -54,6 +64,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
 
     drop((source, destination));
     let verified = pair.verify(&blocks)?;
-    first.print(verified)?;
+    copying.print(verified)?;
+    waking.print(true)?;
     Ok(poller.print(verified)?)
 }

@@ -10,6 +10,7 @@ mod executors;
 mod idle;
 mod memory;
 mod short;
+mod sleeper;
 
 use std::{error::Error, process::ExitCode};
 

@@ -68,6 +68,8 @@ mod error;
 #[cfg(not(loom))]
 mod fork;
 #[cfg(not(loom))]
+mod hint;
+#[cfg(not(loom))]
 mod housekeeper;
 #[cfg(not(loom))]
 mod lifecycle;

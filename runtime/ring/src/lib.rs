@@ -3,8 +3,8 @@
 //! An application pushes [`SubmissionEntry`]s into a bounded ring that any number of its threads
 //! produce into and one poller consumes; the poller answers with [`CompletionEntry`]s in a second
 //! ring. This crate holds the layout of that memory ([`layout`]), the entries ([`entry`]), the two
-//! ring algorithms ([`submission`], [`completion`]) and the flags by which the two sides wake each
-//! other ([`handshake`]). It has no operating system in it: who maps the memory and who sleeps on
+//! ring algorithms ([`submission`], [`completion`]), the flags by which the two sides wake each
+//! other ([`handshake`]), and how a processor's monitor takes the place of a look ([`watch`]). It has no operating system in it: who maps the memory and who sleeps on
 //! the futex word is the caller's affair.
 //!
 //! The memory may be shared with another process, so every shared word is hostile until checked: it
@@ -25,6 +25,7 @@ pub mod layout;
 pub mod memory;
 pub mod submission;
 pub mod sync;
+pub mod watch;
 
 mod full;
 mod prefetch;

@@ -31,6 +31,7 @@
 use crate::{
     entry::SubmissionEntry,
     layout::{Header, SubmissionSlot, slot_at},
+    sync::AtomicU64,
 };
 
 pub use crate::full::Full;
@@ -128,6 +129,11 @@ impl Consumer {
     #[must_use]
     pub fn is_empty(&self, slots: &[SubmissionSlot]) -> bool {
         slot_at(slots, self.head).is_none_or(|slot| slot.sequence() != self.head.wrapping_add(1))
+    }
+
+    /// The word that the next entry's producer writes last: the sequence of the slot at the head.
+    pub(crate) fn next_word<'a>(&self, slots: &'a [SubmissionSlot]) -> Option<&'a AtomicU64> {
+        slot_at(slots, self.head).map(SubmissionSlot::sequence_word)
     }
 
     /// Whether every claimed position has been popped, whether or not it was published.

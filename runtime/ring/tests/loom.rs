@@ -6,7 +6,8 @@
 use dmaring_ring::{
     CompletionCode, CompletionEntry, CompletionSlot, Full, Header, Key, Layout, SubmissionEntry,
     SubmissionSlot, completion, handshake, submission,
-    sync::{AtomicU32, Ordering, fence},
+    sync::{AtomicU32, AtomicU64, Ordering, fence},
+    watch,
 };
 use loom::{
     cell::UnsafeCell,
@@ -381,5 +382,67 @@ fn a_request_survives_behind_an_entry_that_is_claimed_and_not_yet_published() {
         silent.join().unwrap();
         asking.join().unwrap();
         assert!(handshake::must_notify(&pair.header), "an entry waits and nobody will be told");
+    });
+}
+
+/// A processor's monitor: it notes the word when it is armed, and waits until that is another. No time limit ends a wait.
+#[derive(Default)]
+struct Monitor {
+    armed: u64,
+}
+
+impl watch::Monitor for Monitor {
+    fn arm(&mut self, word: &AtomicU64) {
+        // Lets a producer go ahead of it, which loom does not always try with loads alone.
+        thread::yield_now();
+        self.armed = word.load(Ordering::Relaxed);
+    }
+
+    fn wait(&mut self, word: &AtomicU64) {
+        while word.load(Ordering::Relaxed) == self.armed {
+            thread::yield_now();
+        }
+    }
+}
+
+/// The poller that watches the line of the next entry, until it has popped `count`.
+fn poll_and_watch(pair: &Pair, count: usize) -> Vec<u32> {
+    let mut consumer = submission::Consumer::new();
+    let mut popped = Vec::new();
+    while popped.len() < count {
+        match pair.pop(&mut consumer) {
+            Some(id) => popped.push(id),
+            // An entry that is overlooked is waited for without end, which loom reports.
+            None => watch::wait(&consumer, &pair.submission, &mut Monitor::default()),
+        }
+    }
+    popped
+}
+
+#[test]
+fn a_push_ends_the_wait_of_a_poller_that_watches_the_line() {
+    explore(None, || {
+        let pair = Pair::new(2);
+        let producer = pair.clone();
+        let producer = thread::spawn(move || producer.push(&[1]).unwrap());
+        assert_eq!(poll_and_watch(&pair, 1), [1]);
+        producer.join().unwrap();
+    });
+}
+
+#[test]
+fn two_pushes_end_the_waits_of_a_poller_that_watches_whatever_order_they_are_published_in() {
+    explore(Some(3), || {
+        let pair = Pair::new(2);
+        let producers = [1, 2].map(|id| {
+            let pair = pair.clone();
+            thread::spawn(move || pair.push(&[id]).unwrap())
+        });
+        let mut popped = poll_and_watch(&pair, 2);
+        popped.sort_unstable();
+        assert_eq!(popped, [1, 2]);
+        for producer in producers {
+            producer.join().unwrap();
+        }
     });
 }

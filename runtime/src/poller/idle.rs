@@ -1,15 +1,47 @@
 //! What the poller does when nothing is to be done.
+//!
+//! With [`Idle::Adaptive`] it goes through three stages; anything that is done brings it back to the first.
+//!
+//! | stage | from           | a turn without work                                                            | what ends it           |
+//! |-------|----------------|--------------------------------------------------------------------------------|------------------------|
+//! | spin  | the last work  | one `pause`                                                                    | the next turn          |
+//! | doze  | `spin`         | a wait of microseconds by the processor, some turns a yield of the core before it | its time, or an entry |
+//! | sleep | `park_after`   | [parked](crate::park), in the kernel                                           | a producer's wake-up   |
+//!
+//! A doze is, in this order:
+//!
+//! - one CPU: a yield. Nobody could bring work while this thread waits;
+//! - with WAITPKG, while nothing is in flight and there is one ring to look at: `umwait` on the line that the next entry is
+//!   written to. [`dmaring_ring::watch`] argues that no entry is lost. Everything else (a deadline, an order, the end of the
+//!   runtime) is found when its time is up, 20 µs later at most;
+//! - with WAITPKG otherwise: `tpause` for about a microsecond, since an engine ends a copy without a word to
+//!   the processor;
+//! - else some `pause`s, twice as many every turn up to a bound.
+//!
+//! While something is in flight there is no sleep: the doze goes on. After every doze the poller looks at all that it looks
+//! at only now and then otherwise, since the turns of a doze are long.
 
-use std::{hint, thread, time::Duration};
+use std::time::Duration;
+
+use dmaring_ring::watch::Monitor;
+
+use crate::hint::{Pass, Processor};
 
 /// How the poller passes the time between operations.
+///
+/// `cargo xtask peers idle` measures what an idle poller takes and how long the first copy waits for it;
+/// `docs/performance.md` has figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Idle {
     /// Never sleeps: the lowest latency, for a core of its own, all of which it takes.
     Spin,
-    /// Spins for `spin` after the last work, then gives its core to others between looks, and sleeps once
-    /// nothing has come for `park_after`. The first operation after that pays for a wake-up by the kernel.
+    /// Spins for `spin` after the last work; then dozes, a few microseconds at a time, letting others have its core in
+    /// between; and sleeps once nothing has come for `park_after`. The first operation after that pays for a
+    /// wake-up by the kernel.
+    ///
+    /// On a processor with `umwait` (WAITPKG) the doze saves power, and an entry in the ring ends it at once; on others it
+    /// is some `pause`s, two microseconds of them at most.
     ///
     /// It sleeps only while nothing is in flight.
     Adaptive {
@@ -27,39 +59,63 @@ impl Default for Idle {
     }
 }
 
-/// How many turns pass between two looks at the clock.
+/// While it spins, how many turns pass between two looks at the clock.
 const TURNS_PER_LOOK: u32 = 64;
 /// On one CPU, after how many turns without progress the poller lets others run.
 const TURNS_ALONE: u32 = 32;
+/// How many dozes pass between two yields.
+const DOZES_PER_YIELD: u32 = 8;
+/// The most `pause`s of a doze: one is 10 to 60 ns on the processors of today.
+const MOST_PAUSES: u32 = 32;
+/// The most of them while something is in flight.
+const MOST_PAUSES_BUSY: u32 = 16;
 
 /// How long nothing has happened.
 #[derive(Debug)]
-pub(crate) struct Idler {
+pub(crate) struct Idler<P = Processor> {
     policy: Idle,
     /// Whether the threads that submit need this thread's CPU.
     one_cpu: bool,
     turns: u32,
     since: Option<Duration>,
+    /// Whether it has spun long enough.
+    is_dozing: bool,
+    dozes: u32,
+    pauses: u32,
+    processor: P,
 }
+
+/// Waits, with a monitor, for the next entry of a ring.
+pub(crate) type Ring<'a> = &'a dyn Fn(&mut dyn Monitor);
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Advice {
     /// Look again.
     Again,
+    /// [Doze](Idler::doze), then look again.
+    Doze,
     /// Sleep until woken.
     Park,
 }
 
 impl Idler {
     pub(crate) fn new(policy: Idle, one_cpu: bool) -> Self {
-        Self { policy, one_cpu, turns: 0, since: None }
+        Self::with(policy, one_cpu, Processor::detect())
+    }
+}
+
+impl<P: Pass> Idler<P> {
+    fn with(policy: Idle, one_cpu: bool, processor: P) -> Self {
+        let (turns, since, is_dozing, dozes, pauses) = (0, None, false, 0, 1);
+        Self { policy, one_cpu, turns, since, is_dozing, dozes, pauses, processor }
     }
 
     /// Something happened.
     pub(crate) fn reset(&mut self) {
         self.turns = 0;
         self.since = None;
+        self.is_dozing = false;
     }
 
     /// Whether the next `pass` may advise to park.
@@ -68,59 +124,64 @@ impl Idler {
     }
 
     /// Nothing happened this turn. `busy`: something is in flight, so there is no parking.
+    #[inline]
     pub(crate) fn pass(&mut self, busy: bool, now: impl FnOnce() -> Duration) -> Advice {
-        self.turns = self.turns.wrapping_add(1);
-        hint::spin_loop();
-        if self.one_cpu && self.turns.is_multiple_of(TURNS_ALONE) {
-            thread::yield_now();
+        if !self.is_dozing {
+            self.turns = self.turns.wrapping_add(1);
+            self.processor.pause(1);
+            if self.one_cpu && self.turns.is_multiple_of(TURNS_ALONE) {
+                self.processor.give_way();
+            }
+            if !self.turns.is_multiple_of(TURNS_PER_LOOK) {
+                return Advice::Again;
+            }
         }
+        self.look(busy, now)
+    }
+
+    #[cold]
+    fn look(&mut self, busy: bool, now: impl FnOnce() -> Duration) -> Advice {
         let Idle::Adaptive { spin, park_after } = self.policy else { return Advice::Again };
-        if !self.turns.is_multiple_of(TURNS_PER_LOOK) {
-            return Advice::Again;
-        }
         let now = now();
         let idle = now.saturating_sub(*self.since.get_or_insert(now));
         if !busy && idle >= park_after.max(spin) {
             return Advice::Park;
         }
-        if idle >= spin {
-            thread::yield_now();
+        if idle < spin {
+            return Advice::Again;
         }
-        Advice::Again
+        if !self.is_dozing {
+            self.is_dozing = true;
+            self.dozes = 0;
+            self.pauses = 1;
+        }
+        Advice::Doze
+    }
+
+    /// Passes some microseconds. `ring`: waits with a monitor for the next entry of the only ring there is.
+    #[cold]
+    pub(crate) fn doze(&mut self, busy: bool, ring: Option<Ring<'_>>) {
+        self.dozes = self.dozes.wrapping_add(1);
+        if self.one_cpu {
+            return self.processor.give_way();
+        }
+        if self.dozes.is_multiple_of(DOZES_PER_YIELD) {
+            self.processor.give_way();
+        }
+        if !busy
+            && let Some(ring) = ring
+            && let Some(monitor) = self.processor.monitor()
+        {
+            return ring(monitor);
+        }
+        if self.processor.moment() {
+            return;
+        }
+        let most = if busy { MOST_PAUSES_BUSY } else { MOST_PAUSES };
+        self.pauses = (self.pauses * 2).min(most);
+        self.processor.pause(self.pauses);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn passes(idler: &mut Idler, busy: bool, now: Duration) -> Advice {
-        let mut last = Advice::Again;
-        for _ in 0..TURNS_PER_LOOK {
-            last = idler.pass(busy, || now);
-        }
-        last
-    }
-
-    #[test]
-    fn it_parks_when_the_time_is_over_and_not_while_busy() {
-        let policy = Idle::Adaptive {
-            spin: Duration::from_micros(5),
-            park_after: Duration::from_micros(20),
-        };
-        let mut idler = Idler::new(policy, false);
-        let at = Duration::from_micros;
-        assert_eq!(passes(&mut idler, false, at(100)), Advice::Again);
-        assert_eq!(passes(&mut idler, false, at(119)), Advice::Again);
-        assert_eq!(passes(&mut idler, true, at(125)), Advice::Again);
-        assert_eq!(passes(&mut idler, false, at(125)), Advice::Park);
-        idler.reset();
-        assert_eq!(passes(&mut idler, false, at(126)), Advice::Again);
-    }
-
-    #[test]
-    fn it_never_parks_when_told_to_spin() {
-        let mut idler = Idler::new(Idle::Spin, false);
-        assert_eq!(passes(&mut idler, false, Duration::from_secs(3600)), Advice::Again);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@
 mod admit;
 mod captive;
 mod deadlines;
+mod doze;
 mod durable;
 mod end;
 mod fence;
@@ -196,8 +197,10 @@ impl Poller {
                 || self.closing
                 || self.idler.may_advise() && self.is_watching();
             let shared = &self.shared;
-            if self.idler.pass(busy, || shared.clock.now()) == Advice::Park {
-                self.park();
+            match self.idler.pass(busy, || shared.clock.now()) {
+                Advice::Again => {}
+                Advice::Doze => self.doze(busy),
+                Advice::Park => self.park(),
             }
         }
     }
@@ -458,6 +461,7 @@ impl Poller {
             park::wait(header.need_wakeup_word());
         }
         handshake::cancel_park(header);
-        self.idler.reset();
+        // What it was woken for brings it back to spinning; who is woken for nothing sleeps again at once.
+        self.look_soon();
     }
 }

@@ -4,6 +4,7 @@ use std::{mem, sync::Arc};
 
 use dmaring_ring::{
     CompletionCode, CompletionEntry, Key, SubmissionEntry, completion, handshake, submission,
+    watch::{self, Monitor},
 };
 
 use super::{notice::Notice, ops::Failure, sampler::Sampler};
@@ -88,6 +89,11 @@ impl Port {
     /// Whether no entry waits to be taken.
     pub(super) fn is_empty(&self) -> bool {
         self.submissions.is_empty(self.peer.pair().submission_slots())
+    }
+
+    /// Waits with a monitor until the next entry is on its way, or as long as the monitor waits.
+    pub(super) fn wait(&self, monitor: &mut dyn Monitor) {
+        watch::wait(&self.submissions, self.peer.pair().submission_slots(), monitor);
     }
 
     /// Whether every entry was taken, those included whose producers are still writing them.

@@ -30,6 +30,11 @@ impl Poller {
         }
     }
 
+    /// Looks in the next turn.
+    pub(super) fn look_soon(&mut self) {
+        self.turns |= TURNS_PER_LOOK - 1;
+    }
+
     /// Whether there is something to look at besides the operations in flight, so that the poller must not sleep.
     pub(super) fn is_watching(&self) -> bool {
         let shared = &self.shared;

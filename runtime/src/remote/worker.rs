@@ -138,9 +138,14 @@ fn run(hired: &Receiver<Box<dyn Work>>, bell: &Bell, mut idler: Idler) {
             continue;
         }
         let busy = engines.iter().any(|engine| engine.is_busy());
-        if idler.pass(busy, || begin.elapsed()) == Advice::Park {
-            bell.sleep(|| engines.iter().any(|engine| engine.has_work()));
-            idler.reset();
+        match idler.pass(busy, || begin.elapsed()) {
+            Advice::Again => {}
+            // Transfers come through a queue whose line is not known here.
+            Advice::Doze => idler.doze(busy, None),
+            Advice::Park => {
+                bell.sleep(|| engines.iter().any(|engine| engine.has_work()));
+                idler.reset();
+            }
         }
     }
 }

@@ -104,4 +104,10 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         Number(60e3),
         AtMost(1.0),
     ),
+    compare(
+        "the same against a bare wake-up of a thread on the poller's core",
+        "idle-first-copy",
+        Peer("futex", "idle-wake"),
+        Told,
+    ),
 ];

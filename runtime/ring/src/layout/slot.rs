@@ -35,6 +35,11 @@ impl SubmissionSlot {
         self.sequence.load(Ordering::Acquire)
     }
 
+    /// The word itself, for who watches its line.
+    pub(crate) fn sequence_word(&self) -> &AtomicU64 {
+        &self.sequence
+    }
+
     /// Ends a turn: releases what it did to the turn of `sequence`.
     pub(crate) fn pass_to(&self, sequence: u64) {
         self.sequence.store(sequence, Ordering::Release);

@@ -1,0 +1,96 @@
+//! A thread that sleeps on a futex and answers when it is woken: what a wake-up costs by itself.
+
+use std::{
+    hint, io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use dmaring_benches::pinning;
+use rustix::thread::futex::{self, Flags};
+
+/// The request that asks the thread to end.
+const END: u32 = u32::MAX;
+
+/// The words of both sides, each on a line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Word(AtomicU32);
+
+#[derive(Debug, Default)]
+struct Words {
+    /// The last request, which the thread sleeps on.
+    asked: Word,
+    /// The last one that it saw.
+    answered: Word,
+}
+
+/// The thread, bound to a core. Dropping this ends it.
+#[derive(Debug)]
+pub(crate) struct Sleeper {
+    words: Arc<Words>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sleeper {
+    /// Starts it, and waits until it has answered for the first time.
+    ///
+    /// # Errors
+    ///
+    /// If the thread cannot be had, or the core.
+    pub(crate) fn start(core: usize) -> io::Result<Self> {
+        let words = Arc::new(Words::default());
+        let its = Arc::clone(&words);
+        let (report, reported) = std::sync::mpsc::channel();
+        let thread = thread::Builder::new().name("sleeper".into()).spawn(move || {
+            let pinned = pinning::pin(core);
+            let works = pinned.is_ok();
+            let _ = report.send(pinned);
+            if works {
+                answer(&its);
+            }
+        })?;
+        reported.recv().map_err(io::Error::other)??;
+        let mut sleeper = Self { words, thread: Some(thread) };
+        sleeper.wake();
+        Ok(sleeper)
+    }
+
+    /// Wakes it and spins until it has answered.
+    pub(crate) fn wake(&mut self) {
+        let request = self.words.asked.0.load(Ordering::Relaxed) + 1;
+        self.ask(request);
+        while self.words.answered.0.load(Ordering::Acquire) != request {
+            hint::spin_loop();
+        }
+    }
+
+    fn ask(&self, request: u32) {
+        self.words.asked.0.store(request, Ordering::Release);
+        // An error would mean that nobody can sleep there.
+        let _ = futex::wake(&self.words.asked.0, Flags::empty(), 1);
+    }
+}
+
+/// Answers every request, and sleeps in between.
+fn answer(words: &Words) {
+    let mut seen = 0;
+    while seen != END {
+        // Whatever ends it, the word is looked at.
+        let _ = futex::wait(&words.asked.0, Flags::empty(), seen, None);
+        seen = words.asked.0.load(Ordering::Acquire);
+        words.answered.0.store(seen, Ordering::Release);
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.ask(END);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
