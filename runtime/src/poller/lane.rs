@@ -21,9 +21,6 @@ use crate::{foreign, op::Lost};
 
 /// How many completions are taken from an engine at a time.
 const BATCH: usize = 64;
-/// How many bytes of an operation are fed one after the other before it is the next one's turn. Memory that lies together is copied
-/// faster together.
-const QUANTUM: u64 = 256 << 10;
 /// How often per turn, so that one engine does not hold up the others.
 const BATCHES: usize = 4;
 
@@ -106,24 +103,16 @@ impl<E: Engine> Drive for Driver<E> {
         let mut room = self.0.room();
         let mut skipped = 0;
         let mut fed = false;
-        let mut quantum = QUANTUM;
         while room > 0 && skipped < line.queue.len() {
             let Some(index) = line.queue.pop_front() else { break };
             match self.feed_part(index, share, line, turn) {
-                Fed::Part { more, length } => {
+                Fed::Part { more } => {
                     (fed, skipped, room) = (true, 0, room - 1);
-                    quantum = quantum.saturating_sub(length);
-                    if more && quantum > 0 {
-                        line.queue.push_front(index);
-                        continue;
-                    }
-                    quantum = QUANTUM;
                     if more {
                         line.queue.push_back(index);
                     }
                 }
                 Fed::Share => {
-                    quantum = QUANTUM;
                     skipped += 1;
                     line.queue.push_back(index);
                 }
@@ -131,7 +120,7 @@ impl<E: Engine> Drive for Driver<E> {
                     line.queue.push_front(index);
                     break;
                 }
-                Fed::Nothing => quantum = QUANTUM,
+                Fed::Nothing => {}
             }
         }
         if fed {
@@ -169,7 +158,6 @@ impl<E: Engine> Drive for Driver<E> {
 enum Fed {
     Part {
         more: bool,
-        length: u64,
     },
     /// The operation has its share of the engine.
     Share,
@@ -198,7 +186,7 @@ impl<E: Engine> Driver<E> {
                 let again = op.part_taken(&part);
                 let more = op.has_parts();
                 line.taken(index, again, turn);
-                Fed::Part { more, length: part.length }
+                Fed::Part { more }
             }
             Err(EnqueueError::Full) => Fed::Full,
             Err(refusal) => {
