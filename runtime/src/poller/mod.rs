@@ -213,7 +213,11 @@ impl Poller {
             progress |= self.take_entries(port);
         }
         let mut lost = false;
+        let all = self.is_looking();
         for (number, lane) in self.lanes.iter_mut().enumerate() {
+            if lane.line.rests() && !all {
+                continue;
+            }
             let Some(counters) = self.shared.counters.engines.get(number) else { continue };
             let mut turn = Turn {
                 ops: &mut self.ops,
