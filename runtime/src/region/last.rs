@@ -54,3 +54,62 @@ fn finish(shared: &Shared, key: Key, facts: RegionFacts, body: Body, verdict: Ve
 pub(super) fn leaked(bytes: u64) {
     tracing::error!(bytes, "an engine did not stop: the region's memory is left mapped for good");
 }
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use std::{thread, time::Duration};
+
+    use dmaring_manual::ManualEngine;
+
+    use crate::{Idle, Runtime};
+
+    fn eventually(what: &str, condition: impl Fn() -> bool) {
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while !condition() {
+            assert!(std::time::Instant::now() < end, "{what}");
+            thread::yield_now();
+        }
+    }
+
+    /// Many at once, with operations under way on others, and one whose slot is the last to let go, on the poller itself.
+    #[test]
+    fn many_go_at_once_and_none_that_is_in_use() {
+        let (engine, control) = ManualEngine::new();
+        let idle = Idle::Adaptive { spin: Duration::ZERO, park_after: Duration::from_secs(60) };
+        let runtime = Runtime::builder().engine(engine).idle(idle).build().unwrap();
+        let used: Vec<_> = (0..8).map(|_| runtime.register(vec![0u8; 128]).unwrap()).collect();
+        let copies: Vec<_> = used.iter().map(|region| region.copy(0, 64, 64).submit()).collect();
+        control.wait_for_submitted(8);
+        let idle: Vec<_> = (0..2000).map(|_| runtime.register(vec![0u8; 8]).unwrap()).collect();
+        drop((used, idle));
+        eventually("the unmapping", || control.domain().live() == 8);
+        drop(copies);
+        control.wait_for_polls(200);
+        assert_eq!(control.domain().live(), 8, "the engine is at them");
+        control.release();
+        eventually("the unmapping", || {
+            runtime.shared().client.reap();
+            control.domain().live() == 0
+        });
+        assert_eq!(control.violations(), vec![]);
+    }
+
+    #[test]
+    fn a_poller_that_sleeps_is_woken_and_sleeps_again() {
+        let (engine, control) = ManualEngine::new();
+        let idle = Idle::Adaptive { spin: Duration::ZERO, park_after: Duration::ZERO };
+        let runtime = Runtime::builder().engine(engine).idle(idle).build().unwrap();
+        let region = runtime.allocate(4096).unwrap();
+        eventually("its sleep", || runtime.stats().parks > 0);
+        let parks = runtime.stats().parks;
+        drop(region);
+        eventually("its next sleep", || runtime.stats().parks > parks);
+        eventually("the unmapping", || control.domain().live() == 0);
+        // On a thread that ends with the runtime, and after it.
+        let [early, late] = [(); 2].map(|()| runtime.allocate(4096).unwrap());
+        drop((early, runtime));
+        assert_eq!(control.domain().live(), 1, "given back while the runtime is dropped");
+        drop(late);
+        eventually("the unmapping", || control.domain().live() == 0);
+    }
+}
