@@ -80,8 +80,7 @@ impl Poller {
         if self.shared.client.inflight.slot(key).is_none() {
             return false;
         }
-        let same =
-            |op: &ActiveOp| op.port == APPLICATION && op.key == key && !op.told_early;
+        let same = |op: &ActiveOp| op.port == APPLICATION && op.key == key && !op.told_early;
         if self.ops.iter().any(|(_, op)| same(op)) {
             return false;
         }

@@ -18,12 +18,7 @@ use crate::{quiesce::Verdict, shared::Shared};
 
 /// Has the memory of a region without handles given back once nothing is at it. The order holds the runtime's shared part, at the
 /// longest until the poller ends.
-pub(super) fn give_back_once_quiet(
-    shared: &Arc<Shared>,
-    key: Key,
-    facts: RegionFacts,
-    body: Body,
-) {
+pub(super) fn give_back_once_quiet(shared: &Arc<Shared>, key: Key, facts: RegionFacts, body: Body) {
     let held = shared.clone();
     let answer = move |verdict| {
         let shared = held.clone();
