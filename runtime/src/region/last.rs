@@ -14,27 +14,23 @@ use std::{mem, sync::Arc};
 use dmaring_ring::Key;
 
 use super::{Body, RegionFacts};
-use crate::{quiesce::Verdict, shared::Shared};
+use crate::{housekeeper::Job, quiesce::Verdict, shared::Shared};
 
 /// Has the memory of a region without handles given back once nothing is at it. The order holds the runtime's shared part, at the
-/// longest until the poller ends.
+/// longest until the poller ends; what the housekeeper is given holds none of it.
 pub(super) fn give_back_once_quiet(shared: &Arc<Shared>, key: Key, facts: RegionFacts, body: Body) {
     let held = shared.clone();
-    let answer = move |verdict| {
-        let shared = held.clone();
-        let finish = move || finish(&shared, key, facts, body, verdict);
-        held.housekeeper.run(Box::new(finish));
-    };
+    let answer = move |verdict| held.housekeeper.run(last_step(&held, key, facts, body, verdict));
     shared.quiesce.order_last(key, Box::new(answer));
     shared.summon_poller();
 }
 
-/// The last steps, on the housekeeper.
-fn finish(shared: &Shared, key: Key, facts: RegionFacts, body: Body, verdict: Verdict) {
+/// What is left to the housekeeper.
+fn last_step(shared: &Shared, key: Key, facts: RegionFacts, body: Body, verdict: Verdict) -> Job {
     if verdict == Verdict::Captive || shared.lifecycle.must_leak() {
         mem::forget(body);
-        leaked(facts.length);
-        return;
+        // Whoever listens is foreign code.
+        return Box::new(move || leaked(facts.length));
     }
     if facts.staged {
         shared.staging.leave(key);
@@ -42,7 +38,7 @@ fn finish(shared: &Shared, key: Key, facts: RegionFacts, body: Body, verdict: Ve
     if verdict == Verdict::Ended {
         shared.regions.retire(key);
     }
-    body.give_back();
+    Box::new(move || body.give_back())
 }
 
 /// Says that memory stays.
