@@ -50,7 +50,8 @@ pub struct Stats {
     pub in_flight: u64,
     /// How often the poller went to sleep.
     pub parks: u64,
-    /// Completions that named nothing outstanding: broken engines or peers. 0 in health.
+    /// Completions that named nothing outstanding, and entries for a slot that had an operation or was not there: broken engines
+    /// or peers. 0 in health.
     pub violations: u64,
     /// How long operations took that succeeded.
     pub latency: Latency,

@@ -1,221 +1,136 @@
-//! Which slots of the application have an operation with the poller.
+//! Which slots of the application have an operation with the poller, and how many.
 //!
-//! A slot has one operation at a time, and its end gives the slot's regions back. An entry that names a slot whose operation is
-//! under way is nobody's but a peer's that writes to the ring: were it taken, its end would be told as that of the other, whose
-//! memory an engine may still be at. So it is refused, and nothing is posted for it. So is one whose key is not in flight: no slot
-//! would hold its regions while an engine is at them. A client arms the slot before it pushes the entry, by whose publication
-//! the poller sees the slot armed, and nothing ends the operation before the poller has taken the entry: an honest entry is always
-//! in flight.
+//! A slot has one operation at a time: its client arms it, pushes the entry, and arms it anew only after the poller has posted
+//! the operation's end, before which the count here is 0 again. So an honest entry always finds a slot that has none, and that is
+//! all that is asked for it: nothing that the client's cores write is read. Whether the key is in flight is not the poller's to
+//! know; whoever may write to the ring may have operations carried out. What they may not do follows from elsewhere:
 //!
-//! One bit for each slot, and one look at the slot's state: some twenty instructions for an operation. Slots outnumber the
-//! ring's entries once results lie unclaimed, so the bits grow with the table of slots, and never beyond it, whatever index an
-//! entry names.
+//! - **Reach memory that is gone, or that goes.** An operation names regions that are there when it is admitted, and a region's
+//!   memory stays until no operation in the poller's table names it (`quiet.rs`), whatever became of slots and handles.
+//! - **Be taken for another.** Operations are told apart by their place in the table. The end of one is told under the key that it
+//!   came with; one that is not in flight, or of an earlier or later life of the slot, is told to nobody: the reaper drops it.
+//! - **Keep an honest future from its outcome.** Each entry that is taken is answered under its key, and an honest one's slot was
+//!   armed before it was pushed. So one that finds operations of other lives at its slot is carried out beside them.
+//!
+//! What is left is an entry with the very key of an operation under way. One of the two is a peer's, and nobody can tell which: the
+//! later is refused without an answer, so that the key of an operation that the poller has is of no use to end it early. If the
+//! peer came first, having guessed a key that was to be, the honest one is refused, and its future resolves as the peer's operation
+//! does, since that is told after the slot was armed. An operation whose future was told early does not count: that may have
+//! been before.
+//!
+//! So a peer that guesses a key before its life begins may have an honest future told of the peer's operation, before its own
+//! has ended or in place of it. Such a future resolves, wrongly, and its slot lets go of the regions; the memory stays where it is.
+//!
+//! A count for each slot and no look beyond it: a load, a test and a store for an operation. Slots outnumber the ring's
+//! entries once results lie unclaimed, so the counts grow with the table of slots, and never beyond it, whatever index an entry
+//! names.
 
-const BITS: u32 = u64::BITS;
+use dmaring_ring::Key;
+
+use super::{APPLICATION, Poller, ops::ActiveOp};
 
 #[derive(Debug)]
 pub(super) struct Keys {
-    words: Vec<u64>,
-}
-
-/// What became of a key that was entered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entered {
-    /// It is in.
-    New,
-    /// It was in before.
-    Again,
-    /// There is no bit for it yet.
-    Beyond,
+    counts: Vec<u32>,
 }
 
 impl Keys {
     /// With room for the slots that there are at first.
     pub(super) fn new(slots: u32) -> Self {
-        Self { words: vec![0; slots.div_ceil(BITS) as usize] }
+        Self { counts: vec![0; slots as usize] }
     }
 
-    /// Enters the slot with this index.
+    /// Enters an operation of the slot with this index, if it has none. `false`: it has, or there is no count for it yet.
     #[inline]
-    pub(super) fn enter(&mut self, index: u32) -> Entered {
-        let Some(word) = self.words.get_mut((index / BITS) as usize) else {
-            return Entered::Beyond;
+    pub(super) fn enter(&mut self, index: u32) -> bool {
+        let Some(count) = self.counts.get_mut(index as usize).filter(|count| **count == 0) else {
+            return false;
         };
-        let bit = 1 << (index % BITS);
-        let before = *word;
-        *word = before | bit;
-        if before & bit == 0 { Entered::New } else { Entered::Again }
+        *count = 1;
+        true
     }
 
-    /// Makes room for the slot with this index: there is one.
+    /// Enters one more, of a slot that there is. Gives how many it had.
     #[cold]
-    pub(super) fn grow(&mut self, index: u32) {
-        let needed = (index / BITS) as usize + 1;
-        if needed > self.words.len() {
-            self.words.resize(needed.next_power_of_two(), 0);
+    fn enter_beside(&mut self, index: u32) -> u32 {
+        let index = index as usize;
+        if index >= self.counts.len() {
+            self.counts.resize((index + 1).next_power_of_two(), 0);
         }
+        let Some(count) = self.counts.get_mut(index) else { return 0 };
+        let before = *count;
+        *count = before.saturating_add(1);
+        before
     }
 
-    /// The slot's operation has ended.
+    /// An operation of the slot has ended.
     #[inline]
     pub(super) fn leave(&mut self, index: u32) {
-        if let Some(word) = self.words.get_mut((index / BITS) as usize) {
-            *word &= !(1 << (index % BITS));
+        if let Some(count) = self.counts.get_mut(index as usize) {
+            *count = count.saturating_sub(1);
         }
     }
 }
+
+impl Poller {
+    /// Enters an operation whose slot has one, or has no count yet. `false`: there is no such slot, or its operation
+    /// under way has the same key.
+    #[cold]
+    pub(super) fn enter_beside(&mut self, key: Key) -> bool {
+        if self.shared.client.inflight.slot(key).is_none() {
+            return false;
+        }
+        let same = |op: &ActiveOp| op.port == APPLICATION && op.key == key && !op.told_early;
+        if self.ops.iter().any(|(_, op)| same(op)) {
+            return false;
+        }
+        if self.keys.enter_beside(key.index) > 0 {
+            // Whichever of them is a peer's.
+            self.shared.counters.runtime.violations.add(1);
+        }
+        true
+    }
+}
+
+#[cfg(all(test, not(miri)))]
+mod peer_tests;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_is_in_once_and_leaves() {
+    fn a_slot_has_one_operation_until_it_leaves() {
         let mut keys = Keys::new(2);
-        for index in [0, 1, 63] {
-            assert_eq!(keys.enter(index), Entered::New);
-            assert_eq!(keys.enter(index), Entered::Again);
+        for index in [0, 1] {
+            assert!(keys.enter(index));
+            assert!(!keys.enter(index));
         }
         keys.leave(1);
-        assert_eq!(keys.enter(0), Entered::Again);
-        assert_eq!(keys.enter(1), Entered::New);
+        assert!(!keys.enter(0));
+        assert!(keys.enter(1));
+    }
+
+    #[test]
+    fn one_that_has_more_is_free_when_the_last_has_left() {
+        let mut keys = Keys::new(1);
+        assert!(keys.enter(0));
+        assert_eq!([keys.enter_beside(0), keys.enter_beside(0)], [1, 2]);
+        for _ in 0..3 {
+            assert!(!keys.enter(0));
+            keys.leave(0);
+        }
+        assert!(keys.enter(0));
     }
 
     #[test]
     fn it_grows_and_forgets_nobody() {
         let mut keys = Keys::new(64);
         keys.enter(5);
-        assert_eq!(keys.enter(64), Entered::Beyond);
+        assert!(!keys.enter(64), "there is no count for it");
         keys.leave(u32::MAX);
-        keys.grow(200);
-        assert_eq!((keys.enter(64), keys.enter(200), keys.enter(5)), {
-            (Entered::New, Entered::New, Entered::Again)
-        });
-        assert_eq!(keys.enter(u32::MAX), Entered::Beyond);
-    }
-}
-
-/// A peer that writes entries into the ring.
-#[cfg(all(test, not(miri)))]
-mod peer_tests {
-    use std::{
-        task::{Context, Poll, Waker},
-        thread,
-        time::{Duration, Instant},
-    };
-
-    use dmaring_manual::{ManualEngine, Recovery};
-    use dmaring_ring::{Key, Opcode, SubmissionEntry, submission};
-    use futures::{FutureExt, executor::block_on};
-
-    use crate::{Copy, Idle, Region, Runtime, client::RingPair};
-
-    fn eventually(what: &str, condition: impl Fn() -> bool) {
-        let end = Instant::now() + Duration::from_secs(60);
-        while !condition() {
-            assert!(Instant::now() < end, "{what}");
-            thread::yield_now();
-        }
-    }
-
-    fn is_pending(copy: &mut Copy) -> bool {
-        matches!(copy.poll_unpin(&mut Context::from_waker(Waker::noop())), Poll::Pending)
-    }
-
-    /// Writes a fill of `region` into the ring, with another operation's key.
-    fn push(region: &Region, key: Key, length: u64) {
-        let entry = SubmissionEntry {
-            opcode: Opcode::FILL,
-            destination: region.0.key,
-            length,
-            key,
-            ..SubmissionEntry::default()
-        };
-        let shared = &region.0.shared;
-        let pair = &shared.client.pair;
-        submission::push(pair.header(), pair.submission_slots(), &[entry]).unwrap();
-        shared.nudge_poller();
-    }
-
-    #[test]
-    fn an_entry_with_the_key_of_one_under_way_is_refused_and_ends_nothing() {
-        let (engine, control) = ManualEngine::new();
-        let idle = Idle::Adaptive { spin: Duration::ZERO, park_after: Duration::from_secs(60) };
-        let runtime = Runtime::builder().engine(engine).idle(idle).ring_entries(8).build().unwrap();
-        let [region, other] = [(); 2].map(|()| runtime.allocate(4096).unwrap());
-        let mut copy = region.copy(0, 64, 64).submit();
-        control.wait_for_submitted(1);
-        let inflight = &region.0.shared.client.inflight;
-        let key = inflight
-            .slots()
-            .filter_map(|(index, slot)| {
-                inflight.current_key(index).filter(|&key| slot.is_in_flight(key))
-            })
-            .next()
-            .unwrap();
-        // One that would be carried out, one that would be refused, one of another life of the slot.
-        push(&other, key, 64);
-        push(&other, key, 0);
-        push(&other, Key { generation: key.generation + 1, ..key }, 64);
-        // One whose slot there is not.
-        push(&other, Key { index: u32::MAX, generation: 1 }, 64);
-        eventually("the refusals", || runtime.stats().violations == 4);
-        control.wait_for_polls(10);
-        assert!(is_pending(&mut copy));
-        assert_eq!((control.submitted(), runtime.stats().submitted), (1, 1));
-        drop(region);
-        control.wait_for_polls(10);
-        assert_eq!(control.domain().live(), 2, "the engine is at it");
-        control.set_recovery(Recovery::Succeeds { steps: 0 });
-        control.release();
-        assert_eq!(block_on(copy).unwrap(), 64);
-        for _ in 0..100 {
-            assert_eq!(block_on(other.copy(0, 64, 64)).unwrap(), 64);
-        }
-        assert_eq!((runtime.stats().violations, control.violations()), (4, vec![]));
-    }
-
-    #[test]
-    fn an_entry_with_a_key_that_is_not_in_flight_is_refused() {
-        let (engine, control) = ManualEngine::new();
-        let idle = Idle::Adaptive { spin: Duration::ZERO, park_after: Duration::from_secs(60) };
-        let runtime = Runtime::builder().engine(engine).idle(idle).ring_entries(8).build().unwrap();
-        let region = runtime.allocate(4096).unwrap();
-        control.release();
-        assert_eq!(block_on(region.copy(0, 64, 64)).unwrap(), 64);
-        let inflight = &region.0.shared.client.inflight;
-        let vacant = |index| inflight.current_key(index).unwrap();
-        for index in [0, 7] {
-            // Those that the next lives have, and had.
-            let key = vacant(index);
-            push(&region, key, 64);
-            push(&region, Key { generation: key.generation.wrapping_sub(1), ..key }, 64);
-        }
-        eventually("the refusals", || runtime.stats().violations == 4);
-        control.wait_for_polls(10);
-        assert_eq!((control.submitted(), runtime.stats().submitted), (0, 1));
-        // The slots are as before.
-        for _ in 0..20 {
-            assert_eq!(block_on(region.copy(0, 64, 64)).unwrap(), 64);
-        }
-        assert_eq!((runtime.stats().violations, control.violations()), (4, vec![]));
-    }
-
-    #[test]
-    fn slots_beyond_the_first_ones_are_known_too() {
-        let (engine, control) = ManualEngine::new();
-        control.release();
-        let runtime = Runtime::builder().engine(engine).ring_entries(2).build().unwrap();
-        let region = runtime.allocate(4096).unwrap();
-        // Results that nobody claims: each has a slot.
-        let unclaimed: Vec<_> = (0..300).map(|_| region.copy(0, 64, 64).submit()).collect();
-        eventually("their ends", || {
-            region.0.shared.client.reap();
-            runtime.stats().completed == 300
-        });
-        for copy in unclaimed {
-            assert_eq!(block_on(copy).unwrap(), 64);
-        }
-        assert_eq!(runtime.stats().violations, 0);
+        assert_eq!(keys.enter_beside(200), 0);
+        assert_eq!((keys.enter(64), keys.enter(200), keys.enter(5)), (true, false, false));
+        assert!(!keys.enter(u32::MAX));
     }
 }

@@ -177,9 +177,9 @@ impl<E: Engine> Driver<E> {
         let Some(token) = line.transfers.offer() else { return Fed::Full };
         // SAFETY: (1) the ranges were checked against their regions when the operation was admitted, and the
         // part lies within them; (2) the addresses are those of the regions' mappings in this engine's domain,
-        // made with the rights that admission checked; (3) the regions stay mapped until the completion of its last part: the
-        // operation's slot has handles of them until then, and one that is closed meanwhile is unmapped only when no
-        // operation here names it (`quiet`), or this engine has been dropped.
+        // made with the rights that admission checked; (3) the regions stay mapped until the completion of its last part:
+        // each is unmapped only once this poller has found that no operation of its own names it (`quiet`), or when this
+        // engine has been dropped.
         match unsafe { self.0.enqueue(token, &part.transfer) } {
             Ok(()) => {
                 line.transfers.keep(index, part.number);

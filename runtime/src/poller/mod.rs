@@ -40,7 +40,7 @@ use self::{
     admit::{Admitted, admit},
     deadlines::Deadlines,
     fence::Fences,
-    keys::{Entered, Keys},
+    keys::Keys,
     lane::Lane,
     line::Turn,
     ops::{ActiveOp, Route, Source},
@@ -340,26 +340,16 @@ impl Poller {
         }
     }
 
-    /// Counts an entry of the application's, unless its key is not that of an operation in flight, or its operation is under
-    /// way already.
+    /// Counts an entry of the application's, unless it is refused for its key: see [`keys`].
     fn enter_key(&mut self, key: Key) -> bool {
-        let slot = self.shared.client.inflight.slot(key);
-        let mut is_new = false;
-        if slot.is_some() {
-            let mut entered = self.keys.enter(key.index);
-            if entered == Entered::Beyond {
-                self.keys.grow(key.index);
-                entered = self.keys.enter(key.index);
-            }
-            is_new = entered == Entered::New;
-        }
+        let is_in = self.keys.enter(key.index) || self.enter_beside(key);
         let counters = &self.shared.counters.runtime;
-        if is_new {
+        if is_in {
             counters.submitted.add(1);
         } else {
             counters.violations.add(1);
         }
-        is_new
+        is_in
     }
 
     /// Sends an operation that nothing holds back to where it is carried out.

@@ -15,9 +15,19 @@
 //! the verdict is its own, and the key is retired all the same: the memory stays, and nothing is carried out on it that comes
 //! after the answer. What other engines have or will have of operations that were submitted before is finished first.
 //!
+//! A region without handles ends in the same way, but for the first two steps: no slot holds it, so the application has
+//! nothing in the line or the ring that names it. What names it all the same was pushed by a peer (`keys.rs`), and is found in the
+//! table, or refused later.
+//!
+//! So memory goes by the poller's table alone: whatever became of a slot, a region's memory is in its place for as long as
+//! an operation here names it.
+//!
 //! A vectored copy names every region in its list, from its submission until the whole of it has ended. The list is there as
-//! long as the copy is anywhere, since its slot holds it. An operation whose bytes are being made durable is in the table
+//! long as the copy is anywhere, since its slot holds it; where a peer had the slot let go, the list is gone, no further segment of
+//! it begins, and what is under way is in the table piece by piece. An operation whose bytes are being made durable is in the table
 //! until they are, and so is one on another thread's engine until that has reported.
+
+use std::collections::HashMap;
 
 use dmaring_ring::{Key, Opcode, SubmissionEntry};
 
@@ -27,74 +37,93 @@ use crate::{
     quiesce::{Order, Progress, Verdict},
 };
 
+/// What the table says of a region.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    /// An operation on it is under way, and will end.
+    is_busy: bool,
+    /// A lost engine keeps one.
+    is_captive: bool,
+}
+
+type FoundOf = HashMap<Key, Found>;
+
 impl Poller {
-    /// Answers those who wait for a region to be quiet, where it is.
+    /// Answers those who wait for a region to be quiet, where it is: all of them by one pass over the operations.
     #[cold]
     pub(super) fn quiesce_regions(&mut self) {
         self.quiescing.append(&mut self.shared.quiesce.take());
-        for mut order in std::mem::take(&mut self.quiescing) {
-            self.advance(&mut order);
-            match self.verdict(&order) {
-                Some(verdict) => {
-                    self.shared.regions.retire(order.key);
-                    order.answer(verdict);
-                }
-                None => self.quiescing.push(order),
+        let found = self.find_operations();
+        // What is not answered stays in its place, so that a panic here answers nobody before the engines have stopped.
+        let mut place = 0;
+        while let Some(order) = self.quiescing.get(place) {
+            let progress = self.progress(order);
+            let found = found.get(&order.key).copied().unwrap_or_default();
+            if progress == Progress::Engines && !found.is_busy {
+                let order = self.quiescing.swap_remove(place);
+                self.shared.regions.retire(order.key);
+                order.answer(if found.is_captive { Verdict::Captive } else { Verdict::Quiet });
+                continue;
             }
+            if let Some(order) = self.quiescing.get_mut(place) {
+                order.progress = progress;
+            }
+            place += 1;
         }
     }
 
-    fn advance(&self, order: &mut Order) {
+    /// How far an order has come.
+    fn progress(&self, order: &Order) -> Progress {
         let client = &self.shared.client;
         let taken = self.shared.counters.runtime.submitted.get();
-        if order.progress == Progress::Line
-            && !client.any_waiting(|entry| self.names(entry, order.key))
-        {
-            order.progress = Progress::Ring { taken };
+        let mut progress = order.progress;
+        if progress == Progress::Line && !client.any_waiting(|entry| self.names(entry, order.key)) {
+            progress = Progress::Ring { taken };
         }
-        if let Progress::Ring { taken: before } = order.progress {
+        if let Progress::Ring { taken: before } = progress {
             let length = client.pair.submission_slots().len() as u64;
             let emptied = self.ports.get(APPLICATION).is_some_and(Port::is_drained);
             if emptied || taken.wrapping_sub(before) >= length {
-                order.progress = Progress::Engines;
+                progress = Progress::Engines;
             }
         }
+        progress
     }
 
-    fn verdict(&self, order: &Order) -> Option<Verdict> {
-        let mut busy = order.progress != Progress::Engines;
-        let mut verdict = Verdict::Quiet;
+    /// What is under way on the regions that are to end.
+    fn find_operations(&self) -> FoundOf {
+        let nothing = |order: &Order| (order.key, Found::default());
+        let mut found: FoundOf = self.quiescing.iter().map(nothing).collect();
         for (_, op) in self.ops.iter() {
-            let source = match op.source {
-                Source::Region(key, _) => key == order.key,
-                Source::Segments(list) => self.lists(list, order.key),
-                Source::Pattern(_) | Source::Nothing => false,
-            };
-            if source || op.destination.0 == order.key {
-                if op.is_captive {
-                    verdict = Verdict::Captive;
-                } else {
-                    busy = true;
+            let mut note = |region| {
+                if let Some(found) = found.get_mut(&region) {
+                    found.is_busy |= !op.is_captive;
+                    found.is_captive |= op.is_captive;
                 }
+            };
+            note(op.destination.0);
+            match op.source {
+                Source::Region(region, _) => note(region),
+                Source::Segments(list) => self.listed(list).for_each(note),
+                Source::Pattern(_) | Source::Nothing => {}
             }
         }
-        (!busy).then_some(verdict)
+        found
     }
 
     fn names(&self, entry: &SubmissionEntry, region: Key) -> bool {
         let source = match entry.opcode {
-            Opcode::COPY_VECTORED => self.lists(entry.source, region),
+            Opcode::COPY_VECTORED => self.listed(entry.source).any(|named| named == region),
             _ => entry.source == region,
         };
         source || entry.destination == region
     }
 
-    /// Whether a segment of this list names the region.
-    fn lists(&self, list: Key, region: Key) -> bool {
-        let segments = &self.shared.segments;
+    /// The regions that the segments of a list name.
+    fn listed(&self, list: Key) -> impl Iterator<Item = Key> {
         (0..)
-            .map_while(|number| segments.get(list, number))
-            .any(|segment| segment.source == region || segment.destination == region)
+            .map_while(move |number| self.shared.segments.get(list, number))
+            .flat_map(|segment| [segment.source, segment.destination])
     }
 }
 

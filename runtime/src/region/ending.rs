@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    Backing, Body, PinnedBuffer, Region,
+    Backing, Body, PinnedBuffer, Region, last,
     life::{End, Stage},
     replace,
 };
@@ -105,7 +105,7 @@ impl Region {
 }
 
 fn leaked(bytes: u64) -> Error {
-    tracing::error!(bytes, "an engine did not stop: the region's memory is left mapped for good");
+    last::leaked(bytes);
     let message = format!(
         "an engine was lost and may still access the region: its {bytes} bytes stay mapped until the process ends"
     );

@@ -94,7 +94,8 @@ impl Mappings {
         let mut undone = Ok(());
         for mapping in self.0.into_iter().rev() {
             // SAFETY: (1) address and span are those of one `map`; (2) nothing is in flight on the
-            // region: its slots have let go of it, or it was never published.
+            // region: the poller has said so, by its own table, or has ended and its engines with it, or the region was never
+            // published.
             if let Err(error) = unsafe { mapping.domain.unmap(mapping.iova, mapping.span) } {
                 tracing::error!(%error, bytes = mapping.span, "unmapping failed: the memory is left in place for good");
                 undone = undone.and(Err(error));

@@ -11,6 +11,7 @@ pub(crate) mod durability;
 mod ending;
 mod file;
 mod identity;
+mod last;
 mod life;
 pub(crate) mod mapping;
 mod mmio;
@@ -319,18 +320,11 @@ impl Drop for RegionInner {
             return;
         }
         if self.shared.lifecycle.must_leak() {
-            tracing::error!(
-                bytes = self.facts.length,
-                "an engine did not stop: the region's memory is left mapped for good"
-            );
             std::mem::forget(body);
+            last::leaked(self.facts.length);
             return;
         }
-        if self.facts.staged {
-            self.shared.staging.leave(self.key);
-        }
-        self.shared.regions.retire(self.key);
-        self.shared.housekeeper.run(Box::new(move || body.give_back()));
+        last::give_back_once_quiet(&self.shared, self.key, self.facts, body);
     }
 }
 
