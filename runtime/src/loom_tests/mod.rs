@@ -131,7 +131,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { client: Arc::new(Client::new(Pair::new(), 2, true)), drops: Arc::new(AtomicUsize::new(0)) }
+        Self {
+            client: Arc::new(Client::new(Pair::new(), 2, true)),
+            drops: Arc::new(AtomicUsize::new(0)),
+        }
     }
 
     fn submit(&self) -> Result<Key, Refusal> {

@@ -56,12 +56,10 @@ impl Op {
                 Ok(())
             }
             Self::Submitted(_) | Self::Known(Ok(_)) => Ok(()),
-            Self::Known(Err(_)) | Self::Finished => {
-                match mem::replace(self, Self::Finished) {
-                    Self::Known(Err(error)) => Err(error),
-                    _ => Err(polled_again()),
-                }
-            }
+            Self::Known(Err(_)) | Self::Finished => match mem::replace(self, Self::Finished) {
+                Self::Known(Err(error)) => Err(error),
+                _ => Err(polled_again()),
+            },
         }
     }
 

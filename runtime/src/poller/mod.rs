@@ -193,9 +193,8 @@ impl Poller {
                 continue;
             }
             // What else keeps it awake stands on other cores' lines, and is of interest only when it may sleep.
-            let busy = self.ops.len() > 0
-                || self.closing
-                || self.idler.may_advise() && self.is_watching();
+            let busy =
+                self.ops.len() > 0 || self.closing || self.idler.may_advise() && self.is_watching();
             let shared = &self.shared;
             match self.idler.pass(busy, || shared.clock.now()) {
                 Advice::Again => {}

@@ -211,6 +211,8 @@ pub(super) async fn panics() {
     let (runtime, control) = manual(8);
     let region = region_of(&runtime, &pattern(5, 64 * 5));
     let other = region.copy(0, 128, 64).submit();
+    // Else it could be the one that is completed below.
+    control.wait_for_submitted(1);
     let panicking = region.copy(0, 64, 64);
     let ran = ends_into(panicking, &control, || panic!("as the test wants it")).await;
     assert!(ran.panicked);
