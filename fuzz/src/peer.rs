@@ -1,13 +1,14 @@
 //! A whole runtime on the CPU engine, of whose rings somebody overwrites what a client of another process could:
 //! the submission ring, its own end of the completion ring, and both flags.
 //!
-//! Nothing panics, the runtime ends in time, and every future then has an outcome. What a client writes to the
-//! submission ring is an operation like any other, as far as its regions allow it; what the poller writes, its
-//! clients believe.
+//! Nothing panics, the runtime ends in time, every future then has an outcome, and no thread is left. What a client
+//! writes to the submission ring is an operation like any other, as far as its regions allow it; what the poller
+//! writes, its clients believe.
 
 mod mapping;
 
 use std::{
+    fs,
     future::Future,
     pin::pin,
     task::{Context, Poll, Waker},
@@ -42,6 +43,7 @@ const HEADER: usize = 1024 / 8;
 
 /// Does what the bytes say.
 pub fn run(input: &[u8]) {
+    let before = threads();
     let mut input = Unstructured::new(input);
     let entries = 2 << (byte(&mut input) % 3);
     let builder = Runtime::builder().engine(CpuEngine::new()).ring_entries(entries);
@@ -57,6 +59,7 @@ pub fn run(input: &[u8]) {
         bench.call(&mut input);
     }
     bench.end();
+    wait_for_threads(before);
 }
 
 struct Bench {
@@ -126,6 +129,26 @@ impl Bench {
         }
         drop(self.runtime);
     }
+}
+
+/// Waits until there are no more threads than `before`: the runtime's housekeeper ends after its last handle, and
+/// nobody joins it.
+///
+/// LeakSanitizer tells threads by their numbers. Where one has the number of an earlier thread, since the system has
+/// given out all it has, it finds the earlier one, which has ended, and takes for lost what the later one has.
+fn wait_for_threads(before: usize) {
+    let end = Instant::now() + PATIENCE;
+    while threads() > before {
+        assert!(Instant::now() < end, "a thread of the runtime: still there after {PATIENCE:?}");
+        thread::yield_now();
+    }
+}
+
+/// How many threads the process has. Its list of them may lack some while others end.
+fn threads() -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("a process has a status");
+    let count = status.lines().find_map(|line| line.strip_prefix("Threads:"));
+    count.and_then(|count| count.trim().parse().ok()).expect("a number of threads")
 }
 
 fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
