@@ -298,6 +298,10 @@ impl<E: Engine> Driven<E> {
         let Some(engine) = &mut self.engine else { return };
         self.obeyed = self.ordered;
         if let Poll::Ready(outcome) = engine.recover() {
+            // The poller must not hear that it works before it hears that it is stuck.
+            let stuck = engine.stuck();
+            self.link.set_stuck(stuck, self.obeyed);
+            let outcome = stuck.map_or(outcome, Err);
             self.failed = outcome.is_err();
             if let Some(answer) = self.recovering.take() {
                 let _ = answer.send(outcome);
