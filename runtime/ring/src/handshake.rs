@@ -29,10 +29,14 @@
 //!
 //! | reaper                                     | poller                              |
 //! |--------------------------------------------|-------------------------------------|
-//! | 1. [`request_notify`]: `need_notify` = 1   | a. publish: store of the tail       |
+//! | 1. [`request_notify`]: `need_notify` is 1  | a. publish: store of the tail       |
 //! | 2. full fence                              | b. [`must_notify`]: full fence      |
 //! | 3. look at the completion ring             | c. load `need_notify`               |
 //! | 4. empty: leave it to the poller           | d. not 0: reap                      |
+//!
+//! "Is 1": set unless it is so already, since the line is the poller's otherwise and each write of it would fetch it. The poller
+//! may ask (b, c) some time after it has published, and reap (d) some time after it has asked, as long as it does so before it
+//! parks: until then a future sleeps a little longer.
 //!
 //! # Taking need_notify back
 //!
@@ -41,10 +45,11 @@
 //! more: if a position is claimed that it has not popped, it sets the flag again. [`clear_notify`] and
 //! [`rearm`] are the two steps, [`retire_notify`] is both of them with the look between.
 //!
-//! Nobody's request is lost by this. A client claims its position before it requests. Either its
-//! request comes after the swap, and stays; or before it, and then the swap, which acquires, makes the
-//! claim visible to the look that follows. Every write of this flag, too, is a read-modify-write, so
-//! that a request is acquired even if others have written the flag after it.
+//! Nobody's request is lost by this. A client claims its position before it requests. If it sets the flag, that comes after the
+//! swap, and stays; or before it, and then the swap, which acquires, makes the claim visible to the look that follows. Every write
+//! of this flag, too, is a read-modify-write, so that a request is acquired even if others have written the flag after it. If it
+//! found the flag set and left it at that, a full fence stands between its claim and that look at the flag, and one between the
+//! poller's swap and its look at the positions: the client sees the swap, or the poller the claim.
 //!
 //! The look has to be at the *claimed* positions ([`Consumer::is_drained`]), not at the entry that is
 //! to be popped next: a client's entry may stand published behind a position that another client has
@@ -112,7 +117,9 @@ pub fn must_notify(header: &Header) -> bool {
 /// The caller then asks [`Consumer::is_drained`] and, if the ring is not, calls [`rearm`];
 /// [`retire_notify`] does both.
 pub fn clear_notify(header: &Header) -> bool {
-    header.need_notify_word().swap(0, Ordering::AcqRel) != 0
+    let was_set = header.need_notify_word().swap(0, Ordering::AcqRel) != 0;
+    fence(Ordering::SeqCst);
+    was_set
 }
 
 /// Sets `need_notify`. The poller calls it when it has taken the flag back too early.
