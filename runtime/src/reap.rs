@@ -55,21 +55,18 @@ impl<C> Leftovers<C> {
     }
 }
 
-/// Which waker a future has left in its slot: as addresses, to be compared. While the slot has the waker nothing else is there.
-#[derive(Debug, Default)]
-pub(crate) struct LeftWaker(Option<(usize, usize)>);
+/// Which waker a future has left in its slot: as the addresses of its data and its functions, to be compared. While the slot has
+/// the waker nothing else is there. No functions are at 0, which stands for none.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct LeftWaker(usize, usize);
 
 impl LeftWaker {
     fn is(&self, waker: &Waker) -> bool {
-        self.0 == Some(Self::parts(waker))
+        *self == Self::of(waker)
     }
 
-    fn note(&mut self, waker: &Waker) {
-        self.0 = Some(Self::parts(waker));
-    }
-
-    fn parts(waker: &Waker) -> (usize, usize) {
-        (waker.data().addr(), ptr::from_ref(waker.vtable()).addr())
+    fn of(waker: &Waker) -> Self {
+        Self(waker.data().addr(), ptr::from_ref(waker.vtable()).addr())
     }
 }
 
@@ -116,7 +113,7 @@ impl<C, P: RingPair> Client<C, P> {
         }
         // SAFETY: as the caller swears.
         unsafe { slot.register(waker) };
-        left.note(waker);
+        *left = LeftWaker::of(waker);
         self.reap();
         if let Some(ticket) = slot.outcome() {
             return Some(ticket);
@@ -126,6 +123,7 @@ impl<C, P: RingPair> Client<C, P> {
     }
 
     /// The outcome of `key`'s operation, if it is there or stands in the ring. Leaves no waker.
+    #[cfg_attr(loom, allow(dead_code, reason = "its user is not built under loom"))]
     #[inline]
     pub(crate) fn look(&self, key: Key) -> Option<Ticket> {
         let slot = self.inflight.slot(key)?;

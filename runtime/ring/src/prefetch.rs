@@ -1,8 +1,9 @@
 //! Fetching a line before it is needed.
-#![cfg_attr(
-    all(target_arch = "x86_64", not(miri), not(loom)),
-    allow(unsafe_code, reason = "island: one instruction that changes nothing")
-)]
+//!
+//! For reading alone. `prefetchw` on the slots that a producer is about to write was measured and left out: the consumer reads the
+//! next slot all the time, so the line goes back before it is written (264 ns for a copy with none, 330 ns with 1 to 16 slots ahead, on a
+//! Xeon of the fifth generation).
+#![allow(unsafe_code, reason = "island: one instruction that changes nothing")]
 
 /// Fetches the line of `place` for reading, where the processor can. A hint: nothing waits for it.
 #[inline(always)]
