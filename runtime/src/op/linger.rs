@@ -18,8 +18,8 @@ const LONGEST: u64 = 4096;
 /// At most one in so many operations is lingered for while it is in vain.
 const RAREST: u32 = 64;
 
-/// How often it is looked between two looks at the clock.
-const LOOKS_PER_TIME: u32 = 4;
+/// How often it is looked before and between looks at the clock, which take longer than a look. Most ends come before the first.
+const LOOKS_PER_TIME: u32 = 16;
 
 /// How long unless the builder is told otherwise.
 pub(crate) const DEFAULT: Duration = Duration::from_micros(1);
@@ -51,7 +51,7 @@ impl Linger {
             self.skip.store(skip - 1, Ordering::Relaxed);
             return None;
         }
-        let begin = Instant::now();
+        let mut begin = None;
         for turn in 1_u32.. {
             if let Some(found) = look() {
                 if self.next.load(Ordering::Relaxed) != 1 {
@@ -59,7 +59,9 @@ impl Linger {
                 }
                 return Some(found);
             }
-            if turn.is_multiple_of(LOOKS_PER_TIME) && begin.elapsed() >= self.limit {
+            if turn.is_multiple_of(LOOKS_PER_TIME)
+                && begin.get_or_insert_with(Instant::now).elapsed() >= self.limit
+            {
                 break;
             }
             hint::spin_loop();
