@@ -59,7 +59,7 @@ impl Notice {
     #[inline]
     pub(super) fn is_due(&mut self, bytes: u64, reaped: impl FnOnce() -> u64) -> bool {
         let Some(due) = self.due else { return false };
-        self.left = self.left.saturating_sub(1 + bytes / BYTES_PER_TURN);
+        self.left = self.left.saturating_sub(turns(bytes));
         if self.left > 0 {
             return false;
         }
@@ -88,6 +88,12 @@ impl Notice {
         self.due = Some(tail);
         self.left = if self.waits && self.distrust == 0 { PATIENCE } else { 0 };
     }
+}
+
+/// How many turns a turn counts for in which so many bytes were moved.
+#[inline]
+pub(super) fn turns(bytes: u64) -> u64 {
+    1 + bytes / BYTES_PER_TURN
 }
 
 /// Whether `position` has come to `end`. Positions count on for ever.

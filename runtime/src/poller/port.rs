@@ -7,13 +7,20 @@ use dmaring_ring::{
     watch::{self, Monitor},
 };
 
-use super::{notice::Notice, ops::Failure, sampler::Sampler};
+use super::{
+    notice::{self, Notice},
+    ops::Failure,
+    sampler::Sampler,
+};
 use crate::{
     client::RingPair, memory::RingMemory, op::Early, shared::Shared, staging::StagingPort,
 };
 
 /// An operation posts two entries at most: where it failed and that it did, or that it is late and that it ended.
 pub(super) const ENTRIES_PER_OPERATION: usize = 2;
+
+/// How many turns pass between publishing completions and asking whether somebody wants to be notified.
+const TURNS_UNASKED: u64 = 4;
 
 #[derive(Debug)]
 pub(super) struct Port {
@@ -26,8 +33,8 @@ pub(super) struct Port {
     pub(super) active: usize,
     pub(super) sampler: Sampler,
     notice: Notice,
-    /// Whether completions were published of which it was not asked whether somebody wants to be notified.
-    unasked: bool,
+    /// After how many turns' worth of time it is asked whether somebody wants to be notified of what was published; 0: of nothing.
+    unasked: u64,
     /// Bytes of operations that ended in this turn.
     bytes: u64,
 }
@@ -67,7 +74,7 @@ impl Port {
             active: 0,
             sampler: Sampler::default(),
             notice: Notice::new(waits),
-            unasked: false,
+            unasked: 0,
             bytes: 0,
         }
     }
@@ -144,30 +151,38 @@ impl Port {
         }
     }
 
+    /// Asks whether somebody wants to be notified of what was published before.
+    fn ask(&mut self) {
+        if !handshake::must_notify(self.peer.pair().header()) {
+            return;
+        }
+        match &self.peer {
+            Peer::Application(_) => self.notice.owe(self.completions.published()),
+            Peer::Staging(port) => port.wake(),
+        }
+    }
+
     /// Makes posted completions visible, and tells the peer if it asked to be told and does not look by itself.
     ///
-    /// Whether it asked is looked at in the next turn: the full fence before that look waits until the stores of this turn have reached
-    /// the lines that the peer reads, a hundred nanoseconds in which the next turn does its work.
+    /// Whether it asked is looked at a few turns later: the full fence before that look waits until the stores of this turn have reached
+    /// the lines that the peer reads, a hundred nanoseconds in which other work can be done, and one look serves all those turns.
     #[inline]
     pub(super) fn publish(&mut self) {
-        let header = self.peer.pair().header();
-        if mem::take(&mut self.unasked) {
-            let must_notify = handshake::must_notify(header);
-            match &self.peer {
-                Peer::Application(_) if must_notify => {
-                    self.notice.owe(self.completions.published());
-                }
-                Peer::Staging(port) if must_notify => port.wake(),
-                Peer::Application(_) | Peer::Staging(_) => {}
+        let bytes = mem::take(&mut self.bytes);
+        if self.unasked > 0 {
+            self.unasked = self.unasked.saturating_sub(notice::turns(bytes));
+            if self.unasked == 0 {
+                self.ask();
             }
         }
-        if self.completions.publish(header) {
-            self.unasked = true;
+        if self.completions.publish(self.peer.pair().header()) {
+            if self.unasked == 0 {
+                self.unasked = TURNS_UNASKED;
+            }
             if let Peer::Application(shared) = &self.peer {
                 shared.ring_event();
             }
         }
-        let bytes = mem::take(&mut self.bytes);
         if !self.notice.is_settled() {
             let reaped = || completion::reaped(self.peer.pair().header());
             if self.notice.is_due(bytes, reaped)

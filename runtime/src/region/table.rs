@@ -79,7 +79,9 @@ impl RegionFacts {
     }
 }
 
+/// One line: what an operation that names the region has to fetch.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Entry {
     /// 0 while vacant, else the generation of the region that lives here.
     generation: AtomicU32,
@@ -89,8 +91,19 @@ struct Entry {
     host: AtomicU64,
     /// A [`Durable`] in a word; what is not said is volatile.
     durability: AtomicU32,
-    /// The first byte's address, by domain.
-    bases: Box<[AtomicU64]>,
+    /// The first byte's address in the first domain, and in the others.
+    base: AtomicU64,
+    others: Box<[AtomicU64]>,
+}
+
+impl Entry {
+    /// Where the first byte is in a domain.
+    fn base(&self, domain: usize) -> Option<&AtomicU64> {
+        match domain.checked_sub(1) {
+            None => Some(&self.base),
+            Some(other) => self.others.get(other),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -122,8 +135,10 @@ impl RegionTable {
         let entry = self.entry(key.index)?;
         // Who reads what follows under an earlier life's key sees that it was retired.
         fence(Ordering::Release);
-        for (place, base) in entry.bases.iter().zip(bases) {
-            place.store(base.get(), Ordering::Relaxed);
+        for (domain, base) in bases.iter().enumerate() {
+            if let Some(place) = entry.base(domain) {
+                place.store(base.get(), Ordering::Relaxed);
+            }
         }
         entry.length.store(facts.length, Ordering::Relaxed);
         entry.host.store(0, Ordering::Relaxed);
@@ -188,7 +203,7 @@ impl RegionTable {
     /// Where the region's first byte is in a domain.
     pub(crate) fn base(&self, key: Key, domain: usize) -> Option<Iova> {
         self.read(key, |entry| {
-            entry.bases.get(domain).map(|base| Iova::new(base.load(Ordering::Relaxed)))
+            entry.base(domain).map(|base| Iova::new(base.load(Ordering::Relaxed)))
         })?
     }
 
@@ -236,7 +251,8 @@ impl RegionTable {
                 length: AtomicU64::new(0),
                 host: AtomicU64::new(0),
                 durability: AtomicU32::new(Durable::default().to_word()),
-                bases: (0..self.domains).map(|_| AtomicU64::new(0)).collect(),
+                base: AtomicU64::new(0),
+                others: (1..self.domains).map(|_| AtomicU64::new(0)).collect(),
             })
             .collect();
         chunk.set(entries).ok()?;
