@@ -29,6 +29,9 @@ pub(crate) struct Client<C, P> {
     pub(crate) inflight: Inflight<C>,
     pub(crate) permits: Permits,
     pub(crate) reaper: CachePadded<Mutex<Reaper>>,
+    /// The position up to which completions were taken off the ring. The ring's own word says the same, unless a peer overwrote it:
+    /// whether somebody is to be woken must not depend on that. Written under the reap role.
+    pub(crate) reaped: AtomicU64,
     /// The earliest deadline among the operations that wait for a permit, or [`NO_DEADLINE`]; never later than it is. Written
     /// under the waiters' lock.
     pub(crate) waiters_deadline: AtomicU64,
@@ -54,6 +57,7 @@ impl<C, P: RingPair> Client<C, P> {
             inflight: Inflight::new(entries),
             permits: Permits::new(entries),
             waiters_deadline: AtomicU64::new(NO_DEADLINE),
+            reaped: AtomicU64::new(0),
             sleeps,
             reaper: CachePadded::new(Mutex::new(Reaper {
                 consumer: completion::Consumer::new(),

@@ -55,8 +55,9 @@ impl<C> Leftovers<C> {
     }
 }
 
-/// Which waker a future has left in its slot: as the addresses of its data and its functions, to be compared. While the slot has
-/// the waker nothing else is there. No functions are at 0, which stands for none.
+/// Which waker a slot has of its future: the addresses of its data and its functions, to be compared. While the slot has the waker
+/// nothing else is there. It is a clone, which need not have the addresses of what it was cloned from: then no poll finds it again,
+/// and each leaves another. No functions are at 0, which stands for none.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct LeftWaker(usize, usize);
 
@@ -115,14 +116,16 @@ impl<C, P: RingPair> Client<C, P> {
             }
             return slot.outcome();
         }
+        // Wakers are foreign code and may panic: what is left is not known before all is done.
+        *left = LeftWaker::default();
         // SAFETY: as the caller swears.
-        unsafe { slot.register(waker) };
-        *left = LeftWaker::of(waker);
+        let present = unsafe { slot.register(waker, LeftWaker::of) };
         self.reap();
         if let Some(ticket) = slot.outcome() {
             return Some(ticket);
         }
         self.request_notify();
+        *left = present.unwrap_or_default();
         slot.outcome()
     }
 
@@ -131,7 +134,8 @@ impl<C, P: RingPair> Client<C, P> {
     #[inline]
     pub(crate) fn look(&self, key: Key) -> Option<Ticket> {
         let slot = self.inflight.slot(key)?;
-        if completion::peek(self.pair.header(), self.pair.completion_slots()) {
+        let (header, slots) = (self.pair.header(), self.pair.completion_slots());
+        if completion::peek(header, slots, self.reaped()) {
             self.reap();
         }
         slot.outcome()
@@ -148,7 +152,7 @@ impl<C, P: RingPair> Client<C, P> {
 
     /// Whether unreaped completions stand in the ring.
     pub(crate) fn has_completions(&self) -> bool {
-        handshake::has_completions(self.pair.header())
+        completion::has_beyond(self.pair.header(), self.reaped())
     }
 
     /// Resolves whatever is in flight, without asking the ring: no poller will post its completion.
@@ -190,6 +194,12 @@ impl<C, P: RingPair> Client<C, P> {
             }
         }
         reaper.consumer.release(header);
+        self.reaped.store(reaper.consumer.position(), Ordering::Release);
         permits
+    }
+
+    /// The position up to which completions were taken off the ring.
+    pub(crate) fn reaped(&self) -> u64 {
+        self.reaped.load(Ordering::Acquire)
     }
 }

@@ -88,23 +88,23 @@ impl Producer {
     }
 }
 
-/// The position up to which the consumer says that it has taken entries.
+/// Whether entries stand in the ring beyond a position, up to which the caller has taken them.
+#[inline]
 #[must_use]
-pub fn reaped(header: &Header) -> u64 {
-    header.completion_head()
+pub fn has_beyond(header: &Header, position: u64) -> bool {
+    header.completion_tail() != position
 }
 
-/// Whether entries stand in the ring that no reaper has released: for those who will look again at once.
+/// The same, for those who will look again at once.
 ///
 /// The place of the next entry is fetched along with the tail, lest the one miss follow upon the other.
 #[inline]
 #[must_use]
-pub fn peek(header: &Header, slots: &[CompletionSlot]) -> bool {
-    let head = header.completion_head();
-    if let Some(slot) = slot_at(slots, head) {
+pub fn peek(header: &Header, slots: &[CompletionSlot], position: u64) -> bool {
+    if let Some(slot) = slot_at(slots, position) {
         prefetch::for_reading(slot);
     }
-    header.completion_tail() != head
+    has_beyond(header, position)
 }
 
 /// The consumer's end of the ring: the reaper's private state. A ring has one.
@@ -143,6 +143,12 @@ impl Consumer {
         let entry = slot_at(slots, self.head)?.read();
         self.head = self.head.wrapping_add(1);
         Some(entry)
+    }
+
+    /// The position up to which entries were popped.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.head
     }
 
     /// Gives the places of all entries popped so far back to the producer.

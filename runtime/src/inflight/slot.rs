@@ -286,28 +286,34 @@ impl<C> Slot<C> {
     }
 
     /// Leaves a waker for the reaper, in place of an earlier one. After it returns, either `outcome` is
-    /// there or the waker will be called.
+    /// there or the waker will be called. Gives what `identify` makes of the waker that the cell has now, which is a clone and may be
+    /// told apart from the one given; nothing if there is none.
     ///
     /// # Safety
     ///
     /// The caller is this life's future, which exists once and has not detached.
-    pub(crate) unsafe fn register(&self, waker: &Waker) {
+    pub(crate) unsafe fn register<T>(
+        &self,
+        waker: &Waker,
+        identify: impl FnOnce(&Waker) -> T,
+    ) -> Option<T> {
         // Nobody but the future sets `WAKER`: where it is clear the cell is the future's already.
         let mut before = self.state.load(Ordering::Acquire);
         if before & WAKER != 0 {
             before = self.state.fetch_and(!WAKER, Ordering::AcqRel);
         }
         if before & RESOLVED != 0 {
-            return; // A waker that is still in the cell is the reaper's; there is none to leave.
+            return None; // A waker that is still in the cell is the reaper's; there is none to leave.
         }
-        let replaced = self.waker.with_mut(|cell| {
-            // SAFETY: (1) `WAKER` was cleared while not resolved, so the cell is the future's; (2) a reaper that
+        let (replaced, left) = self.waker.with_mut(|cell| {
+            // SAFETY: (1) `WAKER` was cleared, or found clear, while not resolved, so the cell is the future's; (2) a reaper that
             // resolves from now on sees `WAKER` clear and leaves the cell alone.
             let cell = unsafe { &mut *cell };
-            match cell {
+            let replaced = match cell {
                 Some(present) if present.will_wake(waker) => None,
                 _ => cell.replace(waker.clone()),
-            }
+            };
+            (replaced, cell.as_ref().map(identify))
         });
         let before = self.state.fetch_or(WAKER, Ordering::AcqRel);
         if before & RESOLVED != 0 {
@@ -316,6 +322,7 @@ impl<C> Slot<C> {
             drop(self.waker.with_mut(|cell| unsafe { (*cell).take() }));
         }
         drop(replaced);
+        left
     }
 
     /// The future is done with this life. `true`: the caller owns the slot now and puts it on the free list.

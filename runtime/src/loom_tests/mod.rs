@@ -27,6 +27,7 @@ mod closing;
 mod durable;
 mod late;
 mod quiet;
+mod repolled;
 mod restoring;
 
 struct Pair {

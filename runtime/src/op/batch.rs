@@ -88,7 +88,7 @@ fn prepare(shared: &Arc<Shared>, idle: Op, entries: &mut Vec<SubmissionEntry>) -
     if request.length == 0 {
         return Op::Known(Ok(0));
     }
-    let Some(cargo) = request.cargo.take() else { return Op::Finished };
+    let Some(cargo) = request.cargo.take() else { return Op::Idle(request) };
     if !Arc::ptr_eq(shared, &cargo.destination.0.shared) {
         return Op::Known(Err(Error::new(
             ErrorKind::Unmapped,

@@ -23,6 +23,7 @@ use dmaring_ring::{CompletionCode, SubmissionEntry};
 use super::{
     APPLICATION, Poller,
     ops::{Failure, Route},
+    port::Port,
     recovery::State,
     route::lost,
     split,
@@ -86,16 +87,22 @@ impl Poller {
     #[cold]
     pub(super) fn refuse_hopeless(&mut self) {
         let permits = &self.shared.client.permits;
-        if self.captives < permits.total() as usize || !permits.has_waiters() {
+        let most = permits.total() as usize;
+        if self.captives < most || !permits.has_waiters() || !self.has_only_captives() {
             return;
         }
         self.shared.client.refuse_some(CompletionCode::ENGINE_LOST, Lost::Places as u8);
         self.shared.ring_event();
     }
 
-    /// Whether nothing is left to be waited for but captives.
+    /// Whether nothing is left to be waited for but captives. Those of a peer, which hold no permit, are among them: so the table is
+    /// asked as well, and the ring.
     pub(super) fn has_only_captives(&self) -> bool {
-        self.captives > 0 && self.shared.client.permits.out() == self.captives as u64
+        let is_left = |port: &Port| !port.is_drained();
+        self.captives > 0
+            && self.shared.client.permits.out() <= self.captives as u64
+            && self.ops.iter().all(|(_, op)| op.port != APPLICATION || op.is_captive)
+            && !self.ports.get(APPLICATION).is_some_and(is_left)
     }
 
     /// An engine works again. Where none keeps anything any more, what were captives are about to end: one that is staged once

@@ -10,6 +10,7 @@ impl Poller {
     /// A doze may last as long as the turns between two looks do otherwise, or longer, so a look follows each.
     #[cold]
     pub(super) fn doze(&mut self, busy: bool) {
+        self.ports.iter_mut().for_each(super::Port::settle);
         let only = match self.ports.as_slice() {
             [port] => Some(|monitor: &mut dyn Monitor| port.wait(monitor)),
             _ => None,

@@ -120,7 +120,7 @@ impl<P: Pass> Idler<P> {
 
     /// Whether the next `pass` may advise to park.
     pub(crate) fn may_advise(&self) -> bool {
-        self.turns.wrapping_add(1).is_multiple_of(TURNS_PER_LOOK)
+        self.is_dozing || self.turns.wrapping_add(1).is_multiple_of(TURNS_PER_LOOK)
     }
 
     /// Nothing happened this turn. `busy`: something is in flight, so there is no parking.

@@ -57,6 +57,8 @@ pub(super) struct Turn<'a> {
     pub(super) clock: &'a dyn Clock,
     /// Completions that named nothing outstanding.
     pub(super) violations: u64,
+    /// Bytes that were moved.
+    pub(super) bytes: u64,
     pub(super) progress: bool,
     /// The engine was lost with transfers in it.
     pub(super) lost: bool,
@@ -154,6 +156,7 @@ impl Line {
             Outcome::Done => {
                 turn.counters.transfers.add(1);
                 turn.counters.bytes.add(length);
+                turn.bytes += length;
                 if op.is_retry(number) {
                     turn.counters.retries.add(1);
                 }

@@ -225,6 +225,7 @@ impl Poller {
                 counters,
                 clock: &*self.shared.clock,
                 violations: 0,
+                bytes: 0,
                 progress: false,
                 lost: false,
             };
@@ -235,6 +236,9 @@ impl Poller {
             progress |= turn.progress;
             lost |= turn.lost;
             let violations = turn.violations;
+            if let Some(port) = self.ports.get_mut(APPLICATION) {
+                port.moved(turn.bytes);
+            }
             self.shared.counters.runtime.violations.add(violations);
         }
         if lost {
@@ -419,7 +423,6 @@ impl Poller {
             let owed = port::ENTRIES_PER_OPERATION - usize::from(op.told_early);
             port.owed = port.owed.saturating_sub(owed);
             port.active = port.active.saturating_sub(1);
-            port.moved(op.length);
             if op.told_early {
                 port.post_release(op.key);
             } else {

@@ -5,7 +5,7 @@
 //! poller's reaping would only take their lines away, for several hundred nanoseconds an operation. So the poller waits for a
 //! few turns whether the completions are taken off the ring. If they are not, it reaps, and does not wait for a while: after each
 //! vain wait for twice as many notices as after the one before, up to [`MOST`]. So those who sleep are woken late, by a few
-//! microseconds, once in a while and not each time.
+//! microseconds, once in a while and not each time. Turns that move many bytes count for as many as they take as long as.
 //!
 //! It is a matter of time alone. A notice that is due is carried out in one of the next turns, and before the poller parks.
 
@@ -48,10 +48,9 @@ impl Notice {
         }
     }
 
-    /// Whether nothing is owed.
-    #[inline]
-    pub(super) fn is_settled(&self) -> bool {
-        self.due.is_none()
+    /// Waits no longer: whether anything is owed.
+    pub(super) fn settle(&mut self) -> bool {
+        self.due.take().is_some()
     }
 
     /// One turn in which so many bytes were moved. `true`: now the poller has to reap all there is. `reaped` gives the position up
@@ -127,7 +126,7 @@ mod tests {
     #[test]
     fn nothing_is_owed_to_nobody() {
         let mut notice = Notice::new(true);
-        assert!(notice.is_settled() && !notice.is_due(0, never));
+        assert!(!notice.settle() && !notice.is_due(0, never));
     }
 
     #[test]
@@ -135,13 +134,13 @@ mod tests {
         let mut notice = Notice::new(true);
         notice.owe(5);
         assert_eq!(turns(&mut notice, 0, 5), (PATIENCE, false));
-        assert!(notice.is_settled());
+        assert!(!notice.settle());
         // What was published meanwhile is waited for anew.
         notice.owe(6);
         notice.owe(9);
         assert_eq!(turns(&mut notice, 0, 7), (PATIENCE, false));
         assert_eq!(turns(&mut notice, 0, 9), (PATIENCE, false));
-        assert!(notice.is_settled());
+        assert!(!notice.settle());
     }
 
     #[test]
@@ -173,6 +172,13 @@ mod tests {
         assert_eq!(turns(&mut notice, 0, u64::MAX / 4), (1, true));
         notice.owe(u64::MAX / 4 + 3);
         assert_eq!(turns(&mut notice, 0, u64::MAX / 4 + 3), (PATIENCE, false));
+    }
+
+    #[test]
+    fn it_is_settled_at_once_where_turns_may_take_long() {
+        let mut notice = Notice::new(true);
+        notice.owe(5);
+        assert!(notice.settle() && !notice.settle() && !notice.is_due(0, never));
     }
 
     #[test]

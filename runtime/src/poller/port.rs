@@ -19,8 +19,8 @@ use crate::{
 /// An operation posts two entries at most: where it failed and that it did, or that it is late and that it ended.
 pub(super) const ENTRIES_PER_OPERATION: usize = 2;
 
-/// How many turns pass between publishing completions and asking whether somebody wants to be notified.
-const TURNS_UNASKED: u64 = 4;
+/// In how many turns, that of publishing completions included, it is asked whether somebody wants to be notified.
+const TURNS_UNASKED: u64 = 5;
 
 #[derive(Debug)]
 pub(super) struct Port {
@@ -169,12 +169,6 @@ impl Port {
     #[inline]
     pub(super) fn publish(&mut self) {
         let bytes = mem::take(&mut self.bytes);
-        if self.unasked > 0 {
-            self.unasked = self.unasked.saturating_sub(notice::turns(bytes));
-            if self.unasked == 0 {
-                self.ask();
-            }
-        }
         if self.completions.publish(self.peer.pair().header()) {
             if self.unasked == 0 {
                 self.unasked = TURNS_UNASKED;
@@ -183,13 +177,28 @@ impl Port {
                 shared.ring_event();
             }
         }
-        if !self.notice.is_settled() {
-            let reaped = || completion::reaped(self.peer.pair().header());
-            if self.notice.is_due(bytes, reaped)
-                && let Peer::Application(shared) = &self.peer
-            {
-                shared.client.reap();
+        if self.unasked > 0 {
+            self.unasked = self.unasked.saturating_sub(notice::turns(bytes));
+            if self.unasked == 0 {
+                self.ask();
             }
+        }
+        if let Peer::Application(shared) = &self.peer
+            && self.notice.is_due(bytes, || shared.client.reaped())
+        {
+            shared.client.reap();
+        }
+    }
+
+    /// Does what is owed to those who sleep now: the next turns may take long.
+    pub(super) fn settle(&mut self) {
+        if mem::take(&mut self.unasked) > 0 {
+            self.ask();
+        }
+        if let Peer::Application(shared) = &self.peer
+            && self.notice.settle()
+        {
+            shared.client.reap();
         }
     }
 }

@@ -53,6 +53,7 @@ pub(super) const ISLANDS: &[&str] = &[
     "runtime/src/inflight/slot.rs",
     "runtime/src/inflight/table.rs",
     "runtime/src/loom_tests/mod.rs",
+    "runtime/src/loom_tests/repolled.rs",
     "runtime/src/memory.rs",
     "runtime/src/op/pending.rs",
     "runtime/src/persist/worker.rs",

@@ -80,6 +80,7 @@ impl Bench {
             counters: &self.counters,
             clock: &self.clock,
             violations: 0,
+            bytes: 0,
             progress: false,
             lost: false,
         };
