@@ -21,7 +21,7 @@ impl Poller {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(miri)))]
 mod tests {
     use std::{
         thread,
