@@ -95,12 +95,6 @@ impl Line {
         self.queue.is_empty() && self.replay.is_empty()
     }
 
-    /// Whether the engine works and has nothing to do, now or soon.
-    #[inline]
-    pub(super) fn rests(&self) -> bool {
-        self.outstanding == 0 && self.is_idle() && self.recovery.state() == State::Running
-    }
-
     /// Tells the statistics where the engine stands, at the end of each turn: whatever led there.
     #[inline]
     pub(super) fn publish(&mut self, counters: &EngineCounters) {

@@ -212,11 +212,7 @@ impl Poller {
             progress |= self.take_entries(port);
         }
         let mut lost = false;
-        let all = self.is_looking();
         for (number, lane) in self.lanes.iter_mut().enumerate() {
-            if lane.line.rests() && !all {
-                continue;
-            }
             let Some(counters) = self.shared.counters.engines.get(number) else { continue };
             let mut turn = Turn {
                 ops: &mut self.ops,
@@ -457,7 +453,7 @@ impl Poller {
             park::wait(header.need_wakeup_word());
         }
         handshake::cancel_park(header);
-        // What it was woken for brings it back to spinning; who is woken for nothing sleeps again at once.
-        self.look_soon();
+        // Engines are polled for a while, whatever woke it: what they have to say of themselves they say then.
+        self.idler.reset();
     }
 }

@@ -25,15 +25,9 @@ impl Poller {
     #[inline]
     pub(super) fn watch(&mut self) {
         self.turns = self.turns.wrapping_add(1);
-        if self.is_looking() {
+        if self.turns.is_multiple_of(TURNS_PER_LOOK) {
             self.look();
         }
-    }
-
-    /// Whether this is a turn in which everything is looked at: engines too that have nothing to do.
-    #[inline]
-    pub(super) fn is_looking(&self) -> bool {
-        self.turns.is_multiple_of(TURNS_PER_LOOK)
     }
 
     /// Looks in the next turn.
