@@ -94,7 +94,8 @@ impl Pending {
     /// The outcome if it comes within a moment, of an operation that is alone in flight.
     fn linger(&self) -> Option<Ticket> {
         let client = &self.shared.client;
-        if client.permits.out() > 1 {
+        // One with a time limit may be resolved ahead of its end: somebody has to be asked to reap that, as a pending poll does.
+        if client.permits.out() > 1 || self.place.timeout.is_some() {
             return None;
         }
         self.shared.linger.wait(self.place.length, || client.look(self.key))
