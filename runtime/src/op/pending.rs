@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use dmaring_ring::Key;
+use dmaring_ring::{Key, handshake};
 
 use super::{
     future::polled_again,
@@ -15,6 +15,7 @@ use super::{
     request::Request,
 };
 use crate::{
+    client::RingPair,
     error::{Error, ErrorKind},
     inflight::Ticket,
     reap::LeftWaker,
@@ -94,10 +95,11 @@ impl Pending {
     /// The outcome if it comes within a moment, of an operation that is alone in flight.
     fn linger(&self) -> Option<Ticket> {
         let client = &self.shared.client;
-        // One with a time limit may be resolved ahead of its end: somebody has to be asked to reap that, as a pending poll does.
-        if client.permits.out() > 1 || self.place.timeout.is_some() {
+        if client.permits.out() > 1 {
             return None;
         }
+        // As a poll that returns pending does: what others leave behind, or what comes after an early outcome, is reaped.
+        handshake::request_notify(client.pair.header());
         self.shared.linger.wait(self.place.length, || client.look(self.key))
     }
 }
