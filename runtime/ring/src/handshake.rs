@@ -56,6 +56,7 @@
 //! claimed and not yet published, and that one may never request anything.
 
 use crate::{
+    completion,
     layout::Header,
     submission::Consumer,
     sync::{Ordering, fence},
@@ -101,7 +102,7 @@ pub fn request_notify(header: &Header) {
 /// others relied on it.
 #[must_use]
 pub fn has_completions(header: &Header) -> bool {
-    header.completion_tail() != header.completion_head()
+    completion::has_beyond(header, header.completion_head())
 }
 
 /// Poller, after it has published completions: whether it has to reap them.

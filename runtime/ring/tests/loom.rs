@@ -274,21 +274,26 @@ fn a_push_wakes_the_poller_that_parks() {
     });
 }
 
-#[test]
-fn two_pushes_wake_the_poller_that_parks_between_them() {
-    explore(Some(3), || {
+/// Two producers push while the poller waits as it does.
+fn two_are_popped(push: fn(&Pair, u32), poll: fn(&Pair, usize) -> Vec<u32>) {
+    explore(Some(3), move || {
         let pair = Pair::new(2);
         let producers = [1, 2].map(|id| {
             let pair = pair.clone();
-            thread::spawn(move || pair.push_and_wake(id))
+            thread::spawn(move || push(&pair, id))
         });
-        let mut popped = poll_and_park(&pair, 2);
+        let mut popped = poll(&pair, 2);
         popped.sort_unstable();
         assert_eq!(popped, [1, 2]);
         for producer in producers {
             producer.join().unwrap();
         }
     });
+}
+
+#[test]
+fn two_pushes_wake_the_poller_that_parks_between_them() {
+    two_are_popped(|pair, id| pair.push_and_wake(id), poll_and_park);
 }
 
 #[test]
@@ -432,17 +437,5 @@ fn a_push_ends_the_wait_of_a_poller_that_watches_the_line() {
 
 #[test]
 fn two_pushes_end_the_waits_of_a_poller_that_watches_whatever_order_they_are_published_in() {
-    explore(Some(3), || {
-        let pair = Pair::new(2);
-        let producers = [1, 2].map(|id| {
-            let pair = pair.clone();
-            thread::spawn(move || pair.push(&[id]).unwrap())
-        });
-        let mut popped = poll_and_watch(&pair, 2);
-        popped.sort_unstable();
-        assert_eq!(popped, [1, 2]);
-        for producer in producers {
-            producer.join().unwrap();
-        }
-    });
+    two_are_popped(|pair, id| pair.push(&[id]).unwrap(), poll_and_watch);
 }

@@ -86,8 +86,8 @@ struct Poller {
 }
 
 impl Poller {
-    /// Answers what stands in the ring, reaping if asked to. Returns how many it answered.
-    fn turn(&mut self, client: &TestClient) -> usize {
+    /// Answers what stands in the ring, and does not ask whether anybody sleeps. Returns how many it answered.
+    fn publish(&mut self, client: &TestClient) -> usize {
         let (header, slots) = (&client.pair.header, &client.pair.completions);
         let mut answered = 0;
         while let Some(entry) = self.submissions.pop(&client.pair.submissions) {
@@ -96,7 +96,14 @@ impl Poller {
             self.completions.push(slots, done).unwrap();
             answered += 1;
         }
-        if self.completions.publish(header) && handshake::must_notify(header) {
+        self.completions.publish(header);
+        answered
+    }
+
+    /// Answers what stands in the ring, reaping if asked to. Returns how many it answered.
+    fn turn(&mut self, client: &TestClient) -> usize {
+        let answered = self.publish(client);
+        if answered > 0 && handshake::must_notify(&client.pair.header) {
             client.reap();
         }
         answered

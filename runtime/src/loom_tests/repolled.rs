@@ -7,7 +7,7 @@ use std::{
     task::{RawWaker, RawWakerVTable, Waker},
 };
 
-use dmaring_ring::{CompletionCode, CompletionEntry, handshake};
+use dmaring_ring::handshake;
 use loom::{sync::atomic::Ordering, thread};
 
 use super::{Bench, Poller, TestClient, abandon, is_resolved, woken};
@@ -16,16 +16,9 @@ use crate::reap::LeftWaker;
 /// Publishes the answer to one entry, and asks whether somebody is to be notified some time after it.
 fn answer_and_ask_late(client: &TestClient) {
     let mut poller = Poller::default();
-    let entry = loop {
-        match poller.submissions.pop(&client.pair.submissions) {
-            Some(entry) => break entry,
-            None => thread::yield_now(),
-        }
-    };
-    let done = CompletionEntry::new(entry.key, CompletionCode::DONE, 0, 0);
-    assert!(poller.completions.room(&client.pair.header, &client.pair.completions) >= 2);
-    poller.completions.push(&client.pair.completions, done).unwrap();
-    poller.completions.publish(&client.pair.header);
+    while poller.publish(client) == 0 {
+        thread::yield_now();
+    }
     // Its turns go on, and it is idle at last: it reaps what it has not asked about, and then takes the flag back.
     if handshake::must_notify(&client.pair.header) {
         client.reap();

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use dmaring_ring::{Key, handshake};
+use dmaring_ring::Key;
 
 use super::{
     future::polled_again,
@@ -15,7 +15,6 @@ use super::{
     request::Request,
 };
 use crate::{
-    client::RingPair,
     error::{Error, ErrorKind},
     inflight::Ticket,
     reap::LeftWaker,
@@ -99,7 +98,7 @@ impl Pending {
             return None;
         }
         // As a poll that returns pending does: what others leave behind, or what comes after an early outcome, is reaped.
-        handshake::request_notify(client.pair.header());
+        client.request_notify();
         self.shared.linger.wait(self.place.length, || client.look(self.key))
     }
 }

@@ -98,11 +98,10 @@ impl Poller {
     /// Whether nothing is left to be waited for but captives. Those of a peer, which hold no permit, are among them: so the table is
     /// asked as well, and the ring.
     pub(super) fn has_only_captives(&self) -> bool {
-        let is_left = |port: &Port| !port.is_drained();
         self.captives > 0
             && self.shared.client.permits.out() <= self.captives as u64
             && self.ops.iter().all(|(_, op)| op.port != APPLICATION || op.is_captive)
-            && !self.ports.get(APPLICATION).is_some_and(is_left)
+            && self.ports.get(APPLICATION).is_none_or(Port::is_drained)
     }
 
     /// An engine works again. Where none keeps anything any more, what were captives are about to end: one that is staged once

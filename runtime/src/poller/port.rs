@@ -35,7 +35,7 @@ pub(super) struct Port {
     notice: Notice,
     /// After how many turns' worth of time it is asked whether somebody wants to be notified of what was published; 0: of nothing.
     unasked: u64,
-    /// Bytes of operations that ended in this turn.
+    /// Bytes that engines moved in this turn.
     bytes: u64,
 }
 
