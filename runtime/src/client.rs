@@ -31,7 +31,8 @@ pub(crate) struct Client<C, P> {
     pub(crate) reaper: CachePadded<Mutex<Reaper>>,
     /// The position up to which completions were taken off the ring. The ring's own word says the same, unless a peer overwrote it:
     /// whether somebody is to be woken must not depend on that. Written under the reap role.
-    pub(crate) reaped: AtomicU64,
+    /// By itself in its lines: the poller often looks at its neighbours, and here each end writes.
+    pub(crate) reaped: CachePadded<AtomicU64>,
     /// The earliest deadline among the operations that wait for a permit, or [`NO_DEADLINE`]; never later than it is. Written
     /// under the waiters' lock.
     pub(crate) waiters_deadline: AtomicU64,
@@ -57,7 +58,7 @@ impl<C, P: RingPair> Client<C, P> {
             inflight: Inflight::new(entries),
             permits: Permits::new(entries),
             waiters_deadline: AtomicU64::new(NO_DEADLINE),
-            reaped: AtomicU64::new(0),
+            reaped: CachePadded::new(AtomicU64::new(0)),
             sleeps,
             reaper: CachePadded::new(Mutex::new(Reaper {
                 consumer: completion::Consumer::new(),

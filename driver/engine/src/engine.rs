@@ -61,6 +61,18 @@ pub unsafe trait Engine: Send {
     /// others at the same time.
     unsafe fn enqueue(&mut self, token: Token, transfer: &Transfer) -> Result<(), EnqueueError>;
 
+    /// Carries a transfer out within this call, of an engine that does so: see [`Capabilities::at_once`]. `true`: it was done, and is
+    /// never reported; what the contract says of [`Outcome::Done`](crate::Outcome::Done) holds once the next
+    /// [`submit`](Engine::submit) has returned. `false`: nothing was done, and it is to be enqueued.
+    ///
+    /// # Safety
+    ///
+    /// As for [`enqueue`](Engine::enqueue), until that `submit` has returned.
+    unsafe fn run(&mut self, transfer: &Transfer) -> bool {
+        let _ = transfer;
+        false
+    }
+
     /// Starts everything enqueued since the last call: one doorbell. Does nothing when nothing is new.
     fn submit(&mut self);
 

@@ -27,6 +27,7 @@ impl Default for ManualBuilder {
             fill: true,
             host_memory: false,
             streams_from: None,
+            at_once: 0,
         };
         Self { name: String::from("manual"), capabilities, numa_node: None, domain: None }
     }

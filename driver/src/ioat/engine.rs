@@ -29,6 +29,7 @@ unsafe impl<R: RegisterIo> Engine for IoatChannel<R> {
             fill: true,
             host_memory: false,
             streams_from: None,
+            at_once: 0,
         }
     }
 

@@ -50,6 +50,12 @@ impl Keys {
         true
     }
 
+    /// Whether the slot with this index has no operation.
+    #[inline]
+    pub(super) fn is_free(&self, index: u32) -> bool {
+        self.counts.get(index as usize).is_some_and(|&count| count == 0)
+    }
+
     /// Enters one more, of a slot that there is. Gives how many it had.
     #[cold]
     fn enter_beside(&mut self, index: u32) -> u32 {

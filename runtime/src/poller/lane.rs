@@ -5,10 +5,10 @@
 //! monomorphic; the one indirect call is per batch.
 #![allow(unsafe_code, reason = "island: the one place that hands memory to an engine")]
 
-use std::{task::Poll, time::Duration};
+use std::{mem, task::Poll, time::Duration};
 
 use dmaring_engine::{
-    Completion, Engine, EnqueueError, HaltError, Outcome, Status, StatusKind, Token,
+    Completion, Engine, EnqueueError, HaltError, Outcome, Status, StatusKind, Token, Transfer,
 };
 use dmaring_ring::CompletionCode;
 
@@ -33,6 +33,13 @@ pub(super) struct Lane {
 /// An engine, driven a batch at a time.
 trait Drive: Send + std::fmt::Debug {
     fn feed(&mut self, line: &mut Line, turn: &mut Turn<'_>);
+    /// See [`Engine::run`].
+    ///
+    /// # Safety
+    ///
+    /// As there; `submit` follows before anybody is told.
+    unsafe fn run(&mut self, transfer: &Transfer) -> bool;
+    fn submit(&mut self);
     fn collect(&mut self, line: &mut Line, turn: &mut Turn<'_>);
     fn stuck(&self) -> Option<Status>;
     fn halt(&mut self, deadline: Duration) -> Result<(), HaltError>;
@@ -70,6 +77,28 @@ impl Lane {
         self.driver.feed(&mut self.line, turn);
         self.driver.collect(&mut self.line, turn);
         self.line.publish(turn.counters);
+    }
+
+    /// Has the engine carry a transfer out at once. `false`: it has to be fed.
+    ///
+    /// # Safety
+    ///
+    /// The transfer's ranges are mapped in the engine's domain, with the rights that it needs, until [`settle`](Self::settle) was
+    /// called, and nobody is told of its end before.
+    #[inline]
+    pub(super) unsafe fn run(&mut self, transfer: &Transfer) -> bool {
+        // SAFETY: as the caller swears; `settle` submits.
+        let has_run = unsafe { self.driver.run(transfer) };
+        self.line.has_run |= has_run;
+        has_run
+    }
+
+    /// Makes what was carried out at once visible.
+    #[inline]
+    pub(super) fn settle(&mut self) {
+        if mem::take(&mut self.line.has_run) {
+            self.driver.submit();
+        }
     }
 
     /// Why the engine keeps what it has, where it does and is not known for it.
@@ -127,6 +156,15 @@ impl<E: Engine> Drive for Driver<E> {
             turn.progress = true;
             self.0.submit();
         }
+    }
+
+    unsafe fn run(&mut self, transfer: &Transfer) -> bool {
+        // SAFETY: as the caller swears.
+        unsafe { self.0.run(transfer) }
+    }
+
+    fn submit(&mut self) {
+        self.0.submit();
     }
 
     fn collect(&mut self, line: &mut Line, turn: &mut Turn<'_>) {

@@ -36,6 +36,8 @@ pub(super) struct Line {
     /// Parts in the engine.
     outstanding: usize,
     pub(super) transfers: Transfers,
+    /// Whether the engine carried something out at once that is not settled.
+    pub(super) has_run: bool,
     /// Bytes routed here and not yet ended: what routing balances.
     pub(super) load: u64,
     pub(super) recovery: Recovery,
@@ -78,6 +80,7 @@ impl Line {
             replaying: 0,
             outstanding: 0,
             transfers: Transfers::new(capabilities.depth),
+            has_run: false,
             load: 0,
             recovery: Recovery::new(retirement),
             published: State::Running,

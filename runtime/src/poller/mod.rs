@@ -23,6 +23,7 @@ mod quiet;
 mod recovery;
 mod route;
 mod sampler;
+mod short;
 mod split;
 mod table;
 mod transfers;
@@ -46,6 +47,7 @@ use self::{
     ops::{ActiveOp, Route, Source},
     port::Port,
     sampler::Samples,
+    short::Short,
     split::Splits,
     table::Ops,
     vectored::admit_vectored,
@@ -70,6 +72,7 @@ const ENTRIES_PER_TURN: usize = 64;
 pub(crate) struct Poller {
     shared: Arc<Shared>,
     lanes: Vec<Lane>,
+    short: Short,
     next_lane: usize,
     /// Whether engines are on different NUMA nodes, so that it matters where regions are.
     is_spread: bool,
@@ -128,6 +131,7 @@ impl Poller {
             // On one CPU whoever could reap waits for this thread.
             ports: vec![Port::application(shared.clone(), !idler.1)],
             shared,
+            short: Short::new(&lanes.0),
             lanes: lanes.0,
             next_lane: 0,
             ops: Ops::new(operations),
@@ -211,6 +215,7 @@ impl Poller {
         for port in 0..self.ports.len() {
             progress |= self.take_entries(port);
         }
+        self.tell_short();
         let mut lost = false;
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             let Some(counters) = self.shared.counters.engines.get(number) else { continue };
@@ -268,6 +273,7 @@ impl Poller {
                 self.finish_staged(&entry);
             } else if port != APPLICATION && entry.opcode == staging::HELD {
                 self.hold_staged(&entry);
+            } else if port == APPLICATION && self.carry_out(&entry) {
             } else {
                 self.begin(port, &entry);
             }

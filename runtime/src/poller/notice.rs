@@ -10,7 +10,7 @@
 //! It is a matter of time alone. A notice that is due is carried out in one of the next turns, and before the poller parks.
 
 /// How many turns' worth of time the poller waits. A turn in which nothing is done is some 50 ns.
-const PATIENCE: u64 = 100;
+const PATIENCE: u64 = 400;
 /// How many bytes moved take as long as a turn.
 const BYTES_PER_TURN: u64 = 512;
 /// For how many notices the poller does not wait at most.

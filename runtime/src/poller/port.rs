@@ -37,6 +37,8 @@ pub(super) struct Port {
     unasked: u64,
     /// Bytes that engines moved in this turn.
     bytes: u64,
+    /// Whether completions were shown in this turn.
+    shown: bool,
 }
 
 /// Who is at the other end.
@@ -76,6 +78,7 @@ impl Port {
             notice: Notice::new(waits),
             unasked: 0,
             bytes: 0,
+            shown: false,
         }
     }
 
@@ -162,6 +165,12 @@ impl Port {
         }
     }
 
+    /// Makes posted completions visible to those who look; `publish` follows.
+    #[inline]
+    pub(super) fn show(&mut self) {
+        self.shown |= self.completions.publish(self.peer.pair().header());
+    }
+
     /// Makes posted completions visible, and tells the peer if it asked to be told and does not look by itself.
     ///
     /// Whether it asked is looked at a few turns later: the full fence before that look waits until the stores of this turn have reached
@@ -169,7 +178,8 @@ impl Port {
     #[inline]
     pub(super) fn publish(&mut self) {
         let bytes = mem::take(&mut self.bytes);
-        if self.completions.publish(self.peer.pair().header()) {
+        self.show();
+        if mem::take(&mut self.shown) {
             if self.unasked == 0 {
                 self.unasked = TURNS_UNASKED;
             }

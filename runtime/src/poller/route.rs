@@ -89,6 +89,13 @@ impl Poller {
     /// The engine with the least to do that can do it: those that work before those being reset, those of the kind that is
     /// wanted before others, those that are near before those that are not.
     pub(super) fn best(&mut self, want: &Want) -> Result<usize, Failure> {
+        let number = self.choose(want)?;
+        self.next_lane = (number + 1) % self.lanes.len();
+        Ok(number)
+    }
+
+    /// The same, and the next in turn stays the next.
+    pub(super) fn choose(&self, want: &Want) -> Result<usize, Failure> {
         let count = self.lanes.len();
         let mut capable = false;
         // Of lanes with equal loads the next in turn.
@@ -107,7 +114,6 @@ impl Poller {
         let Some(number) = best else {
             return Err(if capable { lost(Lost::Engines) } else { refuse(Refused::Unsupported) });
         };
-        self.next_lane = (number + 1) % count;
         Ok(number)
     }
 

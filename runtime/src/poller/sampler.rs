@@ -58,6 +58,14 @@ impl Sampler {
         if self.left > 0 { None } else { Some(self.draw()) }
     }
 
+    /// Passes one of this length by; `false`: it is to be weighed.
+    #[inline]
+    pub(super) fn passes(&mut self, length: u64) -> bool {
+        let passes = length < LONG && self.left > 1;
+        self.left -= u32::from(passes);
+        passes
+    }
+
     /// The weight of the one chosen, after the next was chosen.
     #[cold]
     fn draw(&mut self) -> NonZeroU32 {

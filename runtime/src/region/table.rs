@@ -79,6 +79,13 @@ impl RegionFacts {
     }
 }
 
+/// What an operation does with a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Right {
+    Read,
+    Write,
+}
+
 /// One line: what an operation that names the region has to fetch.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -205,6 +212,29 @@ impl RegionTable {
         self.read(key, |entry| {
             entry.base(domain).map(|base| Iova::new(base.load(Ordering::Relaxed)))
         })?
+    }
+
+    /// Where a range of a region is in a domain, if the region is memory of the host that may be read, or written, and has the
+    /// range. `None`: what else it is, [`facts`](Self::facts) tell.
+    #[inline]
+    pub(crate) fn plain(
+        &self,
+        (key, offset): (Key, u64),
+        length: u64,
+        domain: usize,
+        right: Right,
+    ) -> Option<Iova> {
+        let (flags, end, base) = self.read(key, |entry| {
+            let base = entry.base(domain).map(|base| base.load(Ordering::Relaxed));
+            (entry.flags.load(Ordering::Relaxed), entry.length.load(Ordering::Relaxed), base)
+        })?;
+        let asked = match right {
+            Right::Read => READ,
+            Right::Write => WRITE,
+        };
+        let is_plain = flags & (asked | STAGED | DEVICE | HOST_READS) == asked;
+        let fits = offset.checked_add(length).is_some_and(|last| last <= end);
+        if is_plain && fits { Iova::new(base?).checked_add(offset) } else { None }
     }
 
     fn read<T>(&self, key: Key, read: impl FnOnce(&Entry) -> T) -> Option<T> {

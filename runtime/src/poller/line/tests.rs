@@ -36,6 +36,7 @@ impl Bench {
             fill: true,
             host_memory: false,
             streams_from: None,
+            at_once: 0,
         };
         let mut bench = Self {
             line: Line::new(String::new(), capabilities, settings),

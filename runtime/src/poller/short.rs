@@ -1,0 +1,136 @@
+//! Short operations that end where they are taken.
+//!
+//! A copy of a few cache lines takes the CPU less time than its way through the poller's tables. Where the engine that is to
+//! have it carries out such transfers at once, and the entry asks for nothing else, it is checked, carried out and
+//! answered, and is in no table at all. An entry of which any of this cannot be said goes the way of all others, and what is wrong
+//! with it is found there: an operation is short only if it would be admitted.
+#![allow(unsafe_code, reason = "island: hands memory to an engine")]
+
+use dmaring_engine::{Operation, Transfer};
+use dmaring_ring::{Opcode, SubmissionEntry};
+
+use super::{
+    APPLICATION, Poller,
+    lane::Lane,
+    ops::{Reach, Source},
+};
+use crate::{placement::Kind, region::table::Right};
+
+/// After how many bytes the ends of short operations are told, so that who waits for the first does not wait for all of a turn's.
+const TOLD_AFTER: u64 = 8 << 10;
+/// What one costs besides its bytes, as bytes.
+const OVERHEAD: u64 = 448;
+
+/// What the poller knows of short operations.
+#[derive(Debug)]
+pub(super) struct Short {
+    /// The longest, in bytes, that any engine carries out at once.
+    longest: u64,
+    /// The cost, in bytes, of those that were carried out and not told.
+    untold: u64,
+}
+
+impl Short {
+    pub(super) fn new(lanes: &[Lane]) -> Self {
+        let longest = lanes.iter().map(|lane| lane.line.capabilities.at_once).max().unwrap_or(0);
+        Self { longest, untold: 0 }
+    }
+}
+
+impl Poller {
+    /// Carries out what an entry of the application's asks for, if it is short. `false`: nothing was done.
+    #[inline]
+    pub(super) fn carry_out(&mut self, entry: &SubmissionEntry) -> bool {
+        let length = entry.length;
+        // 0 is too short.
+        if length.wrapping_sub(1) >= self.short.longest
+            || !entry.flags.is_empty()
+            || entry.deadline != 0
+            || !self.keys.is_free(entry.key.index)
+        {
+            return false;
+        }
+        let source = match entry.opcode {
+            Opcode::COPY => Source::Region(entry.source, entry.source_offset),
+            Opcode::FILL => Source::Pattern(entry.source_offset),
+            _ => return false,
+        };
+        let Some(number) = self.lane_at_once(source, entry) else { return false };
+        let Some(lane) = self.lanes.get_mut(number) else { return false };
+        let line = &lane.line;
+        if length > line.capabilities.at_once || !line.recovery.is_fed() || !line.is_idle() {
+            return false;
+        }
+        let regions = &self.shared.regions;
+        let destination = (entry.destination, entry.destination_offset);
+        let Some(destination) = regions.plain(destination, length, line.domain, Right::Write)
+        else {
+            return false;
+        };
+        let operation = match source {
+            Source::Pattern(pattern) => Operation::Fill { pattern },
+            _ => {
+                let source = (entry.source, entry.source_offset);
+                match regions.plain(source, length, line.domain, Right::Read) {
+                    Some(source) => Operation::Copy { source },
+                    None => return false,
+                }
+            }
+        };
+        let Some(port) = self.ports.get_mut(APPLICATION) else { return false };
+        if !port.sampler.passes(length) {
+            return false;
+        }
+        let transfer = Transfer { operation, destination, length };
+        // SAFETY: (1) both ranges lie within regions that there are, with the rights for it; (2) the addresses are those of the
+        // regions' mappings in this engine's domain; (3) this thread has regions unmapped only between turns, and `tell_short` settles
+        // the lane before it shows an end, in this turn.
+        if !unsafe { lane.run(&transfer) } {
+            return false;
+        }
+        port.moved(length);
+        port.post(entry.key, Ok(()));
+        let counters = &self.shared.counters;
+        if let Some(engine) = counters.engines.get(number) {
+            engine.transfers.add(1);
+            engine.bytes.add(length);
+        }
+        counters.runtime.submitted.add(1);
+        counters.runtime.completed.add(1);
+        counters.runtime.bytes.add(length);
+        self.short.untold += length + OVERHEAD;
+        if self.short.untold >= TOLD_AFTER {
+            self.tell_short();
+        }
+        true
+    }
+
+    /// The lane that is to have it, if that is settled without a look at what the others have to do.
+    #[inline]
+    fn lane_at_once(&self, source: Source, entry: &SubmissionEntry) -> Option<usize> {
+        if self.shared.steering.stripes(entry.length).is_some() {
+            return None;
+        }
+        if self.lanes.len() == 1 {
+            return Some(0);
+        }
+        if self.shared.steering.kind(entry.length) != Kind::Host {
+            return None;
+        }
+        let want = self.want((source, entry.destination), Reach::Memory, entry.length);
+        self.choose(&want).ok()
+    }
+
+    /// Shows the ends of short operations.
+    #[inline]
+    pub(super) fn tell_short(&mut self) {
+        if self.short.untold == 0 {
+            return;
+        }
+        self.short.untold = 0;
+        self.lanes.iter_mut().for_each(Lane::settle);
+        if let Some(port) = self.ports.get_mut(APPLICATION) {
+            port.show();
+        }
+    }
+}
