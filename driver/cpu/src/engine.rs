@@ -1,6 +1,7 @@
 //! The queue of the CPU engine, and when its transfers run.
 //!
-//! `enqueue` and `submit` move counters only. Bytes move in `poll`: it runs what was submitted,
+//! `enqueue` and `submit` move counters only. Bytes move in `run`, which carries out a short transfer if the queue is empty and leaves the
+//! fence to the next `submit`, and in `poll`: it runs what was submitted,
 //! oldest first, until it has filled the caller's places or used up its budget of bytes, fences
 //! once, and reports what it ran. A transfer is therefore in the queue until the very call that
 //! reports it, and dropping or halting the engine between calls finds nothing half done.
@@ -33,7 +34,7 @@ const POLL_BUDGET: u64 = 256 * 1024;
 /// The CPU as a copy engine.
 ///
 /// Transfers run within [`Engine::poll`], on the thread that calls it, in the order of submission,
-/// and never fail. Nothing is allocated after construction.
+/// or within [`Engine::run`], and never fail. Nothing is allocated after construction.
 #[derive(Debug)]
 pub struct CpuEngine {
     mover: Mover,
@@ -87,8 +88,8 @@ impl Default for CpuEngine {
 }
 
 // SAFETY: (1) a transfer leaves the queue in the call of `poll` that reports it, once, after it was
-// carried out; (2) `poll` fences after the last store and before it returns; (3) memory is touched
-// within `poll` only, and `halt` empties the queue; (4) the routines touch the ranges given and
+// carried out; (2) `poll` fences after the last store and before it returns, and so does `submit` what `run` stored; (3) memory is
+// touched within `poll` and `run` only, and `halt` empties the queue; (4) the routines touch the ranges given and
 // nothing else; (5) capabilities are made of constants and the depth, and there is one domain.
 unsafe impl Engine for CpuEngine {
     fn name(&self) -> &str {
@@ -207,6 +208,30 @@ mod tests {
         },
     };
 
+    static RUN: AtomicUsize = AtomicUsize::new(0);
+    static SETTLED: AtomicUsize = AtomicUsize::new(0);
+
+    /// Routines that touch no memory and are counted.
+    static COUNTING: Routines = Routines {
+        name: "counting",
+        streams: true,
+        copy: |_, _, _| {
+            RUN.fetch_add(1, Relaxed);
+        },
+        copy_streaming: |_, _, _| {
+            RUN.fetch_add(1, Relaxed);
+        },
+        fill: |_, _, _| {
+            RUN.fetch_add(1, Relaxed);
+        },
+        fill_streaming: |_, _, _| {
+            RUN.fetch_add(1, Relaxed);
+        },
+        fence: || {
+            SETTLED.fetch_add(1, Relaxed);
+        },
+    };
+
     #[test]
     fn what_is_streamed_is_told_and_ordinary_stores_are_not_taken_for_it() {
         let told = |routines, threshold| {
@@ -219,6 +244,35 @@ mod tests {
         for routines in [&crate::portable::BYTES, &crate::portable::WORDS] {
             assert_eq!(told(routines, 0), None, "these are ordinary stores");
         }
+    }
+
+    #[test]
+    fn what_runs_at_once_is_fenced_by_the_next_submit_and_waits_behind_others() {
+        let mut engine = CpuEngine::from_parts(8, Mover::new(&COUNTING, 4096));
+        let copy = Operation::Copy { source: Iova::new(0x10_0000) };
+        let transfer =
+            |operation, length| Transfer { operation, destination: Iova::new(0x20_0000), length };
+        // SAFETY: these routines touch no memory.
+        let run = |engine: &mut CpuEngine, transfer| unsafe { engine.run(&transfer) };
+        let counts = || (RUN.swap(0, Relaxed), SETTLED.swap(0, Relaxed));
+        assert!(run(&mut engine, transfer(copy, 64)));
+        assert!(run(&mut engine, transfer(Operation::Fill { pattern: 7 }, 1)));
+        engine.submit();
+        assert_eq!(counts(), (2, 0), "ordinary stores need no fence");
+        assert!(run(&mut engine, transfer(copy, AT_ONCE)));
+        assert_eq!(counts(), (1, 0));
+        engine.submit();
+        engine.submit();
+        assert_eq!(counts(), (0, 1));
+        assert!(!run(&mut engine, transfer(copy, AT_ONCE + 1)));
+        let device = Operation::DeviceCopy { source: Iova::new(0x10_0000) };
+        assert!(!run(&mut engine, transfer(device, 64)));
+        // SAFETY: as above.
+        unsafe { engine.enqueue(Token::new(1), &transfer(copy, 64)) }.unwrap();
+        assert!(!run(&mut engine, transfer(copy, 64)), "one is before it");
+        engine.halt(Duration::ZERO).unwrap();
+        assert!(!run(&mut engine, transfer(copy, 64)));
+        assert_eq!(counts(), (0, 0));
     }
 
     #[test]

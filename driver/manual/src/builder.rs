@@ -64,6 +64,12 @@ impl ManualBuilder {
         self
     }
 
+    /// The longest transfer, in bytes, that the engine carries out where it is asked to, whatever the test says; none unless set.
+    pub fn at_once(mut self, bytes: u64) -> Self {
+        self.capabilities.at_once = bytes;
+        self
+    }
+
     /// The NUMA node that the engine says it is attached to; unknown unless set.
     pub fn numa_node(mut self, node: u32) -> Self {
         self.numa_node = Some(node);

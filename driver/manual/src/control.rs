@@ -59,6 +59,18 @@ impl Control {
         self.state().polls
     }
 
+    /// How many transfers were carried out at once.
+    #[must_use]
+    pub fn run(&self) -> u64 {
+        self.state().run
+    }
+
+    /// How many of them no `submit` has followed yet: whose ends nobody may be told.
+    #[must_use]
+    pub fn unsettled(&self) -> u64 {
+        self.state().unsettled
+    }
+
     /// Whether the engine was halted.
     #[must_use]
     pub fn halted(&self) -> bool {

@@ -41,7 +41,7 @@ impl ManualEngine {
 }
 
 // SAFETY: (1) a ticket enters the queue of ends once, when it leaves the running ones, and `poll`
-// drains that queue; memory is touched only on the way out of the running ones; (2) `Done` enters
+// drains that queue; memory is touched on the way out of the running ones, and within `run`; (2) `Done` enters
 // the queue after the bytes were written, and the lock around both orders them before the report;
 // (3) `stop` empties the queues from which memory is touched; (4) the domain checks every range
 // against its mappings; (5) name, capabilities and domain are set at construction.
@@ -70,6 +70,11 @@ unsafe impl Engine for ManualEngine {
     unsafe fn enqueue(&mut self, token: Token, transfer: &Transfer) -> Result<(), EnqueueError> {
         self.control.enter(Call::Enqueue);
         self.control.change(|state| state.enqueue(token, *transfer))
+    }
+
+    unsafe fn run(&mut self, transfer: &Transfer) -> bool {
+        self.control.enter(Call::Run);
+        self.control.change(|state| state.run(transfer))
     }
 
     fn submit(&mut self) {

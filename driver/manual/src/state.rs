@@ -47,6 +47,8 @@ pub enum Call {
     Room,
     /// `enqueue`.
     Enqueue,
+    /// `run`.
+    Run,
     /// `submit`.
     Submit,
     /// `poll`.
@@ -105,6 +107,10 @@ pub(crate) struct State {
     pub(crate) dropped: bool,
     pub(crate) doorbells: u64,
     pub(crate) polls: u64,
+    /// How many transfers were carried out at once.
+    pub(crate) run: u64,
+    /// Of those, how many no `submit` followed.
+    pub(crate) unsettled: u64,
     /// How many threads wait for a change.
     pub(crate) waiting: usize,
 }
@@ -131,6 +137,8 @@ impl State {
             dropped: false,
             doorbells: 0,
             polls: 0,
+            run: 0,
+            unsettled: 0,
             waiting: 0,
         }
     }
@@ -172,7 +180,16 @@ impl State {
         Ok(())
     }
 
+    pub(crate) fn run(&mut self, transfer: &Transfer) -> bool {
+        let may = transfer.length <= self.capabilities.at_once && self.room() > 0;
+        let has_run = may && self.domain.carry_out(transfer) == Outcome::Done;
+        self.run += u64::from(has_run);
+        self.unsettled += u64::from(has_run);
+        has_run
+    }
+
     pub(crate) fn submit(&mut self) {
+        self.unsettled = 0;
         if !self.enqueued.is_empty() {
             self.doorbells += 1;
             self.running.append(&mut self.enqueued);

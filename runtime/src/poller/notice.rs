@@ -83,6 +83,12 @@ impl Notice {
         true
     }
 
+    /// The same without a turn, for what was owed just now: `true` only where it is not waited for at all.
+    #[inline]
+    pub(super) fn is_due_at_once(&mut self, reaped: impl FnOnce() -> u64) -> bool {
+        self.left == 0 && self.is_due(0, reaped)
+    }
+
     fn wait_for(&mut self, tail: u64) {
         self.due = Some(tail);
         self.left = if self.waits && self.distrust == 0 { PATIENCE } else { 0 };
@@ -172,6 +178,20 @@ mod tests {
         assert_eq!(turns(&mut notice, 0, u64::MAX / 4), (1, true));
         notice.owe(u64::MAX / 4 + 3);
         assert_eq!(turns(&mut notice, 0, u64::MAX / 4 + 3), (PATIENCE, false));
+    }
+
+    #[test]
+    fn what_is_owed_now_is_due_at_once_only_where_nobody_is_trusted() {
+        let mut notice = Notice::new(true);
+        notice.owe(5);
+        assert!(!notice.is_due_at_once(never));
+        assert!(notice.is_due(u64::MAX, || 4), "a turn that takes long");
+        notice.owe(6);
+        assert!(notice.is_due_at_once(|| 5));
+        let mut always = Notice::new(false);
+        always.owe(5);
+        assert!(always.is_due_at_once(|| 4));
+        assert!(!always.is_due_at_once(never), "nothing is owed any more");
     }
 
     #[test]

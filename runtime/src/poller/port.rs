@@ -178,6 +178,8 @@ impl Port {
     #[inline]
     pub(super) fn publish(&mut self) {
         let bytes = mem::take(&mut self.bytes);
+        // What this turn took has passed for those who were owed before it, and for nobody else.
+        self.notify(|notice, reaped| notice.is_due(bytes, reaped));
         self.show();
         if mem::take(&mut self.shown) {
             if self.unasked == 0 {
@@ -191,10 +193,16 @@ impl Port {
             self.unasked = self.unasked.saturating_sub(notice::turns(bytes));
             if self.unasked == 0 {
                 self.ask();
+                self.notify(|notice, reaped| notice.is_due_at_once(reaped));
             }
         }
+    }
+
+    /// Reaps for the application if that is due.
+    #[inline]
+    fn notify(&mut self, is_due: impl FnOnce(&mut Notice, &dyn Fn() -> u64) -> bool) {
         if let Peer::Application(shared) = &self.peer
-            && self.notice.is_due(bytes, || shared.client.reaped())
+            && is_due(&mut self.notice, &|| shared.client.reaped())
         {
             shared.client.reap();
         }

@@ -134,3 +134,42 @@ impl Poller {
         }
     }
 }
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use dmaring_manual::ManualEngine;
+    use futures::executor::block_on;
+
+    use crate::{
+        Runtime,
+        placement::{Course, Striping},
+    };
+
+    #[test]
+    fn among_engines_it_is_the_cpus_by_the_calibrations_word_alone() {
+        let [(left, one), (right, other)] = [false, true]
+            .map(|host| ManualEngine::builder().host_memory(host).at_once(8192).build());
+        let runtime = Runtime::builder().engine(left).engine(right).build().unwrap();
+        let region = runtime.allocate(1 << 16).unwrap();
+        one.release();
+        other.release();
+        let fill = |length| {
+            for _ in 0..200 {
+                block_on(region.fill(0, length, 1)).unwrap();
+            }
+            (one.run(), other.run())
+        };
+        assert_eq!(fill(64), (0, 0), "loads are balanced");
+        let course =
+            Course { cpu_below: 1024, engines: 2, cpu_joins: true, striping: Striping::OFF };
+        runtime.shared().steering.set(course);
+        assert_eq!(fill(1024), (0, 0));
+        let (devices, cpus) = fill(64);
+        assert!(devices == 0 && cpus > 100, "{devices} and {cpus}");
+        // What is striped is for several engines.
+        let striping = Striping { from: 0, stripe: 4096 };
+        runtime.shared().steering.set(Course { cpu_below: 1 << 20, striping, ..course });
+        assert_eq!(fill(8192), (0, cpus));
+        assert_eq!((one.violations(), other.violations()), (vec![], vec![]));
+    }
+}

@@ -89,16 +89,19 @@ pub(crate) struct Cargo {
     pub(crate) segments: Option<SegmentCargo>,
 }
 
+/// What every operation reads comes first, in the order in which it stands here: with the count of handles two lines of a cache, of
+/// which a process with thousands of regions finds few in a near one.
+#[repr(C)]
 pub(crate) struct RegionInner {
+    identity: Identity,
+    pub(crate) facts: RegionFacts,
     pub(crate) shared: Arc<Shared>,
     pub(crate) key: Key,
-    pub(crate) facts: RegionFacts,
-    identity: Identity,
+    life: Life,
     /// Where the memory is in this process, or was.
     span: Option<Span>,
     /// Of a device's memory: how it is accessed.
     manner: Option<Manner>,
-    life: Life,
     /// Taken at the end.
     body: Mutex<Option<Body>>,
 }

@@ -312,6 +312,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_plain_has_the_right_and_the_range_and_is_nothing_else() {
+        let bases = [Iova::new(0x1000), Iova::new(0x2000)];
+        let readable = RegionFacts::new(100, Rights::Read, false);
+        let cases = [
+            (facts(100), true, true),
+            (facts(100).on_node(Some(3)), true, true),
+            (readable, true, false),
+            (RegionFacts::new(100, Rights::ReadWrite, true), false, false),
+            (facts(100).of_device(false), false, false),
+            (facts(100).of_device(true), false, false),
+        ];
+        let table = RegionTable::new(2);
+        for (facts, reads, writes) in cases {
+            let key = table.publish(facts, &bases).unwrap();
+            for (right, may) in [(Right::Read, reads), (Right::Write, writes)] {
+                let plain = |offset, length| table.plain((key, offset), length, 1, right);
+                assert_eq!(plain(36, 64), may.then_some(Iova::new(0x2000 + 36)), "{facts:?}");
+                for (offset, length) in [(37, 64), (0, 101), (u64::MAX, 64), (64, u64::MAX)] {
+                    assert_eq!(plain(offset, length), None, "{offset} {length}");
+                }
+                assert_eq!(table.plain((key, 0), 64, 2, right), None, "there is no such domain");
+            }
+            table.retire(key);
+            assert_eq!(table.plain((key, 0), 64, 1, Right::Read), None);
+        }
+    }
+
+    #[test]
     fn a_key_names_one_life_only() {
         let table = RegionTable::new(2);
         let bases = [Iova::new(0x1000), Iova::new(0x2000)];

@@ -14,5 +14,6 @@ mod recovery;
 mod replay;
 mod retire;
 mod retry;
+mod short;
 mod stuck;
 mod timeouts;

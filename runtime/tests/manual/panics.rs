@@ -25,6 +25,25 @@ fn work(runtime: &Runtime, controls: &[Control; 2]) -> Vec<dmaring::Copy> {
 }
 
 #[test]
+fn one_that_panics_in_the_middle_of_a_short_copy_resolves_that_too() {
+    let (engine, control) = ManualEngine::builder().at_once(64).build();
+    let runtime = Runtime::builder().engine(engine).build().unwrap();
+    let region = region_of(&runtime, &pattern(1, 4096));
+    control.release();
+    // The first are measured, and not carried out at once.
+    while control.run() == 0 {
+        assert_eq!(block_on(region.copy(0, 1024, 64)).unwrap(), 64);
+    }
+    control.panic_in(Call::Run);
+    let copies: Vec<_> = (0..100).map(|n| region.copy(0, 1024 + n * 8, 8).submit()).collect();
+    let errors: Vec<_> = copies.into_iter().filter_map(|copy| block_on(copy).err()).collect();
+    assert!(!errors.is_empty());
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::EngineLost));
+    assert!(control.halted());
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
 fn an_engine_that_panics_resolves_everything_after_both_have_stopped() {
     for call in [Call::Room, Call::Enqueue, Call::Submit, Call::Poll, Call::Recover] {
         let (runtime, controls) = pair();
