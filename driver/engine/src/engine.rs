@@ -12,7 +12,7 @@ use crate::{Capabilities, Completion, DmaMap, Status, Token, Transfer};
 /// A copy engine: takes transfers, carries them out, reports each once.
 ///
 /// One thread owns an engine and makes every call; no call blocks, except [`Engine::halt`]. The order of
-/// a transfer's life is `enqueue`, `submit`, `poll`. Transfers may end in any order.
+/// a transfer's life is `enqueue`, `submit`, `poll`, or `run`, `submit`. Transfers may end in any order.
 ///
 /// # Safety
 ///
@@ -25,7 +25,7 @@ use crate::{Capabilities, Completion, DmaMap, Status, Token, Transfer};
 ///    written and visible to whoever reads memory after the report;
 /// 3. once [`halt`](Engine::halt) has returned `Ok`, or the engine has been dropped, no range is touched
 ///    any more;
-/// 4. nothing outside the ranges of enqueued transfers is ever read or written on their account;
+/// 4. nothing outside the ranges of transfers that were enqueued or [run](Engine::run) is ever read or written on their account;
 /// 5. [`capabilities`](Engine::capabilities) and [`domain`](Engine::domain) always give the same answer.
 pub unsafe trait Engine: Send {
     /// The engine's name in statistics and messages: `cpu`, or a device's address.
@@ -73,7 +73,8 @@ pub unsafe trait Engine: Send {
         false
     }
 
-    /// Starts everything enqueued since the last call: one doorbell. Does nothing when nothing is new.
+    /// Starts everything enqueued since the last call: one doorbell. Makes what was [run](Engine::run) visible. Does nothing when
+    /// nothing is new.
     fn submit(&mut self);
 
     /// Writes the ends of transfers to the front of `completions` and returns how many. Never blocks and

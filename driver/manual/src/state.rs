@@ -181,8 +181,16 @@ impl State {
     }
 
     pub(crate) fn run(&mut self, transfer: &Transfer) -> bool {
-        let may = transfer.length <= self.capabilities.at_once && self.room() > 0;
-        let has_run = may && self.domain.carry_out(transfer) == Outcome::Done;
+        let known = match transfer.operation {
+            Operation::Copy { .. } => true,
+            Operation::Fill { .. } => self.capabilities.fill,
+            _ => false,
+        };
+        if !known || transfer.length > self.capabilities.at_once || self.room() == 0 {
+            return false;
+        }
+        self.domain.begin(transfer);
+        let has_run = self.domain.carry_out(transfer) == Outcome::Done;
         self.run += u64::from(has_run);
         self.unsettled += u64::from(has_run);
         has_run

@@ -1,7 +1,7 @@
 //! Admission: from a ring entry to an operation whose every range is checked.
 //!
 //! The application's own entries were checked before they were pushed. These checks are the ones that count:
-//! whoever wrote the entry, nothing reaches an engine that they did not pass.
+//! whoever wrote the entry, nothing reaches an engine that they did not pass, or would have: `short.rs` asks for more.
 
 use dmaring_ring::{CompletionCode, EntryFlags, Key, Opcode, SubmissionEntry};
 

@@ -6,7 +6,8 @@
 //! know; whoever may write to the ring may have operations carried out. What they may not do follows from elsewhere:
 //!
 //! - **Reach memory that is gone, or that goes.** An operation names regions that are there when it is admitted, and a region's
-//!   memory stays until no operation in the poller's table names it (`quiet.rs`), whatever became of slots and handles.
+//!   memory stays until no operation in the poller's table names it (`quiet.rs`), whatever became of slots and handles. One that is in no
+//!   table is over before that is asked.
 //! - **Be taken for another.** Operations are told apart by their place in the table. The end of one is told under the key that it
 //!   came with; one that is not in flight, or of an earlier or later life of the slot, is told to nobody: the reaper drops it.
 //! - **Keep an honest future from its outcome.** Each entry that is taken is answered under its key, and an honest one's slot was

@@ -3,7 +3,7 @@
 //! Operations are fed to the engine in turns, a part each, and one operation holds at most half of the engine: a small copy
 //! behind a huge one waits for a turn, not for the huge one's end. The loops over parts and completions are
 //! monomorphic; the one indirect call is per batch.
-#![allow(unsafe_code, reason = "island: the one place that hands memory to an engine")]
+#![allow(unsafe_code, reason = "island: hands memory to an engine")]
 
 use std::{mem, task::Poll, time::Duration};
 

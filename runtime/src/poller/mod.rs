@@ -273,8 +273,7 @@ impl Poller {
                 self.finish_staged(&entry);
             } else if port != APPLICATION && entry.opcode == staging::HELD {
                 self.hold_staged(&entry);
-            } else if port == APPLICATION && self.carry_out(&entry) {
-            } else {
+            } else if port != APPLICATION || !self.carry_out(&entry) {
                 self.begin(port, &entry);
             }
         }

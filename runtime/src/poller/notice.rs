@@ -2,17 +2,18 @@
 //!
 //! Whoever asked may sleep, and then the poller has to reap, so that its waker is called. Or it polls again at once, as executors
 //! do that have other tasks, and those that spin: then it reaps by itself, on the core whose caches have the slots, and the
-//! poller's reaping would only take their lines away, for several hundred nanoseconds an operation. So the poller waits for a
-//! few turns whether the completions are taken off the ring. If they are not, it reaps, and does not wait for a while: after each
-//! vain wait for twice as many notices as after the one before, up to [`MOST`]. So those who sleep are woken late, by a few
-//! microseconds, once in a while and not each time. Turns that move many bytes count for as many as they take as long as.
+//! poller's reaping would only take their lines away, for several hundred nanoseconds an operation. So the poller waits for some
+//! microseconds whether the completions are taken off the ring. If they are not, it reaps, and does not wait for a while: after each
+//! vain wait for twice as many notices as after the one before, up to [`MOST`]. So those who sleep are woken late, by some 10
+//! or 20 microseconds, once in a while and not each time. Turns that move many bytes, or many short operations, count for as many as
+//! they take as long as. Who has 32 copies in flight and awaits the oldest of them reaps within the time.
 //!
 //! It is a matter of time alone. A notice that is due is carried out in one of the next turns, and before the poller parks.
 
 /// How many turns' worth of time the poller waits. A turn in which nothing is done is some 50 ns.
 const PATIENCE: u64 = 400;
 /// How many bytes moved take as long as a turn.
-const BYTES_PER_TURN: u64 = 512;
+pub(super) const BYTES_PER_TURN: u64 = 512;
 /// For how many notices the poller does not wait at most.
 const MOST: u32 = 256;
 

@@ -20,7 +20,8 @@
 //! table, or refused later.
 //!
 //! So memory goes by the poller's table alone: whatever became of a slot, a region's memory is in its place for as long as
-//! an operation here names it.
+//! an operation here names it. Short operations, which are in no table, begin and end within one turn, in which this is asked once,
+//! at the beginning (`short.rs`).
 //!
 //! A vectored copy names every region in its list, from its submission until the whole of it has ended. The list is there as
 //! long as the copy is anywhere, since its slot holds it; where a peer had the slot let go, the list is gone, no further segment of

@@ -58,12 +58,10 @@ impl Sampler {
         if self.left > 0 { None } else { Some(self.draw()) }
     }
 
-    /// Passes one of this length by; `false`: it is to be weighed.
+    /// Whether the next that is weighed, if it has this length, is measured.
     #[inline]
-    pub(super) fn passes(&mut self, length: u64) -> bool {
-        let passes = length < LONG && self.left > 1;
-        self.left -= u32::from(passes);
-        passes
+    pub(super) fn is_next(&self, length: u64) -> bool {
+        length >= LONG || self.left <= 1
     }
 
     /// The weight of the one chosen, after the next was chosen.
@@ -103,15 +101,24 @@ impl Poller {
     /// taken, since it would have to be copied to have one.
     #[inline(never)]
     pub(super) fn measure(&self, index: usize, port: usize, route: Route) {
-        let Some(sample) = self.samples.0.get(index) else { return };
+        let Some(&sample) = self.samples.0.get(index) else { return };
+        let lane = if let Route::Lane(lane) = route { Some(lane) } else { None };
+        self.record(sample, port == APPLICATION, lane);
+    }
+
+    /// The same, of one that is in no table.
+    #[cold]
+    pub(super) fn measure_short(&self, since: u64, weight: NonZeroU32, lane: usize) {
+        self.record(Sample { since, weight }, true, Some(lane));
+    }
+
+    fn record(&self, sample: Sample, of_application: bool, lane: Option<usize>) {
         let taken = self.shared.nanos().saturating_sub(sample.since);
         let (counters, weight) = (&self.shared.counters, sample.weight.get().into());
-        if port == APPLICATION {
+        if of_application {
             counters.runtime.latency.record(taken, weight);
         }
-        if let Route::Lane(lane) = route
-            && let Some(engine) = counters.engines.get(lane)
-        {
+        if let Some(engine) = lane.and_then(|lane| counters.engines.get(lane)) {
             engine.latency.record(taken, weight);
         }
     }
@@ -127,7 +134,10 @@ mod tests {
         let (mut measured, mut weights, mut longest) = (0, 0, 0);
         let operations = if cfg!(miri) { 3000 } else { 100_000 };
         for count in 1..=operations {
-            if let Some(weight) = sampler.weigh(LONG - 1) {
+            let is_next = sampler.is_next(LONG - 1);
+            let weight = sampler.weigh(LONG - 1);
+            assert_eq!(is_next, weight.is_some());
+            if let Some(weight) = weight {
                 measured += 1_u32;
                 weights += weight.get();
                 longest = longest.max(weight.get());

@@ -63,7 +63,7 @@ impl Region {
     /// The last steps, on the housekeeper.
     fn finish(&self, end: End, wanted: bool, verdict: Verdict) -> Result<Left, Error> {
         let inner = &self.0;
-        let body = inner.body.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let body = inner.memory.body.lock().unwrap_or_else(PoisonError::into_inner).take();
         // There is one end, so it is there.
         let Some(body) = body else { return Err(self.ended()) };
         if verdict == Verdict::Captive || inner.shared.lifecycle.must_leak() {
