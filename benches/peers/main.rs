@@ -7,6 +7,7 @@
 mod cold;
 mod costs;
 mod executors;
+mod floor;
 mod idle;
 mod memory;
 mod short;

@@ -15,14 +15,14 @@ use dmaring_benches::{
 use futures::Stream;
 
 use crate::{
-    Outcome, Setup, executors,
+    Outcome, Setup, executors, floor,
     memory::{Blocks, Pair},
 };
 
 /// How many blocks there are, of 64 bytes.
 pub(crate) const BLOCKS: usize = 1024;
 /// How many copies are timed one by one.
-const LATENCIES: u64 = 200_000;
+pub(crate) const LATENCIES: u64 = 200_000;
 /// The same where each takes microseconds.
 pub(crate) const SLOW_LATENCIES: u64 = 20_000;
 /// How many copies a rate is taken of.
@@ -30,7 +30,7 @@ pub(crate) const COPIES: u64 = 2_000_000;
 /// How many are in flight then.
 pub(crate) const DEPTH: usize = 32;
 /// How many operations one batch has: two are in flight.
-const BATCH: usize = DEPTH / 2;
+pub(crate) const BATCH: usize = DEPTH / 2;
 
 pub(crate) fn measure(setup: &Setup) -> Outcome {
     let mut pair = Pair::new(BLOCKS * 64)?;
@@ -45,6 +45,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
         }
     }
     executors::measure(setup)?;
+    floor::measure(setup)?;
     nops()
 }
 

@@ -60,13 +60,16 @@ const COLD_1M: &str = "cold copies, 1 MiB, 8 in flight";
 /// Every comparison, in the order of the table.
 pub(super) const COMPARISONS: &[Comparison] = &[
     compare(SPIN, "copy64-1", Peer("dpdk", "copy64-1"), AtMost(0.9)),
+    compare(SPIN, "copy64-1", Peer("rings", "copy64-1"), Told),
     compare(TOKIO, "copy64-1-tokio", Peer("spawn_blocking", "copy64-1-tokio"), AtMost(0.5)),
     compare(TOKIO, "copy64-1-tokio", Peer("mpsc_oneshot", "copy64-1-tokio"), AtMost(0.5)),
     compare(FUTURES, "copy64-32", Peer("dpdk", "copy64-32"), AtLeast(2.5)),
     compare(FUTURES, "copy64-32", Peer("io_uring", "nop-32"), AtLeast(0.8)),
     compare(FUTURES, "copy64-32", Peer("mpsc_oneshot", "copy64-32"), Told),
+    compare(FUTURES, "copy64-32", Peer("rings", "copy64-32"), Told),
     compare(BATCHED, "copy64-32-batch", Peer("dpdk", "copy64-32"), AtLeast(4.0)),
     compare(BATCHED, "copy64-32-batch", Peer("io_uring", "nop-32"), AtLeast(1.5)),
+    compare(BATCHED, "copy64-32-batch", Peer("rings", "copy64-32-batch"), Told),
     compare(BATCHED_32, "copy64-32-batch-of-32", Peer("dpdk", "copy64-32"), Told),
     compare(BATCHED_32, "copy64-32-batch-of-32", Peer("io_uring", "nop-32"), Told),
     compare(COLD_64K, "cold-65536-8", BestLoop("cold-65536-8"), AtLeast(0.95)),
