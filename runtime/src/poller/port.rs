@@ -213,10 +213,6 @@ impl Port {
         if mem::take(&mut self.unasked) > 0 {
             self.ask();
         }
-        if let Peer::Application(shared) = &self.peer
-            && self.notice.settle()
-        {
-            shared.client.reap();
-        }
+        self.notify(|notice, _| notice.settle());
     }
 }

@@ -6,7 +6,7 @@
 //! with it is found there: an operation is short only if it would be admitted.
 #![allow(unsafe_code, reason = "island: hands memory to an engine")]
 
-use dmaring_engine::{Operation, Transfer};
+use dmaring_engine::{Operation, Rights, Transfer};
 use dmaring_ring::{Opcode, SubmissionEntry};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     notice,
     ops::{Reach, Source},
 };
-use crate::{placement::Kind, region::table::Right};
+use crate::placement::Kind;
 
 /// After how many short operations their ends are told, so that who waits for the first does not wait for all of a turn's.
 const TOLD_TOGETHER: u32 = 16;
@@ -66,21 +66,16 @@ impl Poller {
             return false;
         }
         let regions = &self.shared.regions;
+        let at = |range, rights| regions.plain(range, length, line.domain, rights);
         let destination = (entry.destination, entry.destination_offset);
-        let Some(destination) = regions.plain(destination, length, line.domain, Right::Write)
-        else {
-            return false;
-        };
+        let Some(destination) = at(destination, Rights::ReadWrite) else { return false };
         let operation = match source {
-            Source::Pattern(_) if !line.capabilities.fill => return false,
-            Source::Pattern(pattern) => Operation::Fill { pattern },
-            _ => {
-                let source = (entry.source, entry.source_offset);
-                match regions.plain(source, length, line.domain, Right::Read) {
-                    Some(source) => Operation::Copy { source },
-                    None => return false,
-                }
-            }
+            Source::Region(region, offset) => match at((region, offset), Rights::Read) {
+                Some(source) => Operation::Copy { source },
+                None => return false,
+            },
+            Source::Pattern(pattern) if line.capabilities.fill => Operation::Fill { pattern },
+            _ => return false,
         };
         let Some(port) = self.ports.get_mut(APPLICATION) else { return false };
         let since = if port.sampler.is_next(length) { Some(self.shared.nanos()) } else { None };

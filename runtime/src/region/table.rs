@@ -79,13 +79,6 @@ impl RegionFacts {
     }
 }
 
-/// What an operation does with a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Right {
-    Read,
-    Write,
-}
-
 /// One line: what an operation that names the region has to fetch.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -214,7 +207,7 @@ impl RegionTable {
         })?
     }
 
-    /// Where a range of a region is in a domain, if the region is memory of the host that may be read, or written, and has the
+    /// Where a range of a region is in a domain, if the region is memory of the host with these rights, and has the
     /// range. `None`: what else it is, [`facts`](Self::facts) tell.
     #[inline]
     pub(crate) fn plain(
@@ -222,16 +215,13 @@ impl RegionTable {
         (key, offset): (Key, u64),
         length: u64,
         domain: usize,
-        right: Right,
+        rights: Rights,
     ) -> Option<Iova> {
         let (flags, end, base) = self.read(key, |entry| {
             let base = entry.base(domain).map(|base| base.load(Ordering::Relaxed));
             (entry.flags.load(Ordering::Relaxed), entry.length.load(Ordering::Relaxed), base)
         })?;
-        let asked = match right {
-            Right::Read => READ,
-            Right::Write => WRITE,
-        };
+        let asked = if matches!(rights, Rights::ReadWrite) { READ | WRITE } else { READ };
         let is_plain = flags & (asked | STAGED | DEVICE | HOST_READS) == asked;
         let fits = offset.checked_add(length).is_some_and(|last| last <= end);
         if is_plain && fits { Iova::new(base?).checked_add(offset) } else { None }
@@ -326,16 +316,16 @@ mod tests {
         let table = RegionTable::new(2);
         for (facts, reads, writes) in cases {
             let key = table.publish(facts, &bases).unwrap();
-            for (right, may) in [(Right::Read, reads), (Right::Write, writes)] {
-                let plain = |offset, length| table.plain((key, offset), length, 1, right);
+            for (rights, may) in [(Rights::Read, reads), (Rights::ReadWrite, writes)] {
+                let plain = |offset, length| table.plain((key, offset), length, 1, rights);
                 assert_eq!(plain(36, 64), may.then_some(Iova::new(0x2000 + 36)), "{facts:?}");
                 for (offset, length) in [(37, 64), (0, 101), (u64::MAX, 64), (64, u64::MAX)] {
                     assert_eq!(plain(offset, length), None, "{offset} {length}");
                 }
-                assert_eq!(table.plain((key, 0), 64, 2, right), None, "there is no such domain");
+                assert_eq!(table.plain((key, 0), 64, 2, rights), None, "there is no such domain");
             }
             table.retire(key);
-            assert_eq!(table.plain((key, 0), 64, 1, Right::Read), None);
+            assert_eq!(table.plain((key, 0), 64, 1, Rights::Read), None);
         }
     }
 
