@@ -38,6 +38,7 @@ impl Origin {
     }
 
     /// Whether the process forked since, and this is the child.
+    #[inline]
     pub(crate) fn is_elsewhere(self) -> bool {
         FORKS.load(Ordering::Relaxed) != self.0
     }

@@ -34,6 +34,7 @@
 //!   a thread that sleeps.
 
 mod client;
+mod collect;
 mod foreign;
 mod inflight;
 #[cfg(all(test, loom))]

@@ -4,13 +4,13 @@
 //! atomics, and judges each segment by the region table when it admits the operation and again when it begins with the
 //! segment: nothing that stands in a list reaches an engine unchecked.
 //!
-//! A list has two holders. The slot's *cargo* holds the handles of the regions until no hardware touches them any
+//! A list has two holders. The slot's *cargo* holds the list with the handles of its regions until no hardware touches them any
 //! more; the *future* needs the numbers until it has told the outcome, to say in which segment something failed.
 //! Whoever lets go last ends the list's life and puts it on the free list. Nothing is allocated unless more lists are in use than ever
 //! before.
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
@@ -41,8 +41,6 @@ pub(crate) struct SegmentTable {
     /// How many lists there are.
     made: AtomicU32,
     free: ArrayQueue<u32>,
-    /// Empty vectors for the handles of regions.
-    spare: ArrayQueue<Vec<Region>>,
 }
 
 #[derive(Debug)]
@@ -52,6 +50,9 @@ struct List {
     holders: AtomicU32,
     count: AtomicU32,
     words: Box<[[AtomicU64; 5]]>,
+    /// The handles of the regions that it names, as long as the cargo holds it. Nobody waits for the lock: who makes the list has it,
+    /// then its request or its slot.
+    regions: Mutex<Vec<Region>>,
 }
 
 /// One of the two holds on a list.
@@ -63,10 +64,7 @@ struct Hold {
 
 /// What the slot of a vectored copy owns: its list, and the regions in it.
 #[derive(Debug)]
-pub(crate) struct SegmentCargo {
-    hold: Hold,
-    regions: Vec<Region>,
-}
+pub(crate) struct SegmentCargo(Hold);
 
 /// What the future of a vectored copy keeps: the numbers of its list.
 #[derive(Debug)]
@@ -78,7 +76,6 @@ impl SegmentTable {
             lists: (0..MAX_LISTS).map(|_| OnceLock::new()).collect(),
             made: AtomicU32::new(0),
             free: ArrayQueue::new(MAX_LISTS),
-            spare: ArrayQueue::new(MAX_LISTS),
         }
     }
 
@@ -123,7 +120,12 @@ impl List {
             holders: AtomicU32::new(0),
             count: AtomicU32::new(0),
             words: (0..MAX_SEGMENTS).map(|_| [const { AtomicU64::new(0) }; 5]).collect(),
+            regions: Mutex::default(),
         }
+    }
+
+    fn regions(&self) -> MutexGuard<'_, Vec<Region>> {
+        self.regions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,7 +139,7 @@ pub(crate) fn enlist<'a>(
     let (index, list) = table.take()?;
     // Who reads what follows under an earlier life's key sees that it ended.
     fence(Ordering::Release);
-    let mut regions = table.spare.pop().unwrap_or_default();
+    let mut regions = list.regions();
     for (words, (source, from, destination, to, length)) in list.words.iter().zip(segments) {
         let numbers = [source.0.key.to_word(), from, destination.0.key.to_word(), to, length];
         for (word, number) in words.iter().zip(numbers) {
@@ -149,7 +151,7 @@ pub(crate) fn enlist<'a>(
     list.count.store(count, Ordering::Relaxed);
     list.holders.store(1, Ordering::Relaxed);
     let key = Key { index, generation: list.generation.load(Ordering::Relaxed) };
-    Some(SegmentCargo { hold: Hold { shared: shared.clone(), key }, regions })
+    Some(SegmentCargo(Hold { shared: shared.clone(), key }))
 }
 
 /// Keeps a handle, unless it is one of the last two that were kept.
@@ -163,14 +165,15 @@ fn keep(regions: &mut Vec<Region>, region: &Region) {
 impl SegmentCargo {
     /// By which a ring entry names the list.
     pub(crate) fn key(&self) -> Key {
-        self.hold.key
+        self.0.key
     }
 
     /// Refuses a list that names a region which is ending, by the first segment that does.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
+        let Some(list) = self.0.list() else { return Ok(()) };
+        let regions = list.regions();
         // They stand in the order of the segments.
-        let refused =
-            self.regions.iter().find_map(|region| Some((region, region.check_open().err()?)));
+        let refused = regions.iter().find_map(|region| Some((region, region.check_open().err()?)));
         let Some((region, error)) = refused else { return Ok(()) };
         let key = region.0.key;
         let number = self
@@ -185,10 +188,11 @@ impl SegmentCargo {
 
     /// Refuses a list of which a segment could never become durable.
     pub(crate) fn check_durable(&self) -> Result<(), Error> {
+        let Some(list) = self.0.list() else { return Ok(()) };
+        let regions = list.regions();
         let numbered = (0..).zip(self.segments());
         for (number, segment) in numbered.filter(|(_, segment)| segment.length > 0) {
-            let destination =
-                self.regions.iter().find(|region| region.0.key == segment.destination);
+            let destination = regions.iter().find(|region| region.0.key == segment.destination);
             let check = destination.map_or(Ok(()), Region::check_durable);
             check.map_err(|error| error.in_segment(number))?;
         }
@@ -196,17 +200,16 @@ impl SegmentCargo {
     }
 
     fn segments(&self) -> impl Iterator<Item = Numbers> {
-        let table = &self.hold.shared.segments;
-        (0..).map_while(|place| table.get(self.hold.key, place))
+        let table = &self.0.shared.segments;
+        (0..).map_while(|place| table.get(self.0.key, place))
     }
 
     /// The numbers, for whoever outlives this.
     pub(crate) fn numbers(&self) -> SegmentNumbers {
-        let shared = self.hold.shared.clone();
-        if let Some(list) = shared.segments.list(self.hold.key.index) {
+        if let Some(list) = self.0.list() {
             list.holders.fetch_add(1, Ordering::Relaxed);
         }
-        SegmentNumbers(Hold { shared, key: self.hold.key })
+        SegmentNumbers(Hold { shared: self.0.shared.clone(), key: self.0.key })
     }
 }
 
@@ -217,27 +220,33 @@ impl SegmentNumbers {
     }
 }
 
+impl Hold {
+    fn list(&self) -> Option<&List> {
+        self.shared.segments.list(self.key.index)
+    }
+}
+
 impl Drop for SegmentCargo {
     fn drop(&mut self) {
-        let mut regions = std::mem::take(&mut self.regions);
-        if self.hold.shared.origin.is_elsewhere() {
-            // The parent's handles.
-            std::mem::forget(regions);
+        if self.0.shared.origin.is_elsewhere() {
+            // The parent's handles, and a lock that one of its threads may have had.
             return;
         }
+        let Some(list) = self.0.list() else { return };
+        // The last handle of a region may be among them: not under the lock.
+        let mut regions = std::mem::take(&mut *list.regions());
         regions.clear();
-        // There is room for as many as there are lists.
-        let _ = self.hold.shared.segments.spare.push(regions);
+        // With the room that it has.
+        *list.regions() = regions;
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let table = &self.shared.segments;
-        let Some(list) = table.list(self.key.index) else { return };
+        let Some(list) = self.list() else { return };
         if list.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
             list.generation.store(self.key.generation.wrapping_add(1), Ordering::Release);
-            let _ = table.free.push(self.key.index);
+            let _ = self.shared.segments.free.push(self.key.index);
         }
     }
 }

@@ -72,6 +72,7 @@ pub(crate) struct Domain {
 
 impl Shared {
     /// Refuses to work in a child after fork.
+    #[inline]
     pub(crate) fn check_process(&self) -> Result<(), Error> {
         if self.origin.is_elsewhere() { Err(Error::forked()) } else { Ok(()) }
     }

@@ -28,22 +28,22 @@ pub(crate) enum Refusal {
 impl<C, P: RingPair> Client<C, P> {
     /// Submits an operation: into the ring if a permit is free, else into the queue for one. `entry` makes
     /// the ring entry for the key.
+    #[inline]
     pub(crate) fn submit(
         &self,
         cargo: C,
         entry: impl FnOnce(Key) -> SubmissionEntry,
     ) -> Result<Key, Refusal> {
-        let key = self.inflight.prepare(cargo).map_err(|_| Refusal::TableFull)?;
-        let entry = entry(key);
-        let outcome = match self.permits.try_acquire(1) {
-            Ok(0) => self.queue_up(&[entry]),
-            Ok(_) => {
-                self.push(&[entry]);
-                Ok(())
-            }
-            Err(closed) => Err(closed),
-        };
-        outcome.map(|()| key).map_err(|Closed| {
+        let permits = self.permits.try_acquire(1).map_err(|Closed| Refusal::Closed)?;
+        let key = self.inflight.prepare(cargo, permits > 0).map_err(|_| {
+            self.return_permits(permits);
+            Refusal::TableFull
+        })?;
+        if permits > 0 {
+            self.push(&[entry(key)]);
+            return Ok(key);
+        }
+        self.queue_up(&[entry(key)]).map(|()| key).map_err(|Closed| {
             // SAFETY: the operation was neither armed nor queued, and its key was given to nobody.
             drop(unsafe { self.inflight.take_back(key) });
             Refusal::Closed
@@ -61,29 +61,12 @@ impl<C, P: RingPair> Client<C, P> {
             Ok(_) => {}
             Err(Closed) => return Err((Refusal::Closed, cargo)),
         }
-        let key = self.inflight.prepare(cargo).map_err(|cargo| {
+        let key = self.inflight.prepare(cargo, true).map_err(|cargo| {
             self.return_permits(1);
             (Refusal::TableFull, cargo)
         })?;
         self.push(&[entry(key)]);
         Ok(key)
-    }
-
-    /// Prepares a slot for an operation of a batch; `submit_prepared` follows, whatever happens.
-    pub(crate) fn prepare(&self, cargo: C) -> Result<Key, C> {
-        self.inflight.prepare(cargo)
-    }
-
-    /// Submits prepared operations in order, under one doorbell: as many as there are permits, the rest
-    /// into the queue. Those that cannot be taken are resolved with a refusal.
-    pub(crate) fn submit_prepared(&self, entries: &[SubmissionEntry]) {
-        let wanted = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        let taken = self.permits.try_acquire(wanted).unwrap_or(0) as usize;
-        let (now, later) = entries.split_at(taken.min(entries.len()));
-        self.push(now);
-        if !later.is_empty() && self.queue_up(later).is_err() {
-            self.refuse_all(later, CompletionCode::SHUTDOWN);
-        }
     }
 
     /// Resolves the longest waiters with a refusal until nobody waits: the permits were closed. Says whether
@@ -234,7 +217,7 @@ impl<C, P: RingPair> Client<C, P> {
     fn refuse(&self, key: Key, code: CompletionCode, kind: u8) -> Option<Finished<C>> {
         let slot = self.inflight.slot(key)?;
         let result = CompletionEntry::new(key, code, kind, 0).result_word();
-        // SAFETY: our callers have prepared the slot and not armed it, or hold the waiters' lock and have just taken
+        // SAFETY: our callers have prepared the slot without a permit, or hold the waiters' lock and have just taken
         // it off the queue.
         let finished = unsafe { slot.refuse(result) };
         self.inflight.settle(key, &finished);
@@ -242,7 +225,7 @@ impl<C, P: RingPair> Client<C, P> {
     }
 
     /// Resolves operations that are in no ring and no queue.
-    fn refuse_all(&self, entries: &[SubmissionEntry], code: CompletionCode) {
+    pub(crate) fn refuse_all(&self, entries: &[SubmissionEntry], code: CompletionCode) {
         for entry in entries {
             if let Some(finished) = self.refuse(entry.key, code, 0) {
                 finished.deliver();
@@ -251,13 +234,9 @@ impl<C, P: RingPair> Client<C, P> {
     }
 
     /// Pushes entries that hold permits, and rings the doorbell.
-    fn push(&self, entries: &[SubmissionEntry]) {
+    pub(crate) fn push(&self, entries: &[SubmissionEntry]) {
         if entries.is_empty() {
             return;
-        }
-        for slot in entries.iter().filter_map(|entry| self.inflight.slot(entry.key)) {
-            // SAFETY: the operation is prepared and holds a permit, and whatever becomes of the push, it is not refused.
-            unsafe { slot.arm() };
         }
         self.push_armed(entries);
         self.ring_doorbell();
@@ -280,7 +259,7 @@ impl<C, P: RingPair> Client<C, P> {
     }
 
     /// Appends operations to the queue for permits, or pushes them if permits have come home meanwhile.
-    fn queue_up(&self, entries: &[SubmissionEntry]) -> Result<(), Closed> {
+    pub(crate) fn queue_up(&self, entries: &[SubmissionEntry]) -> Result<(), Closed> {
         let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         let mut queue = self.permits.queue_up(count);
         // Whoever closes takes this lock afterwards, and refuses all it finds in the queue.

@@ -1,7 +1,9 @@
 //! The operations in flight: slots that own what the hardware may touch, in a table that grows and never moves.
 
+mod chain;
 mod slot;
 mod table;
 
+pub(crate) use chain::{Chain, Reserve};
 pub(crate) use slot::{Finished, Role, Ticket};
 pub(crate) use table::{Inflight, NONE};

@@ -121,44 +121,36 @@ impl<C> Slot<C> {
         }
     }
 
-    /// Starts a life. Nobody completes it before it is armed. Returns its generation.
+    /// Starts a life. Gives its generation. With a permit the operation is *armed*: from here on it may be completed, by the reap
+    /// role. Without one nobody completes it before it has one.
     ///
     /// # Safety
     ///
-    /// The caller owns the slot: it took it off the free list and has given it to nobody.
-    pub(crate) unsafe fn prepare(&self, cargo: C) -> u32 {
+    /// The caller owns the slot: it took it off the free list and has given it to nobody. With a permit it does not refuse the
+    /// operation.
+    #[inline]
+    pub(crate) unsafe fn prepare(&self, cargo: C, permit: bool) -> u32 {
         // SAFETY: the caller owns the slot, so no other access to the cell exists.
         self.cargo.with_mut(|cell| unsafe { *cell = Some(cargo) });
         self.detail.store(0, Ordering::Relaxed);
         let generation = self.generation();
-        self.state.store(u64::from(generation) << GENERATION_SHIFT, Ordering::Release);
+        let armed = if permit { LIVE } else { 0 };
+        self.state.store(u64::from(generation) << GENERATION_SHIFT | armed, Ordering::Release);
         generation
-    }
-
-    /// The operation holds a permit and is about to be pushed: from here on it may be completed, by the reap role.
-    ///
-    /// # Safety
-    ///
-    /// The caller has prepared this life, holds a permit for it, and does not refuse it any more.
-    pub(crate) unsafe fn arm(&self) {
-        // Nobody else writes the word of a life that is prepared and neither armed nor queued: its future is not made, or
-        // waits for this call, and the role passes it by.
-        let state = self.state.load(Ordering::Relaxed);
-        self.state.store(state | LIVE, Ordering::Release);
     }
 
     /// Turns a prepared operation into one that waits for a permit.
     ///
     /// # Safety
     ///
-    /// The caller has prepared this life, has not armed it, and holds the waiters' lock.
+    /// The caller has prepared this life without a permit, and holds the waiters' lock.
     pub(crate) unsafe fn wait_with(&self, entry: SubmissionEntry) {
         // SAFETY: nobody else knows of this life, so no other access to the cell exists.
         self.entry.with_mut(|cell| unsafe { *cell = entry });
         self.state.fetch_or(LIVE | WAITING, Ordering::Release);
     }
 
-    /// Ends the wait: the operation is about to be pushed, and armed. Gives the entry to push.
+    /// Ends the wait: the operation is about to be pushed, and armed from here on. Gives the entry to push.
     ///
     /// # Safety
     ///

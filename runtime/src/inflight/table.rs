@@ -1,12 +1,13 @@
 //! The table of slots: chunks that never move, and a lock-free list of the free ones.
 //!
 //! Chunk `k` holds `first << k` slots, so that index and chunk follow from each other and a slot, once
-//! there, stays where it is. The table grows only when the free list is empty, that is, when more results lie
-//! finished and unclaimed than ever before; in steady state nothing is allocated.
+//! there, stays where it is. The table begins with chunk 0 and grows only when the free list is empty, that is, when more results
+//! lie finished and unclaimed than ever before; in steady state nothing is allocated.
 //!
 //! The free list is a Treiber stack. Its head holds an index and a tag that changes with every exchange, so
 //! that a head which was popped and pushed back in between is not taken for the old one. (The tag has 32
 //! bits: to be fooled, a thread must sleep between load and exchange for an exact multiple of 2^32 exchanges.)
+//! Several slots are taken and put back with one exchange, as a [`Chain`].
 #![allow(unsafe_code, reason = "island: passes on the ownership of free slots")]
 
 use std::sync::OnceLock;
@@ -14,20 +15,26 @@ use std::sync::OnceLock;
 use crossbeam_utils::CachePadded;
 use dmaring_ring::Key;
 
-use super::slot::{Finished, Slot};
+use super::{
+    chain::Chain,
+    slot::{Finished, Slot},
+};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-const CHUNKS: usize = 26;
+const CHUNKS: usize = 25;
 /// The end of a list.
 pub(crate) const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(crate) struct Inflight<C> {
     first: u32,
+    /// Chunk 0, where most operations have their slots.
+    base: Box<[Slot<C>]>,
+    /// Chunks from 1 on.
     chunks: [OnceLock<Box<[Slot<C>]>>; CHUNKS],
     /// Tag in the upper half, index in the lower.
     free: CachePadded<AtomicU64>,
-    /// How many chunks there are.
+    /// How many chunks were added.
     grown: Mutex<usize>,
 }
 
@@ -36,21 +43,24 @@ impl<C> Inflight<C> {
     pub(crate) fn new(first: u32) -> Self {
         let table = Self {
             first,
+            base: (0..first).map(|_| Slot::new()).collect(),
             chunks: [const { OnceLock::new() }; CHUNKS],
             free: CachePadded::new(AtomicU64::new(u64::from(NONE))),
             grown: Mutex::new(0),
         };
-        table.grow();
+        table.enlist(0, &table.base);
         table
     }
 
-    /// Starts a life with this cargo and gives its key; the cargo comes back when the table is full.
-    pub(crate) fn prepare(&self, cargo: C) -> Result<Key, C> {
+    /// Starts a life with this cargo and gives its key; the cargo comes back when the table is full. With a permit the operation is
+    /// armed: from here on it may be completed, by the reap role.
+    #[inline]
+    pub(crate) fn prepare(&self, cargo: C, permit: bool) -> Result<Key, C> {
         loop {
-            if let Some(index) = self.pop_free() {
+            if let Some(Chain { first: index, .. }) = self.pop_free(1) {
                 let Some(slot) = self.at(index) else { continue };
                 // SAFETY: the slot came off the free list, so it is ours until its key is given away.
-                let generation = unsafe { slot.prepare(cargo) };
+                let generation = unsafe { slot.prepare(cargo, permit) };
                 return Ok(Key { index, generation });
             }
             if !self.grow() {
@@ -133,20 +143,29 @@ impl<C> Inflight<C> {
     #[cfg(all(test, loom))]
     pub(crate) fn capacity(&self) -> u32 {
         let chunks = *lock(&self.grown);
-        self.first * ((1 << chunks) - 1)
+        self.first * ((2 << chunks) - 1)
     }
 
     /// Every slot there is.
     pub(crate) fn slots(&self) -> impl Iterator<Item = (u32, &Slot<C>)> {
         let chunks = self.chunks.iter().map_while(|chunk| chunk.get());
-        (0u32..).zip(chunks.flat_map(|chunk| chunk.iter()))
+        (0u32..).zip(self.base.iter().chain(chunks.flat_map(|chunk| chunk.iter())))
     }
 
-    fn at(&self, index: u32) -> Option<&Slot<C>> {
+    #[inline]
+    pub(super) fn at(&self, index: u32) -> Option<&Slot<C>> {
+        match self.base.get(index as usize) {
+            None => self.at_later(index),
+            slot => slot,
+        }
+    }
+
+    /// The slot of a chunk that was added.
+    fn at_later(&self, index: u32) -> Option<&Slot<C>> {
         let shifted = index.checked_add(self.first)?;
         let chunk = shifted.ilog2() - self.first.ilog2();
         let offset = shifted - (self.first << chunk);
-        self.chunks.get(chunk as usize)?.get()?.get(offset as usize)
+        self.chunks.get((chunk as usize).checked_sub(1)?)?.get()?.get(offset as usize)
     }
 
     /// # Safety
@@ -160,30 +179,38 @@ impl<C> Inflight<C> {
         }
     }
 
-    fn pop_free(&self) -> Option<u32> {
+    /// Takes up to `wanted` slots, and one at least if there is any. They stay linked.
+    pub(super) fn pop_free(&self, wanted: u32) -> Option<Chain> {
         let mut head = self.free.load(Ordering::Acquire);
         loop {
-            let index = low(head);
-            if index == NONE {
+            let first = low(head);
+            if first == NONE {
                 return None;
             }
-            // The slot may be popped by another and reused meanwhile: then the tag has changed, the link read
-            // here is thrown away, and it was an atomic read of a slot that never moves.
-            let next = self.at(index)?.next.load(Ordering::Relaxed);
+            // Any of them may be popped by another and reused meanwhile: then the tag has changed, the links read
+            // here are thrown away, and they were atomic reads of slots that never move.
+            let (mut last, mut length) = (first, 1);
+            let mut next = self.at(first)?.next.load(Ordering::Relaxed);
+            while length < wanted
+                && let Some(slot) = self.at(next)
+            {
+                (last, length) = (next, length + 1);
+                next = slot.next.load(Ordering::Relaxed);
+            }
             match self.free.compare_exchange_weak(
                 head,
                 tagged(head, next),
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return Some(index),
+                Ok(_) => return Some(Chain { first, last, length }),
                 Err(now) => head = now,
             }
         }
     }
 
     /// Pushes a chain of slots, linked from `first` to `last`.
-    fn push_free(&self, first: u32, last: u32) {
+    pub(super) fn push_free(&self, first: u32, last: u32) {
         let Some(slot) = self.at(last) else { return };
         let mut head = self.free.load(Ordering::Relaxed);
         loop {
@@ -201,14 +228,15 @@ impl<C> Inflight<C> {
     }
 
     /// Adds a chunk unless another thread has just done so. `false`: the table is as large as it gets.
-    fn grow(&self) -> bool {
+    pub(super) fn grow(&self) -> bool {
         let mut chunks = lock(&self.grown);
         if low(self.free.load(Ordering::Acquire)) != NONE {
             return true;
         }
+        let number = *chunks + 1;
         let (Some(chunk), Some(length)) = (
             self.chunks.get(*chunks),
-            1u32.checked_shl(*chunks as u32).and_then(|n| n.checked_mul(self.first)),
+            1u32.checked_shl(number as u32).and_then(|n| n.checked_mul(self.first)),
         ) else {
             return false;
         };
@@ -217,16 +245,21 @@ impl<C> Inflight<C> {
         if base.checked_add(length).and_then(|end| end.checked_add(self.first)).is_none() {
             return false;
         }
-        let slots: Box<[Slot<C>]> = (0..length).map(|_| Slot::new()).collect();
+        if chunk.set((0..length).map(|_| Slot::new()).collect()).is_err() {
+            return false;
+        }
+        *chunks = number;
+        self.enlist(base, chunk.get().map_or(&[], |slots| slots));
+        true
+    }
+
+    /// Puts the slots of a fresh chunk, of which the first has this index, on the free list.
+    fn enlist(&self, base: u32, slots: &[Slot<C>]) {
+        let Some(last) = (base..).zip(slots).map(|(index, _)| index).last() else { return };
         for (slot, next) in slots.iter().zip(base + 1..) {
             slot.next.store(next, Ordering::Relaxed);
         }
-        if chunk.set(slots).is_err() {
-            return false;
-        }
-        *chunks += 1;
-        self.push_free(base, base + length - 1);
-        true
+        self.push_free(base, last);
     }
 }
 

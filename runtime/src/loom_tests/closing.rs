@@ -1,9 +1,9 @@
 //! The end: closing and giving up against submission.
 
-use dmaring_ring::CompletionCode;
+use dmaring_ring::{CompletionCode, SubmissionEntry};
 use loom::thread;
 
-use super::{Bench, Poller, abandon, is_resolved};
+use super::{Bench, Poller, abandon, is_resolved, take_back};
 use crate::submit::Refusal;
 
 /// Shutdown against submit: what is not refused is seen by the poller before it ends.
@@ -95,22 +95,26 @@ fn loom_giving_up_against_submit() {
     });
 }
 
-/// The same with a batch, whose operations are prepared before there are permits for them.
+/// The same with a batch, which has its permits before its operations are prepared; the last of them has none.
 #[test]
 fn loom_giving_up_against_a_batch() {
     loom::model(|| {
         let bench = Bench::new();
         // The table grows beforehand: by a lock of the standard library's, which loom does not see.
-        let keys = [(); 3].map(|()| bench.prepare());
+        bench.prepare(3).into_iter().for_each(|key| take_back(&bench.client, key));
         let client = bench.client.clone();
         let poller = thread::spawn(move || give_up(&client));
-        bench.client.submit_prepared(&keys.map(super::entry));
+        let mut collected = bench.client.collect(3);
+        let keys = [(); 3].map(|()| {
+            collected.add(bench.cargo(), SubmissionEntry::default()).map_err(drop).unwrap()
+        });
+        drop(collected);
         poller.join().unwrap();
         for key in keys {
             assert!(is_resolved(&bench.client, key));
             abandon(&bench.client, key);
         }
-        assert_eq!(bench.dropped(), 3);
+        assert_eq!(bench.dropped(), 6);
         assert!(bench.client.permits.is_drained());
     });
 }

@@ -19,6 +19,7 @@ use loom::{
 
 use crate::{
     client::{Client, RingPair},
+    inflight::Chain,
     reap::LeftWaker,
     submit::Refusal,
 };
@@ -29,6 +30,7 @@ mod late;
 mod quiet;
 mod repolled;
 mod restoring;
+mod slots;
 
 struct Pair {
     header: Header,
@@ -149,8 +151,14 @@ impl Bench {
         submit(&self.client, &self.drops)
     }
 
-    fn prepare(&self) -> Key {
-        self.client.prepare(Counted(self.drops.clone())).map_err(drop).unwrap()
+    fn cargo(&self) -> Counted {
+        Counted(self.drops.clone())
+    }
+
+    /// Prepares so many operations, with slots that are taken together.
+    fn prepare(&self, operations: u32) -> Vec<Key> {
+        let mut slots = self.client.inflight.reserve(operations);
+        (0..operations).map(|_| slots.prepare(self.cargo(), false).map_err(drop).unwrap()).collect()
     }
 
     fn dropped(&self) -> usize {
@@ -174,6 +182,18 @@ fn poll(client: &TestClient, key: Key, waker: &Waker) -> bool {
 
 fn is_resolved(client: &TestClient, key: Key) -> bool {
     client.inflight.slot(key).unwrap().outcome().is_some()
+}
+
+/// Ends an operation that was prepared and nothing else.
+fn take_back(client: &TestClient, key: Key) {
+    // SAFETY: the operation was neither armed nor queued, and its key was given to no future.
+    drop(unsafe { client.inflight.take_back(key) });
+}
+
+/// The future of an operation that has ended goes, and its slot to others.
+fn detach_to(client: &TestClient, key: Key, chain: &mut Chain) {
+    // SAFETY: each test drops the one future of a key once.
+    unsafe { client.inflight.detach_to(key, chain) };
 }
 
 fn abandon(client: &TestClient, key: Key) {
@@ -430,33 +450,5 @@ fn loom_a_slot_is_reused_while_its_waker_is_taken() {
         poller.join().unwrap();
         assert!(resolved || second.0.load(Ordering::SeqCst) == 1);
         abandon(&bench.client, next);
-    });
-}
-
-/// A slot leaves the free list and comes back while another thread is about to take it: nothing is given out twice.
-#[test]
-fn loom_the_free_list_gives_a_slot_to_one() {
-    fn prepare(client: &TestClient, drops: &Arc<AtomicUsize>) -> Key {
-        client.prepare(Counted(drops.clone())).map_err(drop).unwrap()
-    }
-    fn take_back(client: &TestClient, key: Key) {
-        // SAFETY: the operation was not armed, and the key was given to nobody.
-        drop(unsafe { client.inflight.take_back(key) });
-    }
-    loom::model(|| {
-        let bench = Bench::new();
-        let (client, drops) = (bench.client.clone(), bench.drops.clone());
-        let other = thread::spawn(move || {
-            let (first, kept) = (prepare(&client, &drops), prepare(&client, &drops));
-            take_back(&client, first);
-            kept
-        });
-        let mine = [prepare(&bench.client, &bench.drops), prepare(&bench.client, &bench.drops)];
-        let kept = other.join().unwrap();
-        assert!(mine.iter().all(|key| key.index != kept.index), "given out twice");
-        for key in mine.into_iter().chain([kept]) {
-            take_back(&bench.client, key);
-        }
-        assert_eq!(bench.dropped(), 4);
     });
 }

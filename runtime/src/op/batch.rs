@@ -3,20 +3,25 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
+    mem,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use dmaring_ring::SubmissionEntry;
 use futures_core::Stream;
 
 use super::{
-    future::{Copy, CopyVectored, Fill, Op, Persist},
-    pending::Pending,
+    future::{Copy, CopyVectored, Fill, Op, Persist, polled_again},
+    pending::Flight,
+    request::Request,
 };
 use crate::{
+    collect::Collected,
     error::{Error, ErrorKind},
+    inflight::Chain,
+    memory::RingMemory,
+    region::Cargo,
     shared::Shared,
 };
 
@@ -29,7 +34,7 @@ use crate::{
 #[must_use = "a batch does nothing until it is submitted"]
 pub struct Batch {
     shared: Arc<Shared>,
-    operations: Vec<Op>,
+    items: Vec<Item>,
 }
 
 /// The operations of a submitted batch.
@@ -39,73 +44,93 @@ pub struct Batch {
 #[derive(Debug)]
 #[must_use = "the outcomes tell whether the copies were made"]
 pub struct Submitted {
-    operations: VecDeque<Op>,
+    shared: Arc<Shared>,
+    items: VecDeque<Item>,
+    /// The slots of those that have given their outcome.
+    free: Chain,
 }
+
+/// One operation of a batch.
+#[derive(Debug)]
+enum Item {
+    /// As it was pushed: not submitted, unless it was before; or refused.
+    Single(Op),
+    /// Submitted with the batch.
+    Flight(Flight),
+}
+
+/// How many operations a batch has room for at first.
+const ROOM: usize = 16;
+/// How many free slots are kept at most, to be given back together.
+const KEPT: u32 = 16;
 
 impl Batch {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, operations: Vec::new() }
+        Self { shared, items: Vec::with_capacity(ROOM) }
     }
 
     /// Adds a [`struct@Copy`], a [`CopyVectored`], a [`Fill`] or a [`Persist`]. One that was submitted already is not
     /// submitted again.
+    #[inline]
     pub fn push(&mut self, operation: impl Into<Operation>) {
-        self.operations.push(operation.into().0);
+        self.items.push(Item::Single(operation.into().0));
     }
 
     /// How many operations there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.operations.len()
+        self.items.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.operations.is_empty()
+        self.items.is_empty()
     }
 
     /// Submits all, in order. What is refused gives its error as its outcome.
-    pub fn submit(mut self) -> Submitted {
-        let mut entries = Vec::with_capacity(self.operations.len());
-        for operation in &mut self.operations {
-            if matches!(operation, Op::Idle(_)) {
-                let idle = std::mem::replace(operation, Op::Finished);
-                *operation = prepare(&self.shared, idle, &mut entries);
+    pub fn submit(self) -> Submitted {
+        let Self { shared, mut items } = self;
+        // In a child of fork nothing is begun: the operations say so when they are asked.
+        if shared.check_process().is_ok() {
+            let mut collected = shared.client.collect(items.len());
+            for item in &mut items {
+                if let Item::Single(Op::Idle(request)) = item {
+                    *item = prepare(&shared, request, &mut collected)
+                        .unwrap_or_else(|outcome| Item::Single(Op::Known(outcome)));
+                }
             }
         }
-        self.shared.client.submit_prepared(&entries);
-        Submitted { operations: self.operations.into() }
+        Submitted { shared, items: items.into(), free: Chain::default() }
     }
 }
 
-/// Gives an operation its slot and appends its entry.
-fn prepare(shared: &Arc<Shared>, idle: Op, entries: &mut Vec<SubmissionEntry>) -> Op {
-    let Op::Idle(mut request) = idle else { return idle };
-    if let Err(error) = request.check().and_then(|()| shared.check_process()) {
-        return Op::Known(Err(error));
-    }
+/// Gives an operation its slot and appends its entry; or its outcome, where it has one.
+#[inline]
+fn prepare(
+    shared: &Arc<Shared>,
+    request: &mut Request,
+    collected: &mut Collected<'_, Cargo, RingMemory>,
+) -> Result<Item, Result<u64, Error>> {
+    request.check().map_err(Err)?;
     if request.length == 0 {
-        return Op::Known(Ok(0));
+        return Err(Ok(0));
     }
-    let Some(cargo) = request.cargo.take() else { return Op::Idle(request) };
+    let Some(cargo) = request.cargo.take() else { return Err(Err(polled_again())) };
     if !Arc::ptr_eq(shared, &cargo.destination.0.shared) {
-        return Op::Known(Err(Error::new(
+        return Err(Err(Error::new(
             ErrorKind::Unmapped,
             "the operation belongs to a different runtime than its batch",
         )));
     }
     let (place, entry) = (request.place(&cargo), request.entry(&cargo));
-    match shared.client.prepare(cargo) {
-        Ok(key) => {
-            entries.push(SubmissionEntry { key, ..entry });
-            Op::Submitted(Pending::prepared(shared.clone(), key, place))
-        }
-        Err(_) => Op::Known(Err(Error::new(
+    let Ok(key) = collected.add(cargo, entry) else {
+        return Err(Err(Error::new(
             ErrorKind::LimitExceeded,
             "too many operations are unfinished or unclaimed: await or drop some",
-        ))),
-    }
+        )));
+    };
+    Ok(Item::Flight(Flight::new(key, place)))
 }
 
 impl Submitted {
@@ -116,12 +141,16 @@ impl Submitted {
     /// The error of the first operation, in order, that has one; the others have ended by then, too.
     pub async fn all(mut self) -> Result<u64, Error> {
         let mut total = Ok(0u64);
-        while let Some(outcome) = poll_fn(|context| Pin::new(&mut self).poll_next(context)).await {
-            total = match (total, outcome) {
-                (Ok(total), Ok(bytes)) => Ok(total.saturating_add(bytes)),
-                (Ok(_), Err(error)) | (Err(error), _) => Err(error),
-            };
-        }
+        poll_fn(|context| {
+            while let Some(outcome) = ready!(Pin::new(&mut self).poll_next(context)) {
+                total = match (mem::replace(&mut total, Ok(0)), outcome) {
+                    (Ok(total), Ok(bytes)) => Ok(total.saturating_add(bytes)),
+                    (Ok(_), Err(error)) | (Err(error), _) => Err(error),
+                };
+            }
+            Poll::Ready(())
+        })
+        .await;
         total
     }
 }
@@ -129,19 +158,40 @@ impl Submitted {
 impl Stream for Submitted {
     type Item = Result<u64, Error>;
 
+    #[inline]
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(first) = self.operations.front_mut() else { return Poll::Ready(None) };
-        match first.poll(context) {
-            Poll::Ready(outcome) => {
-                self.operations.pop_front();
-                Poll::Ready(Some(outcome))
-            }
-            Poll::Pending => Poll::Pending,
+        let Self { shared, items, free } = &mut *self;
+        let Some(first) = items.front_mut() else { return Poll::Ready(None) };
+        let outcome = ready!(match first {
+            Item::Single(operation) => operation.poll(context),
+            Item::Flight(flight) => flight.poll(shared, context),
+        });
+        if let Some(Item::Flight(flight)) = items.pop_front() {
+            flight.end_to(shared, free);
         }
+        if free.len() >= KEPT || items.is_empty() {
+            shared.client.inflight.give_back(free);
+        }
+        Poll::Ready(Some(outcome))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.operations.len(), Some(self.operations.len()))
+        (self.items.len(), Some(self.items.len()))
+    }
+}
+
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        let Self { shared, items, free } = self;
+        if shared.origin.is_elsewhere() {
+            return;
+        }
+        shared.client.inflight.give_back(free);
+        for item in items.drain(..) {
+            if let Item::Flight(flight) = item {
+                flight.end(shared);
+            }
+        }
     }
 }
 

@@ -1,0 +1,58 @@
+//! Operations that are submitted together: their permits, their slots, their places in the ring and the doorbell are had at once.
+
+use dmaring_ring::{CompletionCode, Key, SubmissionEntry};
+
+use crate::{
+    client::{Client, RingPair},
+    inflight::Reserve,
+};
+
+/// Operations that are submitted together, under one doorbell, when it is dropped: as many as there were permits, the rest into the
+/// queue. Those that cannot be taken are resolved with a refusal.
+pub(crate) struct Collected<'a, C, P: RingPair> {
+    client: &'a Client<C, P>,
+    slots: Reserve<'a, C>,
+    /// Those that no operation has yet.
+    permits: u32,
+    /// How many of the entries are of operations that have one: the first.
+    armed: usize,
+    entries: Vec<SubmissionEntry>,
+}
+
+impl<C, P: RingPair> Collected<'_, C, P> {
+    /// Prepares an operation. `entry` is its ring entry but for the key. The cargo comes back when there can be no more.
+    #[inline]
+    pub(crate) fn add(&mut self, cargo: C, entry: SubmissionEntry) -> Result<Key, C> {
+        let permit = self.permits > 0;
+        let key = self.slots.prepare(cargo, permit)?;
+        self.permits -= u32::from(permit);
+        self.armed += usize::from(permit);
+        self.entries.push(SubmissionEntry { key, ..entry });
+        Ok(key)
+    }
+}
+
+impl<C, P: RingPair> Drop for Collected<'_, C, P> {
+    fn drop(&mut self) {
+        let (now, later) = self.entries.split_at(self.armed.min(self.entries.len()));
+        self.client.push(now);
+        self.client.return_permits(self.permits);
+        if !later.is_empty() && self.client.queue_up(later).is_err() {
+            self.client.refuse_all(later, CompletionCode::SHUTDOWN);
+        }
+    }
+}
+
+impl<C, P: RingPair> Client<C, P> {
+    /// Begins to submit up to so many operations together.
+    pub(crate) fn collect(&self, operations: usize) -> Collected<'_, C, P> {
+        let wanted = u32::try_from(operations).unwrap_or(u32::MAX);
+        Collected {
+            client: self,
+            slots: self.inflight.reserve(wanted),
+            permits: self.permits.try_acquire(wanted).unwrap_or(0),
+            armed: 0,
+            entries: Vec::with_capacity(operations),
+        }
+    }
+}
