@@ -70,6 +70,13 @@ const MOST_PAUSES: u32 = 32;
 /// The most of them while something is in flight.
 const MOST_PAUSES_BUSY: u32 = 16;
 
+/// The most pauses of a hold, by this number and the next: some 0.8 µs.
+const HOLDS: u32 = 8;
+/// Between looks at the clock.
+const PAUSES_PER_HOLD: u32 = 8;
+/// How long a hold is at most, where `pause` takes long.
+const LONGEST_HOLD: Duration = Duration::from_nanos(800);
+
 /// How long nothing has happened.
 #[derive(Debug)]
 pub(crate) struct Idler<P = Processor> {
@@ -121,6 +128,17 @@ impl<P: Pass> Idler<P> {
     /// Whether the next `pass` may advise to park.
     pub(crate) fn may_advise(&self) -> bool {
         self.is_dozing || self.turns.wrapping_add(1).is_multiple_of(TURNS_PER_LOOK)
+    }
+
+    /// Lets some time pass, though there is something to do.
+    pub(crate) fn hold(&mut self, now: impl Fn() -> Duration) {
+        let begin = now();
+        for _ in 0..HOLDS {
+            self.processor.pause(PAUSES_PER_HOLD);
+            if now().saturating_sub(begin) >= LONGEST_HOLD {
+                break;
+            }
+        }
     }
 
     /// Nothing happened this turn. `busy`: something is in flight, so there is no parking.

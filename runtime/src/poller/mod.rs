@@ -17,6 +17,7 @@ mod lane;
 mod line;
 mod notice;
 mod ops;
+mod pace;
 mod pieces;
 mod port;
 mod quiet;
@@ -45,6 +46,7 @@ use self::{
     lane::Lane,
     line::Turn,
     ops::{ActiveOp, Route, Source},
+    pace::Pace,
     port::Port,
     sampler::Samples,
     short::Short,
@@ -73,6 +75,7 @@ pub(crate) struct Poller {
     shared: Arc<Shared>,
     lanes: Vec<Lane>,
     short: Short,
+    pace: Pace,
     next_lane: usize,
     /// Whether engines are on different NUMA nodes, so that it matters where regions are.
     is_spread: bool,
@@ -132,6 +135,8 @@ impl Poller {
             ports: vec![Port::application(shared.clone(), !idler.1)],
             shared,
             short: Short::new(&lanes.0),
+            // On one CPU nobody writes meanwhile.
+            pace: Pace::new(!idler.1),
             lanes: lanes.0,
             next_lane: 0,
             ops: Ops::new(operations),
@@ -194,6 +199,10 @@ impl Poller {
             }
             if progress {
                 self.idler.reset();
+                if self.lets_gather() {
+                    let clock = &self.shared.clock;
+                    self.idler.hold(|| clock.now());
+                }
                 continue;
             }
             // What else keeps it awake stands on other cores' lines, and is of interest only when it may sleep.

@@ -198,6 +198,16 @@ impl Port {
         }
     }
 
+    /// How many of the completions that were shown the application has not taken.
+    pub(super) fn unread(&self) -> u64 {
+        match &self.peer {
+            Peer::Application(shared) => {
+                self.completions.published().wrapping_sub(shared.client.reaped())
+            }
+            Peer::Staging(_) => 0,
+        }
+    }
+
     /// Reaps for the application if that is due.
     #[inline]
     fn notify(&mut self, is_due: impl FnOnce(&mut Notice, &dyn Fn() -> u64) -> bool) {

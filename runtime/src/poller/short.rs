@@ -32,12 +32,16 @@ pub(super) struct Short {
     untold: u32,
     /// How many bytes those were.
     bytes: u64,
+    /// How many were carried out in this turn.
+    carried: u32,
+    /// And how many bytes those were.
+    moved: u64,
 }
 
 impl Short {
     pub(super) fn new(lanes: &[Lane]) -> Self {
         let longest = lanes.iter().map(|lane| lane.line.capabilities.at_once).max().unwrap_or(0);
-        Self { longest, untold: 0, bytes: 0 }
+        Self { longest, untold: 0, bytes: 0, carried: 0, moved: 0 }
     }
 }
 
@@ -102,6 +106,8 @@ impl Poller {
         }
         self.short.untold += 1;
         self.short.bytes += length;
+        self.short.carried += 1;
+        self.short.moved += length;
         if self.short.untold >= TOLD_TOGETHER || self.short.bytes >= BYTES_TOGETHER {
             self.tell_short();
         }
@@ -122,6 +128,15 @@ impl Poller {
         }
         let want = self.want((source, entry.destination), Reach::Memory, entry.length);
         self.choose(&want).ok()
+    }
+
+    /// Ends a turn: whether entries are let gather, since it took a few short operations and nothing is under way.
+    #[inline]
+    pub(super) fn lets_gather(&mut self) -> bool {
+        let (carried, moved) = (self.short.carried, self.short.moved);
+        (self.short.carried, self.short.moved) = (0, 0);
+        let Some(port) = self.ports.get(APPLICATION) else { return false };
+        self.ops.len() == 0 && self.pace.holds(carried, moved, || port.unread())
     }
 
     /// Shows the ends of short operations.

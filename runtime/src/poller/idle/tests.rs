@@ -170,3 +170,21 @@ fn others_get_the_core_now_and_then_and_on_one_cpu_every_time() {
     let yields = alone.processor.did.iter().filter(|&&did| did == Did::GaveWay).count();
     assert_eq!(yields as u32, TURNS_PER_LOOK / TURNS_ALONE, "while it spins, too");
 }
+
+#[test]
+fn a_hold_ends_by_its_time_or_by_its_pauses() {
+    let nanos = Duration::from_nanos;
+    let hold = |step: u64| {
+        let mut idler = idler(false, true);
+        let time = std::cell::Cell::new(0);
+        idler.hold(|| nanos(time.replace(time.get() + step)));
+        idler.processor.did.len()
+    };
+    assert_eq!(hold(0), HOLDS as usize, "a clock that stands still");
+    assert_eq!(hold(100), HOLDS as usize);
+    assert_eq!(hold(400), 2);
+    assert_eq!(hold(1_000_000), 1);
+    let mut idler = dozing(false, false);
+    idler.hold(|| at(0));
+    assert_eq!(idler.processor.did, [Did::Paused(PAUSES_PER_HOLD); HOLDS as usize]);
+}
