@@ -1,7 +1,9 @@
 //! What the rings alone allow: the same entries and completions between the same two cores, and nothing else. No operation is
-//! checked or carried out, nothing has a handle or a waker, and nobody else submits.
+//! checked or carried out, nothing has a handle or a waker, and nobody else submits. With many in flight whoever answers leaves the
+//! ring alone for a moment after it has found few entries, as the poller does: single pushes pass faster so.
 
 use std::{
+    hint,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -23,25 +25,29 @@ use crate::{
 const ENTRIES: u32 = 1024;
 /// After how many entries their completions are published.
 const TOGETHER: usize = 16;
+/// For how many `pause`s the ring is left alone where entries are let gather.
+const HOLD: usize = 64;
 const SIDE: &str = "rings";
 
 pub(crate) fn measure(setup: &Setup) -> Outcome {
     let memory = OwnRings::new(ENTRIES)?;
     let rings = memory.get();
     let (is_pinned, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let gathers = AtomicBool::new(false);
     thread::scope(|scope| {
         let server = scope.spawn(|| {
             let pinned = pinning::pin(setup.poller_core);
             is_pinned.store(true, Ordering::Release);
             if pinned.is_ok() {
-                serve(rings, &is_over);
+                serve(rings, &gathers, &is_over);
             }
             pinned
         });
         while !is_pinned.load(Ordering::Acquire) {
             thread::yield_now();
         }
-        let measured = if server.is_finished() { Ok(()) } else { Client::new(rings).measure() };
+        let measured =
+            if server.is_finished() { Ok(()) } else { Client::new(rings).measure(&gathers) };
         is_over.store(true, Ordering::Release);
         server.join().map_err(|_| "the thread that answers panicked")??;
         measured
@@ -49,7 +55,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
 }
 
 /// Answers every entry.
-fn serve(rings: &Rings, is_over: &AtomicBool) {
+fn serve(rings: &Rings, gathers: &AtomicBool, is_over: &AtomicBool) {
     let (header, slots, places) =
         (rings.header(), rings.submission_slots(), rings.completion_slots());
     let (mut entries, mut answers) = (submission::Consumer::new(), completion::Producer::new());
@@ -58,13 +64,19 @@ fn serve(rings: &Rings, is_over: &AtomicBool) {
         if answers.known_room(places) < TOGETHER && answers.room(header, places) < TOGETHER {
             continue;
         }
-        for _ in 0..TOGETHER {
-            let Some(entry) = entries.pop(slots) else { break };
+        let mut answered = 0;
+        while answered < TOGETHER
+            && let Some(entry) = entries.pop(slots)
+        {
+            answered += 1;
             let answer = CompletionEntry::new(entry.key, CompletionCode::DONE, 0, 0);
             // There is room.
             let _ = answers.push(places, answer);
         }
         answers.publish(header);
+        if (1..TOGETHER).contains(&answered) && gathers.load(Ordering::Relaxed) {
+            (0..HOLD).for_each(|_| hint::spin_loop());
+        }
     }
 }
 
@@ -83,7 +95,7 @@ impl<'a> Client<'a> {
         Self { rings, answers, pushed: 0, ended: 0, in_order: true }
     }
 
-    fn measure(&mut self) -> Outcome {
+    fn measure(&mut self, gathers: &AtomicBool) -> Outcome {
         let mut latencies = Latencies::new();
         for count in [LATENCIES / 10, LATENCIES] {
             let measuring = Measuring::begin(SIDE, "copy64-1")?;
@@ -97,6 +109,7 @@ impl<'a> Client<'a> {
                 measuring.end(Unit::Ns, latencies.samples())?.print(self.in_order)?;
             }
         }
+        gathers.store(true, Ordering::Relaxed);
         for (work, batch) in [("copy64-32", 1), ("copy64-32-batch", BATCH)] {
             for count in [COPIES / 10, COPIES] {
                 let measuring = Measuring::begin(SIDE, work)?;
