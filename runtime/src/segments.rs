@@ -269,6 +269,33 @@ mod tests {
         assert_eq!(table.get(Key { index: u32::MAX, ..key }, 0), None);
     }
 
+    #[cfg(not(miri))]
+    #[test]
+    fn a_list_lets_go_of_its_regions_with_the_copy_and_keeps_its_room() {
+        use crate::{Runtime, Segment};
+
+        let (engine, control) = dmaring_manual::ManualEngine::new();
+        let runtime = Runtime::builder().engine(engine).build().unwrap();
+        let [source, destination] = [(); 2].map(|()| runtime.allocate(4096).unwrap());
+        let handles = || [&source, &destination].map(|region| Arc::strong_count(&region.0));
+        let (at, length) = (0, 64);
+        let segment = Segment {
+            source: &source,
+            source_offset: at,
+            destination: &destination,
+            destination_offset: at,
+            length,
+        };
+        let copy = runtime.copy_vectored(&[segment; 1]).submit();
+        // The destination of the first segment is the operation's, too.
+        assert_eq!(handles(), [2, 3]);
+        control.release();
+        futures::executor::block_on(copy).unwrap();
+        crate::region::eventually("the handles", || handles() == [1, 1]);
+        let list = source.0.shared.segments.list(0).unwrap();
+        assert!(list.regions().is_empty() && list.regions().capacity() >= 2);
+    }
+
     /// Nobody makes a list shorter. If somebody did, bytes that were not copied would not be told to be.
     #[cfg(not(miri))]
     #[test]

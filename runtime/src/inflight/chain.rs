@@ -112,7 +112,7 @@ impl<C> Inflight<C> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
+pub(crate) mod tests {
     use std::collections::HashSet;
 
     use super::*;
@@ -122,7 +122,7 @@ mod tests {
     }
 
     /// How many slots are on the free list: all are taken off, and put back.
-    fn free(table: &Inflight<()>) -> u32 {
+    pub(crate) fn free<C>(table: &Inflight<C>) -> u32 {
         let Some(mut chain) = table.pop_free(u32::MAX) else { return 0 };
         let length = chain.len();
         table.give_back(&mut chain);

@@ -95,6 +95,26 @@ fn loom_giving_up_against_submit() {
     });
 }
 
+/// The same with one for which no permit is free: it is refused, or resolved as one that waits.
+#[test]
+fn loom_giving_up_against_one_that_queues_up() {
+    loom::model(|| {
+        let bench = Bench::new();
+        bench.prepare(3).into_iter().for_each(|key| take_back(&bench.client, key));
+        let keys = [bench.submit().unwrap(), bench.submit().unwrap()];
+        let client = bench.client.clone();
+        let poller = thread::spawn(move || give_up(&client));
+        let submitted = bench.submit();
+        poller.join().unwrap();
+        for key in keys.into_iter().chain(submitted.ok()) {
+            assert!(is_resolved(&bench.client, key));
+            abandon(&bench.client, key);
+        }
+        assert_eq!(bench.dropped(), 6);
+        assert!(bench.client.permits.is_drained());
+    });
+}
+
 /// The same with a batch, which has its permits before its operations are prepared; the last of them has none.
 #[test]
 fn loom_giving_up_against_a_batch() {

@@ -222,3 +222,75 @@ impl From<Persist> for Operation {
         Self(persist.0)
     }
 }
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use dmaring_manual::ManualEngine;
+    use futures::{StreamExt, executor::block_on};
+
+    use super::*;
+    use crate::{Region, Runtime, inflight, region::eventually};
+
+    /// So many that the slots go back more than once, and not only once.
+    const MANY: u64 = 2 * KEPT as u64 + 3;
+
+    fn submitted(runtime: &Runtime, region: &Region) -> Submitted {
+        let mut batch = runtime.batch();
+        (0..MANY).for_each(|n| batch.push(region.fill(n * 64, 64, n)));
+        batch.submit()
+    }
+
+    #[test]
+    fn every_slot_goes_back_whatever_becomes_of_the_batch() {
+        let (engine, control) = ManualEngine::new();
+        let runtime = Runtime::builder().engine(engine).ring_entries(64).build().unwrap();
+        let region = runtime.allocate(MANY as usize * 64).unwrap();
+        let client = &runtime.shared().client;
+        let free = || {
+            client.reap();
+            inflight::free(&client.inflight)
+        };
+        let all = free();
+        let waiting = submitted(&runtime, &region);
+        assert_eq!(u64::from(all - free()), MANY);
+        drop(waiting);
+        assert_eq!(u64::from(all - free()), MANY, "they are in flight");
+        control.release();
+        let all_are_back = || eventually("the slots", || free() == all);
+        all_are_back();
+        assert_eq!(block_on(submitted(&runtime, &region).all()).unwrap(), MANY * 64);
+        all_are_back();
+        let mut some = submitted(&runtime, &region);
+        for _ in 0..KEPT + 1 {
+            block_on(some.next()).unwrap().unwrap();
+        }
+        drop(some);
+        all_are_back();
+        let mut asked = submitted(&runtime, &region);
+        while block_on(asked.next()).is_some() {}
+        // While it is still there.
+        all_are_back();
+        drop(asked);
+        eventually("the permits", || client.permits.out() == 0);
+    }
+
+    /// A batch takes a permit for each of its operations before it knows which are refused.
+    #[test]
+    fn what_is_refused_gives_its_permit_back() {
+        let (engine, control) = ManualEngine::new();
+        let runtime = Runtime::builder().engine(engine).ring_entries(4).build().unwrap();
+        let region = runtime.allocate(4096).unwrap();
+        let mut batch = runtime.batch();
+        for offset in [4096, 0, 4096, 8192] {
+            batch.push(region.fill(offset, 64, 1));
+        }
+        batch.push(region.fill(0, 0, 1));
+        let batch = batch.submit();
+        assert_eq!(runtime.shared().client.permits.out(), 1);
+        control.release();
+        let outcomes: Vec<_> = block_on(batch.collect());
+        let outcomes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.ok()).collect();
+        assert_eq!(outcomes, [None, Some(64), None, None, Some(0)]);
+        eventually("the permit", || runtime.shared().client.permits.out() == 0);
+    }
+}

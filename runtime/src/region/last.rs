@@ -47,14 +47,14 @@ pub(super) fn leaked(bytes: u64) {
 }
 
 #[cfg(all(test, not(miri)))]
-mod tests {
+pub(crate) mod tests {
     use std::{thread, time::Duration};
 
     use dmaring_manual::ManualEngine;
 
     use crate::{Idle, Runtime};
 
-    fn eventually(what: &str, condition: impl Fn() -> bool) {
+    pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
         let end = std::time::Instant::now() + Duration::from_secs(60);
         while !condition() {
             assert!(std::time::Instant::now() < end, "{what}");
