@@ -1,6 +1,7 @@
 //! Operations that are submitted together: their permits, their slots, their places in the ring and the doorbell are had at once.
+#![allow(unsafe_code, reason = "island: tells which operations were prepared with a permit")]
 
-use dmaring_ring::{CompletionCode, Key, SubmissionEntry};
+use dmaring_ring::{Key, SubmissionEntry};
 
 use crate::{
     client::{Client, RingPair},
@@ -34,12 +35,8 @@ impl<C, P: RingPair> Collected<'_, C, P> {
 
 impl<C, P: RingPair> Drop for Collected<'_, C, P> {
     fn drop(&mut self) {
-        let (now, later) = self.entries.split_at(self.armed.min(self.entries.len()));
-        self.client.push(now);
-        self.client.return_permits(self.permits);
-        if !later.is_empty() && self.client.queue_up(later).is_err() {
-            self.client.refuse_all(later, CompletionCode::SHUTDOWN);
-        }
+        // SAFETY: `add` prepared all of them, with permits while there were some, and they are submitted nowhere else.
+        unsafe { self.client.submit_prepared(&self.entries, self.armed, self.permits) };
     }
 }
 

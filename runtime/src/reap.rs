@@ -14,7 +14,7 @@
 use std::{ptr, task::Waker};
 
 use arrayvec::ArrayVec;
-use dmaring_ring::{CompletionCode, CompletionEntry, Key, completion, handshake};
+use dmaring_ring::{CompletionCode, CompletionEntry, Key, completion, handshake, submission};
 
 use crate::{
     client::{Client, Reaper, RingPair},
@@ -147,6 +147,14 @@ impl<C, P: RingPair> Client<C, P> {
         handshake::request_notify(self.pair.header());
         if self.has_completions() {
             self.reap();
+        }
+    }
+
+    /// Poller: takes back the wish to be notified, since nothing is in flight. Not while permits are out: who has one is about to push,
+    /// may never poll, and another may wait for that permit to come home.
+    pub(crate) fn retire_notify(&self, submissions: &submission::Consumer) {
+        if handshake::retire_notify(self.pair.header(), submissions) && self.permits.out() > 0 {
+            handshake::rearm(self.pair.header());
         }
     }
 

@@ -69,6 +69,26 @@ impl<C, P: RingPair> Client<C, P> {
         Ok(key)
     }
 
+    /// Submits prepared operations in order, under one doorbell: the first `armed` of them into the ring, the rest into the queue. Those
+    /// that cannot be taken are resolved with a refusal. `unused` permits come home in between.
+    ///
+    /// # Safety
+    ///
+    /// The caller has prepared all of them and submits them once: the first `armed` with a permit each, the others without.
+    pub(crate) unsafe fn submit_prepared(
+        &self,
+        entries: &[SubmissionEntry],
+        armed: usize,
+        unused: u32,
+    ) {
+        let (now, later) = entries.split_at(armed.min(entries.len()));
+        self.push(now);
+        self.return_permits(unused);
+        if !later.is_empty() && self.queue_up(later).is_err() {
+            self.refuse_all(later, CompletionCode::SHUTDOWN);
+        }
+    }
+
     /// Resolves the longest waiters with a refusal until nobody waits: the permits were closed. Says whether
     /// anybody waited.
     pub(crate) fn refuse_waiters(&self, code: CompletionCode) -> bool {
@@ -225,7 +245,7 @@ impl<C, P: RingPair> Client<C, P> {
     }
 
     /// Resolves operations that are in no ring and no queue.
-    pub(crate) fn refuse_all(&self, entries: &[SubmissionEntry], code: CompletionCode) {
+    fn refuse_all(&self, entries: &[SubmissionEntry], code: CompletionCode) {
         for entry in entries {
             if let Some(finished) = self.refuse(entry.key, code, 0) {
                 finished.deliver();
@@ -234,7 +254,7 @@ impl<C, P: RingPair> Client<C, P> {
     }
 
     /// Pushes entries that hold permits, and rings the doorbell.
-    pub(crate) fn push(&self, entries: &[SubmissionEntry]) {
+    fn push(&self, entries: &[SubmissionEntry]) {
         if entries.is_empty() {
             return;
         }
@@ -259,7 +279,7 @@ impl<C, P: RingPair> Client<C, P> {
     }
 
     /// Appends operations to the queue for permits, or pushes them if permits have come home meanwhile.
-    pub(crate) fn queue_up(&self, entries: &[SubmissionEntry]) -> Result<(), Closed> {
+    fn queue_up(&self, entries: &[SubmissionEntry]) -> Result<(), Closed> {
         let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         let mut queue = self.permits.queue_up(count);
         // Whoever closes takes this lock afterwards, and refuses all it finds in the queue.

@@ -9,6 +9,9 @@ use dmaring_ring::Key;
 use super::table::{Inflight, NONE};
 use crate::sync::Ordering;
 
+/// How many slots are taken off the list with one exchange at most. Others' exchanges undo the walk along them, so it is short.
+const TOGETHER: u32 = 16;
+
 /// Slots that are free and on no list, linked from the first to the last.
 #[derive(Debug)]
 pub(crate) struct Chain {
@@ -34,7 +37,7 @@ impl Chain {
 /// Slots for operations that are begun together. What is left of them goes back when it is dropped.
 pub(crate) struct Reserve<'a, C> {
     table: &'a Inflight<C>,
-    /// How many are still to be taken off the free list, if nothing changes.
+    /// How many operations are still to come, as far as is known.
     wanted: u32,
     slots: Chain,
 }
@@ -58,7 +61,7 @@ impl<C> Reserve<'_, C> {
     #[cold]
     fn refill(&mut self, cargo: C, permit: bool) -> Result<Key, C> {
         loop {
-            if let Some(slots) = self.table.pop_free(self.wanted) {
+            if let Some(slots) = self.table.pop_free(self.wanted.min(TOGETHER)) {
                 self.slots = slots;
                 return self.prepare(cargo, permit);
             }

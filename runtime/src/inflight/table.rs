@@ -2,7 +2,8 @@
 //!
 //! Chunk `k` holds `first << k` slots, so that index and chunk follow from each other and a slot, once
 //! there, stays where it is. The table begins with chunk 0 and grows only when the free list is empty, that is, when more results
-//! lie finished and unclaimed than ever before; in steady state nothing is allocated.
+//! lie finished and unclaimed than ever before, those counted that a batch is about to use or to give back; in steady state nothing
+//! is allocated.
 //!
 //! The free list is a Treiber stack. Its head holds an index and a tag that changes with every exchange, so
 //! that a head which was popped and pushed back in between is not taken for the old one. (The tag has 32
@@ -78,7 +79,7 @@ impl<C> Inflight<C> {
     ///
     /// # Safety
     ///
-    /// `key` came from [`Inflight::prepare`] and was given to nobody.
+    /// `key` came from [`Inflight::prepare`] or a [`Reserve`](super::Reserve), without a permit, and was given to nobody.
     pub(crate) unsafe fn take_back(&self, key: Key) -> Option<C> {
         let slot = self.slot(key)?;
         // SAFETY: an unpublished life is on no list and in no ring: nobody else completes it.

@@ -24,6 +24,7 @@ use crate::{
     submit::Refusal,
 };
 
+mod batches;
 mod closing;
 mod durable;
 mod late;

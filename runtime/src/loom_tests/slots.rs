@@ -61,3 +61,26 @@ fn loom_slots_are_taken_and_come_back_together() {
         keys.into_iter().for_each(|key| take_back(&bench.client, key));
     });
 }
+
+/// A chain is walked along while another thread takes it, and puts back its first slot alone: what follows there is still in use.
+#[test]
+fn loom_a_chain_that_changed_is_not_taken() {
+    loom::model(|| {
+        let bench = Bench::new();
+        // The table grows beforehand: by a lock of the standard library's, which loom does not see.
+        bench.prepare(3).into_iter().for_each(|key| take_back(&bench.client, key));
+        let (client, drops) = (bench.client.clone(), bench.drops.clone());
+        let other = thread::spawn(move || {
+            let mut slots = client.inflight.reserve(2);
+            let [first, kept] = [(); 2]
+                .map(|()| slots.prepare(Counted(drops.clone()), false).map_err(drop).unwrap());
+            drop(slots);
+            take_back(&client, first);
+            kept
+        });
+        let mine = bench.prepare(2);
+        let kept = other.join().unwrap();
+        assert!(mine.iter().all(|key| key.index != kept.index), "given out twice");
+        mine.into_iter().chain([kept]).for_each(|key| take_back(&bench.client, key));
+    });
+}

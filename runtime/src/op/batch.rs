@@ -59,6 +59,13 @@ enum Item {
     Flight(Flight),
 }
 
+impl Item {
+    /// Whether it is to be submitted, unless it is refused.
+    fn wants_a_place(&self) -> bool {
+        matches!(self, Self::Single(Op::Idle(request)) if request.length > 0)
+    }
+}
+
 /// How many operations a batch has room for at first.
 const ROOM: usize = 16;
 /// How many free slots are kept at most, to be given back together.
@@ -90,18 +97,22 @@ impl Batch {
 
     /// Submits all, in order. What is refused gives its error as its outcome.
     pub fn submit(self) -> Submitted {
-        let Self { shared, mut items } = self;
-        // In a child of fork nothing is begun: the operations say so when they are asked.
-        if shared.check_process().is_ok() {
-            let mut collected = shared.client.collect(items.len());
-            for item in &mut items {
-                if let Item::Single(Op::Idle(request)) = item {
-                    *item = prepare(&shared, request, &mut collected)
-                        .unwrap_or_else(|outcome| Item::Single(Op::Known(outcome)));
-                }
-            }
+        let Self { shared, items } = self;
+        let mut submitted = Submitted { shared, items: items.into(), free: Chain::default() };
+        let Submitted { shared, items, .. } = &mut submitted;
+        let wanted = items.iter().filter(|item| item.wants_a_place()).count();
+        // In a child of fork nothing is taken, not even a lock.
+        let mut collected = shared.check_process().map(|()| shared.client.collect(wanted));
+        for item in items {
+            let Item::Single(Op::Idle(request)) = item else { continue };
+            let prepared = match &mut collected {
+                Ok(collected) => prepare(shared, request, collected),
+                Err(_) => Err(Err(Error::forked())),
+            };
+            *item = prepared.unwrap_or_else(|outcome| Item::Single(Op::Known(outcome)));
         }
-        Submitted { shared, items: items.into(), free: Chain::default() }
+        drop(collected);
+        submitted
     }
 }
 

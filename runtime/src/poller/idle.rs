@@ -74,7 +74,7 @@ const MOST_PAUSES_BUSY: u32 = 16;
 const HOLDS: u32 = 8;
 /// Between looks at the clock.
 const PAUSES_PER_HOLD: u32 = 8;
-/// How long a hold is at most, where `pause` takes long.
+/// After how long a hold ends at the next look at the clock, where `pause` takes long.
 const LONGEST_HOLD: Duration = Duration::from_nanos(800);
 
 /// How long nothing has happened.

@@ -202,6 +202,9 @@ impl Poller {
                 if self.lets_gather() {
                     let clock = &self.shared.clock;
                     self.idler.hold(|| clock.now());
+                    if let Some(port) = self.ports.get_mut(APPLICATION) {
+                        port.moved(notice::BYTES_PER_HOLD);
+                    }
                 }
                 continue;
             }

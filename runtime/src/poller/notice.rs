@@ -14,6 +14,8 @@
 const PATIENCE: u64 = 400;
 /// How many bytes moved take as long as a turn.
 pub(super) const BYTES_PER_TURN: u64 = 512;
+/// How many take as long as the ring is left alone for entries to gather.
+pub(super) const BYTES_PER_HOLD: u64 = 16 * BYTES_PER_TURN;
 /// For how many notices the poller does not wait at most.
 const MOST: u32 = 256;
 

@@ -2,10 +2,14 @@
 //!
 //! A poller that has caught up reads the slot that is written next again and again, and each time takes its line away from the core
 //! that writes it. Whoever pushes one entry after another then waits for that line with every push, and so do the locked
-//! instructions that follow. If the application has many completions before it that it has not looked at, nobody waits for the
-//! next one: the poller takes a few entries together less often, and the line stays where it is written.
+//! instructions that follow. If the application has many completions before it that it has not looked at, it is hardly waiting for
+//! the next one: the poller takes a few entries together less often, and the line stays where it is written.
 //!
-//! Who awaits one copy after another has one completion before it at most, and nothing is held back.
+//! Who awaits one copy after another has one completion before it at most. Where that begins right after a stream, some of the first
+//! awaits take up to a hold longer: a hold after which one entry stands in the ring was in vain, and after a few of those there is none
+//! until many completions are found again.
+
+use std::mem;
 
 /// After how many operations it is looked how many completions nobody has looked at. Where that is noted is a line of the application's.
 const OPERATIONS_PER_LOOK: u32 = 64;
@@ -14,6 +18,8 @@ const MANY: u64 = 8;
 /// After so many looks in a row that find few the poller no longer waits. Whoever has 32 copies in flight takes all completions
 /// off the ring at once, so that a look now and then finds few.
 const LOOKS: u32 = 4;
+/// After so many holds in a row that were in vain the poller no longer waits.
+const VAIN: u32 = 3;
 /// Turns that take so many entries find them gathered.
 const GATHERED: u32 = 8;
 /// A turn that moved so many bytes has given them time to.
@@ -30,12 +36,16 @@ pub(super) struct Pace {
     trust: u32,
     /// How many entries a turn took, of late: a batch comes in more than one.
     taken: u32,
+    /// Whether the ring was left alone before this turn.
+    held: bool,
+    /// How many times in a row that was in vain.
+    vain: u32,
 }
 
 impl Pace {
     /// One that waits, or never does.
     pub(super) fn new(waits: bool) -> Self {
-        Self { waits, left: OPERATIONS_PER_LOOK, trust: 0, taken: 0 }
+        Self { waits, left: OPERATIONS_PER_LOOK, trust: 0, taken: 0, held: false, vain: 0 }
     }
 
     /// A turn has taken so many short operations, and nothing else, and has moved so many bytes: whether the ring is to be left alone
@@ -53,7 +63,14 @@ impl Pace {
             }
         }
         self.taken = taken.max(self.taken / 2);
-        self.trust > 0 && self.taken < GATHERED && bytes < LONG
+        if mem::take(&mut self.held) {
+            self.vain = if taken == 1 { self.vain + 1 } else { 0 };
+            if self.vain == VAIN {
+                (self.vain, self.trust) = (0, 0);
+            }
+        }
+        self.held = self.trust > 0 && self.taken < GATHERED && bytes < LONG;
+        self.held
     }
 }
 
@@ -65,11 +82,11 @@ mod tests {
         unreachable!("it is not looked at now")
     }
 
-    /// Lets so many turns of one operation each pass up to the next look, which finds so many.
+    /// Lets turns of two operations each pass up to the next look, which finds so many.
     fn look(pace: &mut Pace, unread: u64) -> bool {
         let mut looked = false;
-        while !looked {
-            let held = pace.holds(1, 64, || {
+        loop {
+            let held = pace.holds(2, 64, || {
                 looked = true;
                 unread
             });
@@ -77,7 +94,6 @@ mod tests {
                 return held;
             }
         }
-        unreachable!()
     }
 
     #[test]
@@ -85,6 +101,9 @@ mod tests {
         let mut pace = Pace::new(true);
         assert!(!pace.holds(OPERATIONS_PER_LOOK - 1, 64, never));
         assert!(!look(&mut pace, MANY - 1), "who awaits one at a time is not made to wait");
+        for _ in 0..4 {
+            pace.holds(1, 64, never);
+        }
         assert!(look(&mut pace, MANY));
         assert!(pace.holds(1, 64, never) && pace.holds(GATHERED - 1, LONG - 1, never));
         assert!(!pace.holds(1, LONG, never), "they had time to gather");
@@ -108,6 +127,17 @@ mod tests {
         assert_eq!(held, [true, true, true, false, false, false]);
         look(&mut pace, MANY);
         assert!(look(&mut pace, 0) && look(&mut pace, MANY) && look(&mut pace, 0));
+    }
+
+    #[test]
+    fn who_awaits_one_after_another_after_a_stream_is_held_up_a_few_times() {
+        let mut pace = Pace::new(true);
+        assert!(look(&mut pace, MANY));
+        let held: Vec<_> = (0..VAIN + 2).map(|_| pace.holds(1, 64, never)).collect();
+        assert_eq!(held, [true, true, false, false, false]);
+        assert!(look(&mut pace, MANY), "another stream");
+        assert!(pace.holds(1, 64, never) && pace.holds(1, 64, never) && pace.holds(2, 64, never));
+        assert!(pace.holds(1, 64, never), "not all in a row were in vain");
     }
 
     #[test]

@@ -113,7 +113,12 @@ impl Port {
 
     /// Takes back the application's wish to be notified: nothing is in flight. Unless something is on its way.
     pub(super) fn retire_notify(&self) {
-        handshake::retire_notify(self.peer.pair().header(), &self.submissions);
+        match &self.peer {
+            Peer::Application(shared) => shared.client.retire_notify(&self.submissions),
+            Peer::Staging(port) => {
+                handshake::retire_notify(port.pair().header(), &self.submissions);
+            }
+        }
     }
 
     /// So many bytes were moved in this turn.

@@ -6,6 +6,8 @@
 //! with it is found there: an operation is short only if it would be admitted.
 #![allow(unsafe_code, reason = "island: hands memory to an engine")]
 
+use std::mem;
+
 use dmaring_engine::{Operation, Rights, Transfer};
 use dmaring_ring::{Opcode, SubmissionEntry};
 
@@ -42,6 +44,27 @@ impl Short {
     pub(super) fn new(lanes: &[Lane]) -> Self {
         let longest = lanes.iter().map(|lane| lane.line.capabilities.at_once).max().unwrap_or(0);
         Self { longest, untold: 0, bytes: 0, carried: 0, moved: 0 }
+    }
+
+    /// One was carried out.
+    #[inline]
+    fn count(&mut self, bytes: u64) {
+        self.untold += 1;
+        self.bytes += bytes;
+        self.carried += 1;
+        self.moved += bytes;
+    }
+
+    /// Whether it is time to tell those who wait.
+    #[inline]
+    fn is_to_be_told(&self) -> bool {
+        self.untold >= TOLD_TOGETHER || self.bytes >= BYTES_TOGETHER
+    }
+
+    /// How many were carried out in this turn, and how many bytes those were. Then another begins.
+    #[inline]
+    fn end_turn(&mut self) -> (u32, u64) {
+        (mem::take(&mut self.carried), mem::take(&mut self.moved))
     }
 }
 
@@ -104,11 +127,8 @@ impl Poller {
         if let (Some(since), Some(weight)) = (since, weight) {
             self.measure_short(since, weight, number);
         }
-        self.short.untold += 1;
-        self.short.bytes += length;
-        self.short.carried += 1;
-        self.short.moved += length;
-        if self.short.untold >= TOLD_TOGETHER || self.short.bytes >= BYTES_TOGETHER {
+        self.short.count(length);
+        if self.short.is_to_be_told() {
             self.tell_short();
         }
         true
@@ -133,8 +153,7 @@ impl Poller {
     /// Ends a turn: whether entries are let gather, since it took a few short operations and nothing is under way.
     #[inline]
     pub(super) fn lets_gather(&mut self) -> bool {
-        let (carried, moved) = (self.short.carried, self.short.moved);
-        (self.short.carried, self.short.moved) = (0, 0);
+        let (carried, moved) = self.short.end_turn();
         let Some(port) = self.ports.get(APPLICATION) else { return false };
         self.ops.len() == 0 && self.pace.holds(carried, moved, || port.unread())
     }
@@ -158,10 +177,27 @@ mod tests {
     use dmaring_manual::ManualEngine;
     use futures::executor::block_on;
 
+    use super::{BYTES_TOGETHER, Short, TOLD_TOGETHER};
     use crate::{
         Runtime,
         placement::{Course, Striping},
     };
+
+    #[test]
+    fn a_turn_counts_what_was_carried_out_in_it() {
+        let mut short = Short::new(&[]);
+        assert_eq!(short.end_turn(), (0, 0));
+        (0..TOLD_TOGETHER - 1).for_each(|_| short.count(64));
+        assert!(!short.is_to_be_told());
+        short.count(1);
+        assert!(short.is_to_be_told());
+        assert_eq!(short.end_turn(), (TOLD_TOGETHER, u64::from(TOLD_TOGETHER - 1) * 64 + 1));
+        assert_eq!(short.end_turn(), (0, 0));
+        assert!(short.is_to_be_told(), "until it is told, whatever turn it is");
+        let mut short = Short::new(&[]);
+        short.count(BYTES_TOGETHER);
+        assert!(short.is_to_be_told());
+    }
 
     #[test]
     fn among_engines_it_is_the_cpus_by_the_calibrations_word_alone() {

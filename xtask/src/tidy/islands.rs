@@ -50,6 +50,7 @@ pub(super) const ISLANDS: &[&str] = &[
     "runtime/ring/tests/common/mod.rs",
     "runtime/src/fork.rs",
     "runtime/src/hint.rs",
+    "runtime/src/collect.rs",
     "runtime/src/inflight/chain.rs",
     "runtime/src/inflight/slot.rs",
     "runtime/src/inflight/table.rs",
