@@ -174,14 +174,83 @@ impl Poller {
 
 #[cfg(all(test, not(miri)))]
 mod tests {
+    use dmaring_engine::{Iova, Rights};
     use dmaring_manual::ManualEngine;
+    use dmaring_ring::{Key, Opcode, SubmissionEntry};
     use futures::executor::block_on;
+    use proptest::prelude::*;
 
-    use super::{BYTES_TOGETHER, Short, TOLD_TOGETHER};
-    use crate::{
-        Runtime,
-        placement::{Course, Striping},
+    use super::{
+        super::{admit::admit, ops::Reach},
+        BYTES_TOGETHER, Short, TOLD_TOGETHER,
     };
+    use crate::{
+        OnError, Runtime,
+        op::Policy,
+        placement::{Course, Striping},
+        region::table::{RegionFacts, RegionTable},
+    };
+
+    /// Bytes of each region below.
+    const LENGTH: u64 = 100;
+
+    /// A region of every kind, with where it is; the last has ended.
+    fn regions() -> (RegionTable, Vec<(Key, u64)>) {
+        let table = RegionTable::new(1);
+        let memory = |rights, staged| RegionFacts::new(LENGTH, rights, staged);
+        let open = memory(Rights::ReadWrite, false);
+        let facts = [
+            open,
+            memory(Rights::Read, false),
+            memory(Rights::ReadWrite, true),
+            open.of_device(false),
+            open.of_device(true),
+            open,
+        ];
+        let publish = |(base, facts)| (table.publish(facts, &[Iova::new(base)]).unwrap(), base);
+        let keys: Vec<_> = (1u64..).map(|page| page << 12).zip(facts).map(publish).collect();
+        table.retire(keys[5].0);
+        (table, keys)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+
+        /// What passes the short way's checks passes those of all others, and the other way round, where nothing is asked of it
+        /// that the short way has not.
+        #[test]
+        fn what_is_plain_is_what_is_admitted_as_memory(
+            // Half of the regions are memory that may be written.
+            (source, destination) in (0..10usize, 0..10usize),
+            length in prop_oneof![1..=LENGTH + 1, Just(u64::MAX)],
+            // Offsets by how far behind the last byte's end the range ends.
+            (from, to) in (-2..3i64, prop_oneof![-2..3i64, Just(i64::MAX)]),
+            (fills, has_cpu) in any::<(bool, bool)>(),
+        ) {
+            let [source, destination] = [source, destination].map(|which| which.saturating_sub(4));
+            let [from, to] = [from, to].map(|end| LENGTH.wrapping_add_signed(end).wrapping_sub(length));
+            let (table, keys) = regions();
+            let ((source, source_base), (destination, base)) = (keys[source], keys[destination]);
+            let opcode = if fills { Opcode::FILL } else { Opcode::COPY };
+            let (source_offset, destination_offset) = (from, to);
+            let entry = SubmissionEntry {
+                opcode, source, destination, source_offset, destination_offset, length,
+                ..SubmissionEntry::default()
+            };
+            let policy = Policy { on_error: OnError::Fail, has_cpu };
+            let admitted = admit(&table, policy, 0, &entry);
+            let as_memory = admitted.is_ok_and(|admitted| {
+                !admitted.staged && admitted.plan.reach == Reach::Memory
+            });
+            let written = table.plain((destination, to), length, 0, Rights::ReadWrite);
+            let read = table.plain((source, from), length, 0, Rights::Read);
+            prop_assert_eq!(written.is_some() && (fills || read.is_some()), as_memory);
+            if as_memory {
+                prop_assert_eq!(written, Iova::new(base).checked_add(to));
+                prop_assert!(fills || read == Iova::new(source_base).checked_add(from));
+            }
+        }
+    }
 
     #[test]
     fn a_turn_counts_what_was_carried_out_in_it() {

@@ -2,8 +2,7 @@
 
 use std::{
     task::{Context, Poll, Waker},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use dmaring_engine::{Status, StatusKind};
@@ -11,15 +10,7 @@ use dmaring_manual::{Control, ManualEngine};
 use dmaring_ring::{Key, Opcode, SubmissionEntry, submission};
 use futures::{FutureExt, executor::block_on};
 
-use crate::{Copy, ErrorKind, Idle, Region, Runtime, client::RingPair};
-
-fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < end, "{what}");
-        thread::yield_now();
-    }
-}
+use crate::{Copy, ErrorKind, Idle, Region, Runtime, client::RingPair, region::eventually};
 
 fn is_pending(copy: &mut Copy) -> bool {
     matches!(copy.poll_unpin(&mut Context::from_waker(Waker::noop())), Poll::Pending)
