@@ -1,6 +1,6 @@
 //! What many regions and many submitting threads cost: 64-byte copies, 32 in flight.
 
-use std::{error::Error, thread};
+use std::{error::Error, sync::Barrier, thread};
 
 use dmaring::{Idle, Region, Runtime};
 use dmaring_benches::{
@@ -124,25 +124,36 @@ fn threads(
     let measuring = Measuring::begin("dmaring", &work)?;
     let share = COPIES / 4 / count as u64;
     let begin = std::time::Instant::now();
-    thread::scope(|scope| {
+    // The threads stay until it was looked whether they were moved.
+    let (all_over, may_go) = (Barrier::new(count + 1), Barrier::new(count + 1));
+    let (all_over, may_go) = (&all_over, &may_go);
+    let record = thread::scope(|scope| {
         let workers: Vec<_> = (0..count)
             .map(|index| {
                 let core = cores.get(index % cores.len().max(1)).copied();
                 scope.spawn(move || -> Result<(), Box<dyn Error + Send + Sync>> {
-                    pinning::pin(core.unwrap_or(setup.app_core))?;
-                    copies.in_flight(share, DEPTH / count, futures::executor::block_on)?;
-                    Ok(())
+                    let copy = || -> Result<(), Box<dyn Error + Send + Sync>> {
+                        pinning::pin(core.unwrap_or(setup.app_core))?;
+                        copies.in_flight(share, DEPTH / count, futures::executor::block_on)?;
+                        Ok(())
+                    };
+                    let outcome = copy();
+                    all_over.wait();
+                    may_go.wait();
+                    outcome
                 })
             })
             .collect();
+        all_over.wait();
+        let rate = (share * count as u64) as f64 / begin.elapsed().as_secs_f64();
+        let record = measuring.end(Unit::PerS, vec![(rate as u64, 1)]);
+        may_go.wait();
         for worker in workers {
             worker.join().map_err(|_| "a submitting thread panicked")??;
         }
-        Ok::<_, Box<dyn Error + Send + Sync>>(())
+        Ok::<_, Box<dyn Error + Send + Sync>>(record?)
     })
     .map_err(|error| error.to_string())?;
-    let rate = (share * count as u64) as f64 / begin.elapsed().as_secs_f64();
-    let record = measuring.end(Unit::PerS, vec![(rate as u64, 1)])?;
     drop((source, destination));
     Ok(record.print(pair.verify(blocks)?)?)
 }

@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    hint,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -41,7 +40,6 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
         latency(&runtime, &mut pair, &blocks)?;
         under_tokio(&runtime, &mut pair, &blocks)?;
         futures_in_flight(&runtime, &mut pair, &blocks)?;
-        made_and_dropped(&runtime, &mut pair, &blocks)?;
         for (work, batch) in [("copy64-32-batch", BATCH), ("copy64-32-batch-of-32", DEPTH)] {
             batches(&runtime, &mut pair, &blocks, (work, batch))?;
         }
@@ -107,20 +105,6 @@ fn futures_in_flight(runtime: &Runtime, pair: &mut Pair, blocks: &Blocks) -> Out
     let record = measuring.end(Unit::PerS, chunks.rates(1))?;
     drop((source, destination));
     Ok(record.print(pair.verify(blocks)?)?)
-}
-
-/// Copies that are made and dropped: what their handles of the regions cost before anything is submitted.
-fn made_and_dropped(runtime: &Runtime, pair: &mut Pair, blocks: &Blocks) -> Outcome {
-    let (source, destination) = pair.regions(runtime)?;
-    let copies = Copies { blocks, source: &source, destination: &destination };
-    let measuring = Measuring::begin("handles", "copy64-32")?;
-    let mut chunks = Chunks::of(COPIES);
-    for number in 0..COPIES {
-        drop(hint::black_box(copies.copy(number)));
-        chunks.ended(number + 1);
-    }
-    // There are no bytes to verify.
-    Ok(measuring.end(Unit::PerS, chunks.rates(1))?.print(true)?)
 }
 
 /// In batches, as many in flight as make 32 operations.

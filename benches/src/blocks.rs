@@ -25,7 +25,7 @@ impl Iterator for Shuffled {
 
 /// Every block from 0 to `count` - 1 once, in an order that follows from `seed`: Fisher and Yates' shuffle.
 ///
-/// The program beside `xtask/src/peers.rs` makes the same order of the same seed.
+/// The program beside `xtask/src/peers/mod.rs` makes the same order of the same seed.
 #[must_use]
 pub fn permutation(count: u32, seed: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count).collect();

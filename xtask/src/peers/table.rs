@@ -49,14 +49,6 @@ fn row(comparison: &Comparison, medians: &Medians<'_>) -> Option<Row> {
             let &(_, peer) = medians.get(&(side, work))?;
             (named(side, peer), ours / peer)
         }
-        Against::Sum(parts) => {
-            let mut cost = 0.0;
-            for part in parts {
-                cost += 1.0 / medians.get(part)?.1;
-            }
-            let sides: Vec<_> = parts.iter().map(|&(side, _)| side).collect();
-            (named(&sides.join(" + "), 1.0 / cost), ours * cost)
-        }
         Against::BestLoop(work) => {
             let loops =
                 LOOPS.iter().filter_map(|side| Some((side, medians.get(&(*side, work))?.1)));
@@ -205,18 +197,6 @@ mod tests {
         assert_eq!((rows[0].ratio, rows[0].met), (Some(0.96), Some(true)));
         assert!(rows[0].peer.starts_with("avx2_nt"), "{rows:?}");
         assert_eq!((rows[1].ratio, rows[1].met), (Some(1.6), Some(true)));
-    }
-
-    #[test]
-    fn what_is_done_one_after_the_other_takes_as_long_as_all_of_it() {
-        let rate = |side, value| kept(side, "copy64-32", Unit::PerS, value);
-        let records =
-            [rate("dmaring", 1_000_000), rate("rings", 6_000_000), rate("handles", 3_000_000)];
-        let rows = timed(&records).unwrap();
-        let sum = "| 1.00 M/s | rings + handles 2.00 M/s | 0.50 |  |  |";
-        assert!(text(&rows).contains(sum), "{}", text(&rows));
-        let rows = timed(&records[..2]).unwrap();
-        assert!(!rows.iter().any(|row| row.peer.contains('+')), "a part is missing: {rows:?}");
     }
 
     #[test]

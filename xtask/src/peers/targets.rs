@@ -16,9 +16,7 @@ pub(super) enum Bound {
 pub(super) enum Against {
     /// The same unit: ours / the peer's.
     Peer(&'static str, &'static str),
-    /// The same where the peer does one after the other what these sides do for a work each: rates alone.
-    Sum(&'static [(&'static str, &'static str)]),
-    /// As the first, the best of the bare loops.
+    /// As above, the best of the bare loops.
     BestLoop(&'static str),
     /// Two rates, as costs: the peer's / ours.
     Cost(&'static str, &'static str),
@@ -46,7 +44,7 @@ const fn compare(
     Comparison { what, work, against, bound }
 }
 
-use Against::{BestLoop, Cost, Number, Peer, Sum};
+use Against::{BestLoop, Cost, Number, Peer};
 use Bound::{AtLeast, AtMost, Stated, Told};
 
 const SPIN: &str = "await of one 64-byte copy, spinning executor, p50";
@@ -59,10 +57,6 @@ const COLD_64K: &str = "cold copies, 64 KiB, 8 in flight";
 const COLD_256K: &str = "cold copies, 256 KiB, 8 in flight";
 const COLD_1M: &str = "cold copies, 1 MiB, 8 in flight";
 
-/// What no runtime comes below that has these rings, and futures that own handles of their regions.
-const FLOOR: &[(&str, &str)] = &[("rings", "copy64-32"), ("handles", "copy64-32")];
-const FLOOR_BATCHED: &[(&str, &str)] = &[("rings", "copy64-32-batch"), ("handles", "copy64-32")];
-
 /// Every comparison, in the order of the table.
 pub(super) const COMPARISONS: &[Comparison] = &[
     compare(SPIN, "copy64-1", Peer("dpdk", "copy64-1"), AtMost(0.9)),
@@ -73,11 +67,11 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     compare(FUTURES, "copy64-32", Peer("io_uring", "nop-32"), AtLeast(0.8)),
     compare(FUTURES, "copy64-32", Peer("mpsc_oneshot", "copy64-32"), Told),
     compare(FUTURES, "copy64-32", Peer("rings", "copy64-32"), Told),
-    compare(FUTURES, "copy64-32", Sum(FLOOR), Told),
+    compare(FUTURES, "copy64-32", Peer("rings_and_handles", "copy64-32"), Told),
     compare(BATCHED, "copy64-32-batch", Peer("dpdk", "copy64-32"), AtLeast(4.0)),
     compare(BATCHED, "copy64-32-batch", Peer("io_uring", "nop-32"), AtLeast(1.5)),
     compare(BATCHED, "copy64-32-batch", Peer("rings", "copy64-32-batch"), Told),
-    compare(BATCHED, "copy64-32-batch", Sum(FLOOR_BATCHED), Told),
+    compare(BATCHED, "copy64-32-batch", Peer("rings_and_handles", "copy64-32-batch"), Told),
     compare(BATCHED_32, "copy64-32-batch-of-32", Peer("dpdk", "copy64-32"), Told),
     compare(BATCHED_32, "copy64-32-batch-of-32", Peer("io_uring", "nop-32"), Told),
     compare(COLD_64K, "cold-65536-8", BestLoop("cold-65536-8"), AtLeast(0.95)),
