@@ -3,7 +3,8 @@
 //! A descriptor is written into the ring by `enqueue`, without the flag that asks for a completion word.
 //! `submit` sets that flag on the last one only and rings the doorbell, so a batch costs one completion
 //! write and one MMIO write. `poll` reads the completion word once. The word is an image of CHANSTS: the
-//! address of the last completed descriptor gives the position in the ring, and a channel works in order.
+//! address of the last completed descriptor gives the position in the ring, and a channel works in order. A word that could as well be
+//! an older one, written again, is not believed without CHANSTS.
 //!
 //! Ordering: descriptors are relaxed stores, then a release fence, then DMACOUNT; the completion word is
 //! a relaxed load, then an acquire fence, then the report.
@@ -289,9 +290,17 @@ impl<R: RegisterIo> IoatChannel<R> {
     }
 
     /// Looks at a new completion word, and says whether it completes anything.
+    ///
+    /// One that completes more than half of the ring at once is not believed: it may be an older one that was written again, over
+    /// one that was taken. CHANSTS knows, and half a ring of descriptors pays for the read.
     fn observe(&mut self, word: u64) -> bool {
         self.seen = word;
         let status = ChannelStatus::from_bits(word);
+        if self.ring.is_doubtful(status.completed()) {
+            let before = self.ring.completed();
+            self.look();
+            return self.ring.completed() != before;
+        }
         let news = self.absorb(status);
         if status.state() == ChannelState::Halted {
             self.look();

@@ -241,13 +241,14 @@ impl<R: RegisterIo> IoatChannel<R> {
         Err(ResetError::OutOfTime)
     }
 
-    /// A completion word that was written since the last look at it may be older than CHANSTS. It must not be looked at
+    /// A completion word that was written since the last look at it may be older than CHANSTS, or than what was taken before. It must not be looked at
     /// later: what CHANSTS says makes room in the ring, and once that is filled the word's address is also that of a new
     /// descriptor.
     fn forget_earlier_word(&mut self, status: ChannelStatus) {
         let word = self.hardware.memory.read_completion();
         let completed = ChannelStatus::from_bits(word).completed();
-        if word != self.seen && self.ring.is_earlier(completed, status.completed()) {
+        let earlier = self.ring.is_earlier(completed, status.completed());
+        if word != self.seen && (earlier || self.ring.is_far(completed)) {
             self.seen = word;
         }
     }
@@ -256,7 +257,11 @@ impl<R: RegisterIo> IoatChannel<R> {
         let word = self.hardware.memory.read_completion();
         if word != self.seen {
             self.seen = word;
-            self.absorb(ChannelStatus::from_bits(word));
+            let status = ChannelStatus::from_bits(word);
+            // CHANSTS was taken before: what it does not say of so many is not so.
+            if !self.ring.is_doubtful(status.completed()) {
+                self.absorb(status);
+            }
         }
     }
 

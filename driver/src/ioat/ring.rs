@@ -150,6 +150,20 @@ impl Ring {
         matches!((place(one), place(other)), (Some(one), Some(other)) if one < other)
     }
 
+    /// Whether an address is further ahead than half of the ring. That is also how one reads that lies behind what was taken: where
+    /// the ring is nearly full the two are the same descriptor.
+    #[inline]
+    pub(super) fn is_far(&self, address: u64) -> bool {
+        self.ahead(address).is_some_and(|ahead| ahead > self.mask / 2 && ahead != self.mask)
+    }
+
+    /// The same, of one that the device may have completed.
+    #[inline]
+    pub(super) fn is_doubtful(&self, address: u64) -> bool {
+        let outstanding = self.submitted - self.completed;
+        self.is_far(address) && self.ahead(address).is_some_and(|ahead| ahead < outstanding)
+    }
+
     /// How far the descriptor at an address is from the next to complete; `None`: it is none of the ring's.
     #[inline]
     fn ahead(&self, address: u64) -> Option<u64> {

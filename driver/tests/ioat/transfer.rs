@@ -113,6 +113,7 @@ fn dmacount_wraps_and_the_ring_goes_on() {
         submit(&mut channel, count..count + batch);
         count += batch;
         assert_eq!(bench.registers.writes(), [(DMACOUNT, count % 65_536)]);
+        bench.status((count - 1) % 8, IDLE);
         bench.complete((count - 1) % 8, IDLE);
         let expected: Vec<_> = (count - batch..count).map(|token| (token, DONE)).collect();
         assert_eq!(poll(&mut channel), expected);
@@ -238,8 +239,68 @@ fn a_word_older_than_chansts_completes_nothing_of_what_took_its_place() {
     assert_eq!((0..4).flat_map(|_| poll(&mut channel)).collect::<Vec<_>>(), done);
     submit(&mut channel, 8..13);
     assert_eq!(poll(&mut channel), []);
+    bench.status(4, IDLE);
     bench.complete(4, IDLE);
     let done: Vec<_> = (6..13).map(|token| (token, DONE)).collect();
     assert_eq!(poll(&mut channel), done);
+    assert_eq!(channel.violations(), 0);
+}
+
+/// A device may write a word again, over a newer one that was taken. In a ring that is full since, its address is that of a new descriptor.
+#[test]
+fn a_word_that_is_written_again_completes_nothing_of_what_took_its_place() {
+    for behind in 1..4 {
+        let bench = Bench::new();
+        let mut channel = bench.running();
+        submit(&mut channel, 1..6);
+        bench.complete(5 - behind, ACTIVE);
+        poll(&mut channel);
+        bench.status(5, IDLE);
+        bench.complete(5, IDLE);
+        poll(&mut channel);
+        submit(&mut channel, 6..13);
+        bench.complete(5 - behind, ACTIVE);
+        assert_eq!((0..9).flat_map(|_| poll(&mut channel)).collect::<Vec<_>>(), [], "{behind}");
+        bench.status(7, ACTIVE);
+        bench.complete(7, ACTIVE);
+        assert_eq!(poll(&mut channel), [(6, DONE), (7, DONE)]);
+        bench.status(4, IDLE);
+        bench.complete(4, IDLE);
+        let done: Vec<_> = (8..13).map(|token| (token, DONE)).collect();
+        assert_eq!((poll(&mut channel), channel.violations()), (done, 0));
+    }
+}
+
+/// The same, written while CHANSTS is read for another reason.
+#[test]
+fn a_word_that_is_written_again_at_a_look_is_not_looked_at_later() {
+    let bench = Bench::new();
+    let mut channel = bench.running();
+    submit(&mut channel, 1..4);
+    bench.complete(2, ACTIVE);
+    poll(&mut channel);
+    bench.complete(3, ACTIVE);
+    poll(&mut channel);
+    submit(&mut channel, 4..11);
+    bench.registers.race(2, 7);
+    let done: Vec<_> = (4..8).map(|token| (token, DONE)).collect();
+    assert_eq!((0..4).flat_map(|_| poll(&mut channel)).collect::<Vec<_>>(), done);
+    submit(&mut channel, 11..15);
+    assert_eq!((poll(&mut channel), channel.violations()), (vec![], 0));
+}
+
+/// More than half of the ring at once is taken when CHANSTS says it, too: one read for all of them.
+#[test]
+fn most_of_a_ring_at_once_is_believed_with_chansts() {
+    let bench = Bench::new();
+    let mut channel = bench.running();
+    submit(&mut channel, 1..8);
+    bench.status(4, ACTIVE);
+    bench.complete(4, ACTIVE);
+    assert_eq!((poll(&mut channel).len(), bench.registers.status_reads()), (4, 0), "half of it");
+    submit(&mut channel, 8..12);
+    bench.status(1, IDLE);
+    bench.complete(1, IDLE);
+    assert_eq!((poll(&mut channel).len(), bench.registers.status_reads()), (5, 1));
     assert_eq!(channel.violations(), 0);
 }
