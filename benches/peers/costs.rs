@@ -125,8 +125,8 @@ fn threads(
     let share = COPIES / 4 / count as u64;
     let begin = std::time::Instant::now();
     // The threads stay until it was looked whether they were moved.
-    let (all_over, may_go) = (Barrier::new(count + 1), Barrier::new(count + 1));
-    let (all_over, may_go) = (&all_over, &may_go);
+    let over = Barrier::new(count + 1);
+    let over = &over;
     let record = thread::scope(|scope| {
         let workers: Vec<_> = (0..count)
             .map(|index| {
@@ -138,16 +138,16 @@ fn threads(
                         Ok(())
                     };
                     let outcome = copy();
-                    all_over.wait();
-                    may_go.wait();
+                    over.wait();
+                    over.wait();
                     outcome
                 })
             })
             .collect();
-        all_over.wait();
+        over.wait();
         let rate = (share * count as u64) as f64 / begin.elapsed().as_secs_f64();
         let record = measuring.end(Unit::PerS, vec![(rate as u64, 1)]);
-        may_go.wait();
+        over.wait();
         for worker in workers {
             worker.join().map_err(|_| "a submitting thread panicked")??;
         }

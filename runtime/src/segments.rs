@@ -10,14 +10,19 @@
 //! before.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+    Arc, OnceLock,
     atomic::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
 use crossbeam_queue::ArrayQueue;
 use dmaring_ring::Key;
 
-use crate::{error::Error, region::Region, shared::Shared};
+use crate::{
+    error::Error,
+    region::Region,
+    shared::Shared,
+    sync::{Mutex, MutexGuard, lock},
+};
 
 /// The most segments of one vectored copy.
 pub(crate) const MAX_SEGMENTS: usize = 256;
@@ -125,7 +130,7 @@ impl List {
     }
 
     fn regions(&self) -> MutexGuard<'_, Vec<Region>> {
-        self.regions.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.regions)
     }
 }
 

@@ -60,15 +60,9 @@ impl<C> Reserve<'_, C> {
 
     #[cold]
     fn refill(&mut self, cargo: C, permit: bool) -> Result<Key, C> {
-        loop {
-            if let Some(slots) = self.table.pop_free(self.wanted.min(TOGETHER)) {
-                self.slots = slots;
-                return self.prepare(cargo, permit);
-            }
-            if !self.table.grow() {
-                return Err(cargo);
-            }
-        }
+        let Some(slots) = self.table.take(self.wanted.min(TOGETHER)) else { return Err(cargo) };
+        self.slots = slots;
+        self.prepare(cargo, permit)
     }
 }
 

@@ -57,15 +57,22 @@ impl<C> Inflight<C> {
     /// armed: from here on it may be completed, by the reap role.
     #[inline]
     pub(crate) fn prepare(&self, cargo: C, permit: bool) -> Result<Key, C> {
+        let Some(Chain { first: index, .. }) = self.take(1) else { return Err(cargo) };
+        let Some(slot) = self.at(index) else { return Err(cargo) };
+        // SAFETY: the slot came off the free list, so it is ours until its key is given away.
+        let generation = unsafe { slot.prepare(cargo, permit) };
+        Ok(Key { index, generation })
+    }
+
+    /// Takes up to `wanted` slots off the free list, and one at least. `None`: the table is full.
+    #[inline]
+    pub(super) fn take(&self, wanted: u32) -> Option<Chain> {
         loop {
-            if let Some(Chain { first: index, .. }) = self.pop_free(1) {
-                let Some(slot) = self.at(index) else { continue };
-                // SAFETY: the slot came off the free list, so it is ours until its key is given away.
-                let generation = unsafe { slot.prepare(cargo, permit) };
-                return Ok(Key { index, generation });
+            if let Some(slots) = self.pop_free(wanted) {
+                return Some(slots);
             }
             if !self.grow() {
-                return Err(cargo);
+                return None;
             }
         }
     }
@@ -94,15 +101,12 @@ impl<C> Inflight<C> {
     /// # Safety
     ///
     /// The caller is the one future of this life and does not use the key again.
+    #[inline]
     pub(crate) unsafe fn detach(&self, key: Key) {
-        if let Some(slot) = self.slot(key) {
-            // SAFETY: as the caller swears.
-            let recycle = unsafe { slot.detach() };
-            if recycle {
-                // SAFETY: `detach` came second, so the slot is ours.
-                unsafe { self.recycle(key.index) };
-            }
-        }
+        let mut chain = Chain::default();
+        // SAFETY: as the caller swears.
+        unsafe { self.detach_to(key, &mut chain) };
+        self.give_back(&mut chain);
     }
 
     /// Puts a completed operation's slot on the free list if its future had gone first.
@@ -229,7 +233,7 @@ impl<C> Inflight<C> {
     }
 
     /// Adds a chunk unless another thread has just done so. `false`: the table is as large as it gets.
-    pub(super) fn grow(&self) -> bool {
+    fn grow(&self) -> bool {
         let mut chunks = lock(&self.grown);
         if low(self.free.load(Ordering::Acquire)) != NONE {
             return true;

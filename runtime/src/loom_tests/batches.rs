@@ -15,7 +15,7 @@ fn add(collected: &mut Collected<'_, super::Counted, super::Pair>, bench: &Bench
 fn loom_the_last_of_a_batch_gets_a_permit_that_comes_home() {
     loom::model(|| {
         let bench = Bench::new();
-        bench.prepare(3).into_iter().for_each(|key| super::take_back(&bench.client, key));
+        bench.grow_to(3);
         let client = bench.client.clone();
         let poller = thread::spawn(move || {
             let mut poller = Poller::default();
@@ -43,7 +43,7 @@ fn loom_the_last_of_a_batch_gets_a_permit_that_comes_home() {
 fn loom_a_poller_that_goes_idle_reaps_what_is_about_to_be_pushed() {
     loom::model(|| {
         let bench = Bench::new();
-        bench.prepare(3).into_iter().for_each(|key| super::take_back(&bench.client, key));
+        bench.grow_to(3);
         let mut collected = bench.client.collect(2);
         let keys = [(); 2].map(|()| add(&mut collected, &bench));
         let client = bench.client.clone();

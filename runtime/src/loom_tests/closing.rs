@@ -3,7 +3,7 @@
 use dmaring_ring::{CompletionCode, SubmissionEntry};
 use loom::thread;
 
-use super::{Bench, Poller, abandon, is_resolved, take_back};
+use super::{Bench, Poller, abandon, is_resolved};
 use crate::submit::Refusal;
 
 /// Shutdown against submit: what is not refused is seen by the poller before it ends.
@@ -100,7 +100,7 @@ fn loom_giving_up_against_submit() {
 fn loom_giving_up_against_one_that_queues_up() {
     loom::model(|| {
         let bench = Bench::new();
-        bench.prepare(3).into_iter().for_each(|key| take_back(&bench.client, key));
+        bench.grow_to(3);
         let keys = [bench.submit().unwrap(), bench.submit().unwrap()];
         let client = bench.client.clone();
         let poller = thread::spawn(move || give_up(&client));
@@ -120,8 +120,7 @@ fn loom_giving_up_against_one_that_queues_up() {
 fn loom_giving_up_against_a_batch() {
     loom::model(|| {
         let bench = Bench::new();
-        // The table grows beforehand: by a lock of the standard library's, which loom does not see.
-        bench.prepare(3).into_iter().for_each(|key| take_back(&bench.client, key));
+        bench.grow_to(3);
         let client = bench.client.clone();
         let poller = thread::spawn(move || give_up(&client));
         let mut collected = bench.client.collect(3);

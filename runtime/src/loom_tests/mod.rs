@@ -162,6 +162,11 @@ impl Bench {
         (0..operations).map(|_| slots.prepare(self.cargo(), false).map_err(drop).unwrap()).collect()
     }
 
+    /// Has the table grow beforehand: it does so by a lock of the standard library's, which loom does not see.
+    fn grow_to(&self, operations: u32) {
+        self.prepare(operations).into_iter().for_each(|key| take_back(&self.client, key));
+    }
+
     fn dropped(&self) -> usize {
         self.drops.load(Ordering::Relaxed)
     }

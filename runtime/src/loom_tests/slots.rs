@@ -67,8 +67,7 @@ fn loom_slots_are_taken_and_come_back_together() {
 fn loom_a_chain_that_changed_is_not_taken() {
     loom::model(|| {
         let bench = Bench::new();
-        // The table grows beforehand: by a lock of the standard library's, which loom does not see.
-        bench.prepare(3).into_iter().for_each(|key| take_back(&bench.client, key));
+        bench.grow_to(3);
         let (client, drops) = (bench.client.clone(), bench.drops.clone());
         let other = thread::spawn(move || {
             let mut slots = client.inflight.reserve(2);

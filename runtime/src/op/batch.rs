@@ -13,7 +13,7 @@ use futures_core::Stream;
 
 use super::{
     future::{Copy, CopyVectored, Fill, Op, Persist, polled_again},
-    pending::Flight,
+    pending::{Flight, refusal},
     request::Request,
 };
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     memory::RingMemory,
     region::Cargo,
     shared::Shared,
+    submit::Refusal,
 };
 
 /// Operations that are collected and then submitted together: one claim of the ring, one doorbell.
@@ -136,10 +137,7 @@ fn prepare(
     }
     let (place, entry) = (request.place(&cargo), request.entry(&cargo));
     let Ok(key) = collected.add(cargo, entry) else {
-        return Err(Err(Error::new(
-            ErrorKind::LimitExceeded,
-            "too many operations are unfinished or unclaimed: await or drop some",
-        )));
+        return Err(Err(refusal(Refusal::TableFull)));
     };
     Ok(Item::Flight(Flight::new(key, place)))
 }

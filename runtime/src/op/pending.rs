@@ -176,7 +176,7 @@ impl Request {
     }
 }
 
-fn refusal(why: Refusal) -> Error {
+pub(super) fn refusal(why: Refusal) -> Error {
     match why {
         Refusal::Closed => Error::closed(),
         Refusal::QueueFull => Error::new(

@@ -113,11 +113,8 @@ impl Port {
 
     /// Takes back the application's wish to be notified: nothing is in flight. Unless something is on its way.
     pub(super) fn retire_notify(&self) {
-        match &self.peer {
-            Peer::Application(shared) => shared.client.retire_notify(&self.submissions),
-            Peer::Staging(port) => {
-                handshake::retire_notify(port.pair().header(), &self.submissions);
-            }
+        if let Peer::Application(shared) = &self.peer {
+            shared.client.retire_notify(&self.submissions);
         }
     }
 
