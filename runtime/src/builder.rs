@@ -18,7 +18,7 @@ use crate::{
     housekeeper::{self, Housekeeper},
     lifecycle::Lifecycle,
     memory::RingMemory,
-    op::{LINGER, Linger, OnError, Policy},
+    op::{LINGER, Linger, OnError, Policy, SpareLists},
     persist::{Persist, Processor, WriteBack},
     placement::{self, CoreError, Placement, Steering, Striping},
     poller::{Idle, LaneSettings, Lanes, Poller, Retirement},
@@ -332,6 +332,7 @@ impl Builder {
         let shared = Arc::new(Shared {
             client: Client::new(pair, ring_entries, idle != Idle::Spin),
             linger: Linger::new(if one_cpu { Duration::ZERO } else { linger }),
+            batches: SpareLists::new(),
             regions: RegionTable::new(domains.len()),
             segments: SegmentTable::new(),
             steering,

@@ -17,7 +17,7 @@ pub(crate) struct Collected<'a, C, P: RingPair> {
     permits: u32,
     /// How many of the entries are of operations that have one: the first.
     armed: usize,
-    entries: Vec<SubmissionEntry>,
+    entries: &'a mut Vec<SubmissionEntry>,
 }
 
 impl<C, P: RingPair> Collected<'_, C, P> {
@@ -36,20 +36,26 @@ impl<C, P: RingPair> Collected<'_, C, P> {
 impl<C, P: RingPair> Drop for Collected<'_, C, P> {
     fn drop(&mut self) {
         // SAFETY: `add` prepared all of them, with permits while there were some, and they are submitted nowhere else.
-        unsafe { self.client.submit_prepared(&self.entries, self.armed, self.permits) };
+        unsafe { self.client.submit_prepared(self.entries, self.armed, self.permits) };
     }
 }
 
 impl<C, P: RingPair> Client<C, P> {
-    /// Begins to submit up to so many operations together.
-    pub(crate) fn collect(&self, operations: usize) -> Collected<'_, C, P> {
+    /// Begins to submit up to so many operations together, whose entries are collected in a list that has none.
+    pub(crate) fn collect<'a>(
+        &'a self,
+        operations: usize,
+        entries: &'a mut Vec<SubmissionEntry>,
+    ) -> Collected<'a, C, P> {
+        entries.clear();
+        entries.reserve(operations);
         let wanted = u32::try_from(operations).unwrap_or(u32::MAX);
         Collected {
             client: self,
             slots: self.inflight.reserve(wanted),
             permits: self.permits.try_acquire(wanted).unwrap_or(0),
             armed: 0,
-            entries: Vec::with_capacity(operations),
+            entries,
         }
     }
 }

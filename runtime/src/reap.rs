@@ -18,41 +18,67 @@ use dmaring_ring::{CompletionCode, CompletionEntry, Key, completion, handshake, 
 
 use crate::{
     client::{Client, Reaper, RingPair},
-    inflight::{Finished, Ticket},
+    inflight::{Ended, Finished, LastCall, Ticket},
     sync::{Ordering, fence, lock, try_lock},
 };
 
 /// How many completions are reaped under one tenure of the role.
 const BATCH: usize = 32;
 
-/// Finished operations to be delivered once no role or lock is held.
+/// What finished operations left, to be delivered once no role or lock is held.
 #[derive(Debug)]
-pub(crate) struct Leftovers<C>(ArrayVec<Finished<C>, BATCH>);
+pub(crate) struct Leftovers<C> {
+    /// How many have left something.
+    count: usize,
+    cargo: ArrayVec<C, BATCH>,
+    /// Most have left none.
+    wakers: ArrayVec<LastCall, BATCH>,
+}
 
 impl<C> Leftovers<C> {
     pub(crate) fn new() -> Self {
-        Self(ArrayVec::new())
+        Self { count: 0, cargo: ArrayVec::new(), wakers: ArrayVec::new() }
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        !self.0.is_full()
+        self.count < BATCH
     }
 
     pub(crate) fn len(&self) -> u64 {
-        self.0.len() as u64
+        self.count as u64
     }
 
     /// Keeps what an operation left. Who puts has asked whether there is room.
     pub(crate) fn put(&mut self, finished: Finished<C>) {
-        let kept = self.0.try_push(finished);
-        debug_assert!(kept.is_ok(), "put without room");
+        let Finished { cargo, ended } = finished;
+        if let Some(cargo) = cargo {
+            push(&mut self.cargo, cargo);
+        }
+        self.put_ended(ended);
+    }
+
+    /// The same, where the cargo is there already or stays where it is.
+    #[inline]
+    fn put_ended(&mut self, ended: Ended) {
+        self.count += 1;
+        if let Some(waker) = ended.waker {
+            push(&mut self.wakers, waker);
+        }
     }
 
     pub(crate) fn deliver(&mut self) {
-        for finished in self.0.drain(..) {
-            finished.deliver();
+        self.count = 0;
+        self.cargo.clear();
+        for waker in self.wakers.drain(..) {
+            waker.make();
         }
     }
+}
+
+#[inline]
+fn push<T>(kept: &mut ArrayVec<T, BATCH>, one: T) {
+    let pushed = kept.try_push(one);
+    debug_assert!(pushed.is_ok(), "put without room");
 }
 
 /// Which waker a slot has of its future: the addresses of its data and its functions, to be compared. While the slot has the waker
@@ -169,11 +195,13 @@ impl<C, P: RingPair> Client<C, P> {
             let Some(key) = self.inflight.current_key(index) else { continue };
             let mut reaper = lock(&self.reaper);
             let result = CompletionEntry::new(key, code, 0, 0).result_word();
-            let Some(finished) = slot.complete(&mut reaper.role, key, result) else { continue };
-            self.inflight.settle(key, &finished);
+            let mut cargo = None;
+            let keep = |kept| cargo = Some(kept);
+            let Some(ended) = slot.complete(&mut reaper.role, key, result, keep) else { continue };
+            self.inflight.settle(key, &ended);
             drop(reaper);
             self.return_permits(1);
-            finished.deliver();
+            Finished { cargo, ended }.deliver();
         }
     }
 
@@ -186,18 +214,18 @@ impl<C, P: RingPair> Client<C, P> {
             && let Some(entry) = reaper.consumer.pop(header, slots)
         {
             let Some(slot) = self.inflight.slot(entry.key) else { continue };
+            let (role, key, result) = (&mut reaper.role, entry.key, entry.result_word());
             if entry.code() == CompletionCode::DETAIL {
-                slot.note_detail(&mut reaper.role, entry.key, entry.offset());
+                slot.note_detail(role, key, entry.offset());
             } else if entry.code() == CompletionCode::EARLY {
-                let result = entry.result_word();
-                if let Some(finished) = slot.resolve_early(&mut reaper.role, entry.key, result) {
-                    leftovers.put(finished);
+                if let Some(ended) = slot.resolve_early(role, key, result) {
+                    leftovers.put_ended(ended);
                 }
-            } else if let Some(finished) =
-                slot.complete(&mut reaper.role, entry.key, entry.result_word())
+            } else if let Some(ended) =
+                slot.complete(role, key, result, |cargo| push(&mut leftovers.cargo, cargo))
             {
-                self.inflight.settle(entry.key, &finished);
-                leftovers.put(finished);
+                self.inflight.settle(key, &ended);
+                leftovers.put_ended(ended);
                 permits += 1;
             }
         }

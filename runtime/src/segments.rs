@@ -248,6 +248,9 @@ impl Drop for SegmentCargo {
 
 impl Drop for Hold {
     fn drop(&mut self) {
+        if self.shared.origin.is_elsewhere() {
+            return;
+        }
         let Some(list) = self.list() else { return };
         if list.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
             list.generation.store(self.key.generation.wrapping_add(1), Ordering::Release);

@@ -19,7 +19,7 @@ use crate::{
     housekeeper::Housekeeper,
     lifecycle::Lifecycle,
     memory::RingMemory,
-    op::{Linger, Policy},
+    op::{Linger, Policy, SpareLists},
     persist::Persist,
     placement::{Steering, Striping},
     quiesce::Quiesce,
@@ -33,6 +33,7 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) client: Client<Cargo, RingMemory>,
     pub(crate) linger: Linger,
+    pub(crate) batches: SpareLists,
     pub(crate) regions: RegionTable,
     pub(crate) segments: SegmentTable,
     pub(crate) steering: Steering,

@@ -240,7 +240,7 @@ impl<C, P: RingPair> Client<C, P> {
         // SAFETY: our callers have prepared the slot without a permit, or hold the waiters' lock and have just taken
         // it off the queue.
         let finished = unsafe { slot.refuse(result) };
-        self.inflight.settle(key, &finished);
+        self.inflight.settle(key, &finished.ended);
         Some(finished)
     }
 

@@ -48,6 +48,12 @@ fn operations_allocate_nothing() {
 
         unclaimed_results(&dst);
         vectored(&runtime, &dst);
+        for size in [1, 16, 32, 100] {
+            // The lists of batches are used again.
+            let mut before = counts();
+            steady.batches(&runtime, size, || before = counts());
+            assert_eq!(counts(), before, "of batches of {size}");
+        }
         drop((steady, dst, runtime));
         eventually("the housekeeper's end", || housekeepers().is_empty());
     }

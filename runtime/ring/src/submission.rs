@@ -43,6 +43,7 @@ pub use crate::full::Full;
 /// # Errors
 ///
 /// [`Full`] when there is no room for all of them. More entries than slots never have room.
+#[inline]
 pub fn push(
     header: &Header,
     slots: &[SubmissionSlot],
@@ -68,6 +69,7 @@ pub fn push(
 ///
 /// Each turn of the loop follows a move of the tail, that is, another producer's success. A sequence
 /// ahead of a tail that has not moved is no producer's doing: nothing is claimed then.
+#[inline]
 fn claim(header: &Header, slots: &[SubmissionSlot], count: u64) -> Result<u64, Full> {
     let mut tail = header.submission_tail();
     loop {

@@ -130,7 +130,7 @@ pub(crate) mod tests {
         for &key in keys {
             // SAFETY: the key was given to nobody, so that no other future is there.
             let finished = unsafe { table.slot(key).unwrap().refuse(0) };
-            assert!(!finished.recycle);
+            assert!(!finished.ended.recycle);
             // SAFETY: as above, and the key is not used again.
             unsafe { table.detach_to(key, chain) };
         }

@@ -65,24 +65,42 @@ pub(crate) struct Ticket {
 /// What a completed operation leaves to be dropped or called outside every role and lock.
 #[derive(Debug)]
 pub(crate) struct Finished<C> {
-    pub(super) waker: Option<Waker>,
-    /// Whether the future still wants to know; else the waker is only dropped.
-    pub(super) wanted: bool,
-    pub(super) cargo: Option<C>,
+    pub(crate) cargo: Option<C>,
+    pub(crate) ended: Ended,
+}
+
+/// The same but for the cargo.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) waker: Option<LastCall>,
     /// The caller owns the slot now and puts it on the free list.
     pub(super) recycle: bool,
 }
 
+/// The waker that the future of a completed operation had left.
+#[derive(Debug)]
+pub(crate) struct LastCall {
+    waker: Waker,
+    /// Whether the future still wants to know; else the waker is only dropped.
+    wanted: bool,
+}
+
+impl LastCall {
+    /// Calls the waker. It is foreign code: it may submit, drop futures, drop the runtime, or panic, which ends here.
+    pub(crate) fn make(self) {
+        let Self { waker, wanted } = self;
+        if foreign::call(|| if wanted { waker.wake() } else { drop(waker) }).is_none() {
+            tracing::error!("a waker panicked; the operation it was for is complete");
+        }
+    }
+}
+
 impl<C> Finished<C> {
-    /// Gives the cargo back and calls the waker. A waker is foreign code: it may submit, drop futures, drop
-    /// the runtime, or panic, which ends here.
+    /// Gives the cargo back and calls the waker.
     pub(crate) fn deliver(self) {
         drop(self.cargo);
-        let (waker, wanted) = (self.waker, self.wanted);
-        if let Some(waker) = waker
-            && foreign::call(|| if wanted { waker.wake() } else { drop(waker) }).is_none()
-        {
-            tracing::error!("a waker panicked; the operation it was for is complete");
+        if let Some(waker) = self.ended.waker {
+            waker.make();
         }
     }
 }
@@ -203,22 +221,24 @@ impl<C> Slot<C> {
 
     /// Resolves an operation that the hardware may still be at. `None` for a key that is not in flight, and for one that
     /// was resolved before.
-    pub(crate) fn resolve_early(
+    pub(crate) fn resolve_early(&self, role: &mut Role, key: Key, result: u64) -> Option<Ended> {
+        if !self.is_in_flight(key) || self.outcome().is_some() {
+            return None;
+        }
+        Some(Ended { waker: self.resolve(role, result), recycle: false })
+    }
+
+    /// Resolves and releases the operation, and hands its cargo to `keep`. `None` for a key that is not in flight: a stale or made-up
+    /// one.
+    #[inline]
+    pub(crate) fn complete(
         &self,
         role: &mut Role,
         key: Key,
         result: u64,
-    ) -> Option<Finished<C>> {
-        if !self.is_in_flight(key) || self.outcome().is_some() {
-            return None;
-        }
-        let (waker, wanted) = self.resolve(role, result);
-        Some(Finished { waker, wanted, cargo: None, recycle: false })
-    }
-
-    /// Resolves and releases the operation. `None` for a key that is not in flight: a stale or made-up one.
-    pub(crate) fn complete(&self, role: &mut Role, key: Key, result: u64) -> Option<Finished<C>> {
-        self.is_in_flight(key).then(|| self.finish(role, result))
+        keep: impl FnOnce(C),
+    ) -> Option<Ended> {
+        self.is_in_flight(key).then(|| self.end(role, result, keep))
     }
 
     /// Resolves and releases an operation that will never be pushed. One that waited stays marked so, and no
@@ -229,12 +249,17 @@ impl<C> Slot<C> {
     /// The slot was never armed: the caller has prepared it, or holds the waiters' lock and has taken it off
     /// the queue.
     pub(crate) unsafe fn refuse(&self, result: u64) -> Finished<C> {
-        self.finish(&mut Role(()), result)
+        let mut cargo = None;
+        let ended = self.end(&mut Role(()), result, |kept| cargo = Some(kept));
+        Finished { cargo, ended }
     }
 
-    fn finish(&self, role: &mut Role, result: u64) -> Finished<C> {
+    /// Hands the cargo over from where it is to where it goes: it is not laid down in between, where it would be read back before
+    /// it is written.
+    #[inline(always)]
+    fn end(&self, role: &mut Role, result: u64, keep: impl FnOnce(C)) -> Ended {
         // SAFETY: in flight and not released, the cell belongs to the role, which the caller holds.
-        let cargo = self.cargo.with_mut(|cell| unsafe { (*cell).take() });
+        self.cargo.with_mut(|cell| unsafe { (*cell).take().map(keep) });
         let state = self.state.load(Ordering::Acquire);
         if state & (RESOLVED | WAKER) == 0 {
             // No waker to take between the two: both in one exchange, unless the future comes just now.
@@ -243,30 +268,34 @@ impl<C> Slot<C> {
             let done =
                 self.state.compare_exchange(state, both, Ordering::AcqRel, Ordering::Acquire);
             if done.is_ok() {
-                let detached = state & DETACHED != 0;
-                return Finished { waker: None, wanted: !detached, cargo, recycle: detached };
+                return Ended { waker: None, recycle: state & DETACHED != 0 };
             }
         }
-        // Only the role resolves, and the caller has it: what is so now stays so.
-        let resolved_early = state & RESOLVED != 0;
-        let (waker, _) = if resolved_early { (None, false) } else { self.resolve(role, result) };
-        let before = self.state.fetch_or(RELEASED, Ordering::AcqRel);
-        let detached = before & DETACHED != 0;
-        Finished { waker, wanted: !detached, cargo, recycle: detached }
+        self.end_in_steps(role, result)
     }
 
-    /// Makes the outcome known, once in a life. Gives the waker, and whether the future still wants to know.
-    fn resolve(&self, _role: &mut Role, result: u64) -> (Option<Waker>, bool) {
+    /// Ends an operation that has a waker to be taken, or was resolved early.
+    #[cold]
+    fn end_in_steps(&self, role: &mut Role, result: u64) -> Ended {
+        // Only the role resolves, and the caller has it: what is so now stays so.
+        let resolved_early = self.state.load(Ordering::Acquire) & RESOLVED != 0;
+        let waker = if resolved_early { None } else { self.resolve(role, result) };
+        let detached = self.state.fetch_or(RELEASED, Ordering::AcqRel) & DETACHED != 0;
+        let waker = waker.map(|left| LastCall { wanted: !detached, ..left });
+        Ended { waker, recycle: detached }
+    }
+
+    /// Makes the outcome known, once in a life. Gives the waker.
+    fn resolve(&self, _role: &mut Role, result: u64) -> Option<LastCall> {
         self.result.store(result, Ordering::Relaxed);
         let before = self.state.fetch_or(RESOLVED, Ordering::AcqRel);
-        let waker = if before & WAKER != 0 {
-            // SAFETY: (1) `WAKER` was set when `RESOLVED` was: the cell is the role's; (2) the slot is not
-            // released, so nobody recycles it under us.
-            self.waker.with_mut(|cell| unsafe { (*cell).take() })
-        } else {
-            None
-        };
-        (waker, before & DETACHED == 0)
+        if before & WAKER == 0 {
+            return None;
+        }
+        // SAFETY: (1) `WAKER` was set when `RESOLVED` was: the cell is the role's; (2) the slot is not
+        // released, so nobody recycles it under us.
+        let waker = self.waker.with_mut(|cell| unsafe { (*cell).take() })?;
+        Some(LastCall { waker, wanted: before & DETACHED == 0 })
     }
 
     /// The outcome, if it is known. Does not detach.
@@ -332,7 +361,7 @@ impl<C> Slot<C> {
     ///
     /// # Safety
     ///
-    /// The caller owns the slot: `detach` returned true, or `recycle` of [`Finished`] was set, or no key
+    /// The caller owns the slot: `detach` returned true, or `recycle` of [`Ended`] was set, or no key
     /// of this life was given away.
     pub(super) unsafe fn end_life(&self) {
         let generation = self.generation().wrapping_add(1);

@@ -18,7 +18,7 @@ use dmaring_ring::Key;
 
 use super::{
     chain::Chain,
-    slot::{Finished, Slot},
+    slot::{Ended, Slot},
 };
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
@@ -103,17 +103,22 @@ impl<C> Inflight<C> {
     /// The caller is the one future of this life and does not use the key again.
     #[inline]
     pub(crate) unsafe fn detach(&self, key: Key) {
-        let mut chain = Chain::default();
+        let Some(slot) = self.slot(key) else { return };
         // SAFETY: as the caller swears.
-        unsafe { self.detach_to(key, &mut chain) };
-        self.give_back(&mut chain);
+        if unsafe { slot.detach() } {
+            // SAFETY: `detach` came second, so the slot is ours.
+            unsafe { self.recycle(key.index, slot) };
+        }
     }
 
     /// Puts a completed operation's slot on the free list if its future had gone first.
-    pub(crate) fn settle(&self, key: Key, finished: &Finished<C>) {
-        if finished.recycle {
+    #[inline]
+    pub(crate) fn settle(&self, key: Key, ended: &Ended) {
+        if ended.recycle
+            && let Some(slot) = self.slot(key)
+        {
             // SAFETY: the release came second, so the slot is ours.
-            unsafe { self.recycle(key.index) };
+            unsafe { self.recycle(key.index, slot) };
         }
     }
 
@@ -176,12 +181,11 @@ impl<C> Inflight<C> {
     /// # Safety
     ///
     /// The caller owns the slot.
-    unsafe fn recycle(&self, index: u32) {
-        if let Some(slot) = self.at(index) {
-            // SAFETY: the caller owns the slot.
-            unsafe { slot.end_life() };
-            self.push_free(index, index);
-        }
+    #[inline]
+    unsafe fn recycle(&self, index: u32, slot: &Slot<C>) {
+        // SAFETY: the caller owns the slot.
+        unsafe { slot.end_life() };
+        self.push_behind(index, slot);
     }
 
     /// Takes up to `wanted` slots, and one at least if there is any. They stay linked.
@@ -216,7 +220,14 @@ impl<C> Inflight<C> {
 
     /// Pushes a chain of slots, linked from `first` to `last`.
     pub(super) fn push_free(&self, first: u32, last: u32) {
-        let Some(slot) = self.at(last) else { return };
+        if let Some(slot) = self.at(last) {
+            self.push_behind(first, slot);
+        }
+    }
+
+    /// Pushes a chain of slots, linked from `first` to this one.
+    #[inline]
+    fn push_behind(&self, first: u32, slot: &Slot<C>) {
         let mut head = self.free.load(Ordering::Relaxed);
         loop {
             slot.next.store(low(head), Ordering::Relaxed);

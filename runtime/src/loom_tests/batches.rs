@@ -23,7 +23,8 @@ fn loom_the_last_of_a_batch_gets_a_permit_that_comes_home() {
             client.reap();
             poller
         });
-        let mut collected = bench.client.collect(3);
+        let mut entries = Vec::new();
+        let mut collected = bench.client.collect(3, &mut entries);
         let keys = [(); 3].map(|()| add(&mut collected, &bench));
         drop(collected);
         let mut poller = poller.join().unwrap();
@@ -44,7 +45,8 @@ fn loom_a_poller_that_goes_idle_reaps_what_is_about_to_be_pushed() {
     loom::model(|| {
         let bench = Bench::new();
         bench.grow_to(3);
-        let mut collected = bench.client.collect(2);
+        let mut entries = Vec::new();
+        let mut collected = bench.client.collect(2, &mut entries);
         let keys = [(); 2].map(|()| add(&mut collected, &bench));
         let client = bench.client.clone();
         let idle = thread::spawn(move || {

@@ -123,7 +123,8 @@ fn loom_giving_up_against_a_batch() {
         bench.grow_to(3);
         let client = bench.client.clone();
         let poller = thread::spawn(move || give_up(&client));
-        let mut collected = bench.client.collect(3);
+        let mut entries = Vec::new();
+        let mut collected = bench.client.collect(3, &mut entries);
         let keys = [(); 3].map(|()| {
             collected.add(bench.cargo(), SubmissionEntry::default()).map_err(drop).unwrap()
         });

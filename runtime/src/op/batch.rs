@@ -1,7 +1,6 @@
 //! Many operations under one doorbell.
 
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     mem,
     pin::Pin,
@@ -12,7 +11,8 @@ use std::{
 use futures_core::Stream;
 
 use super::{
-    future::{Copy, CopyVectored, Fill, Op, Persist, polled_again},
+    future::{Copy, CopyVectored, Fill, Op, Persist},
+    lists::Lists,
     pending::{Flight, refusal},
     request::Request,
 };
@@ -35,7 +35,7 @@ use crate::{
 #[must_use = "a batch does nothing until it is submitted"]
 pub struct Batch {
     shared: Arc<Shared>,
-    items: Vec<Item>,
+    lists: Lists,
 }
 
 /// The operations of a submitted batch.
@@ -46,100 +46,81 @@ pub struct Batch {
 #[must_use = "the outcomes tell whether the copies were made"]
 pub struct Submitted {
     shared: Arc<Shared>,
-    items: VecDeque<Item>,
+    lists: Lists,
+    /// The first that has not given its outcome.
+    next: usize,
     /// The slots of those that have given their outcome.
     free: Chain,
 }
 
-/// One operation of a batch.
-#[derive(Debug)]
-enum Item {
-    /// As it was pushed: not submitted, unless it was before; or refused.
-    Single(Op),
-    /// Submitted with the batch.
-    Flight(Flight),
-}
-
-impl Item {
-    /// Whether it is to be submitted, unless it is refused.
-    fn wants_a_place(&self) -> bool {
-        matches!(self, Self::Single(Op::Idle(request)) if request.length > 0)
-    }
-}
-
-/// How many operations a batch has room for at first.
-const ROOM: usize = 16;
 /// How many free slots are kept at most, to be given back together.
 const KEPT: u32 = 16;
 
 impl Batch {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, items: Vec::with_capacity(ROOM) }
+        // In a child of fork nothing is taken.
+        let spare = shared.check_process().map(|()| shared.batches.take());
+        Self { shared, lists: spare.unwrap_or_default() }
     }
 
     /// Adds a [`struct@Copy`], a [`CopyVectored`], a [`Fill`] or a [`Persist`]. One that was submitted already is not
     /// submitted again.
     #[inline]
     pub fn push(&mut self, operation: impl Into<Operation>) {
-        self.items.push(Item::Single(operation.into().0));
+        self.lists.operations.push(operation.into().0);
     }
 
     /// How many operations there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.lists.operations.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.lists.operations.is_empty()
     }
 
     /// Submits all, in order. What is refused gives its error as its outcome.
     pub fn submit(self) -> Submitted {
-        let Self { shared, items } = self;
-        let mut submitted = Submitted { shared, items: items.into(), free: Chain::default() };
-        let Submitted { shared, items, .. } = &mut submitted;
-        let wanted = items.iter().filter(|item| item.wants_a_place()).count();
+        let Self { shared, lists } = self;
+        let mut submitted = Submitted { shared, lists, next: 0, free: Chain::default() };
+        let Submitted { shared, lists: Lists { operations, entries }, .. } = &mut submitted;
+        let wanted = operations.iter().filter(|operation| operation.wants_a_place()).count();
         // In a child of fork nothing is taken, not even a lock.
-        let mut collected = shared.check_process().map(|()| shared.client.collect(wanted));
-        for item in items {
-            let Item::Single(Op::Idle(request)) = item else { continue };
-            let prepared = match &mut collected {
-                Ok(collected) => prepare(shared, request, collected),
-                Err(_) => Err(Err(Error::forked())),
-            };
-            *item = prepared.unwrap_or_else(|outcome| Item::Single(Op::Known(outcome)));
+        let mut collected = shared.check_process().map(|()| shared.client.collect(wanted, entries));
+        for operation in operations {
+            match &mut collected {
+                Ok(collected) => operation
+                    .submit_with(|request, cargo| prepare(shared, request, cargo, collected)),
+                Err(_) => operation.refuse(Error::forked),
+            }
         }
         drop(collected);
         submitted
     }
 }
 
-/// Gives an operation its slot and appends its entry; or its outcome, where it has one.
+/// Gives an operation its slot and appends its entry.
 #[inline]
 fn prepare(
     shared: &Arc<Shared>,
-    request: &mut Request,
+    request: &Request,
+    cargo: Cargo,
     collected: &mut Collected<'_, Cargo, RingMemory>,
-) -> Result<Item, Result<u64, Error>> {
-    request.check().map_err(Err)?;
-    if request.length == 0 {
-        return Err(Ok(0));
-    }
-    let Some(cargo) = request.cargo.take() else { return Err(Err(polled_again())) };
+) -> Result<Flight, Error> {
     if !Arc::ptr_eq(shared, &cargo.destination.0.shared) {
-        return Err(Err(Error::new(
+        return Err(Error::new(
             ErrorKind::Unmapped,
             "the operation belongs to a different runtime than its batch",
-        )));
+        ));
     }
-    let (place, entry) = (request.place(&cargo), request.entry(&cargo));
-    let Ok(key) = collected.add(cargo, entry) else {
-        return Err(Err(refusal(Refusal::TableFull)));
-    };
-    Ok(Item::Flight(Flight::new(key, place)))
+    let entry = request.entry(&cargo);
+    match collected.add(cargo, entry) {
+        Ok(key) => Ok(Flight::new(key)),
+        Err(_) => Err(refusal(Refusal::TableFull)),
+    }
 }
 
 impl Submitted {
@@ -169,38 +150,36 @@ impl Stream for Submitted {
 
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { shared, items, free } = &mut *self;
-        let Some(first) = items.front_mut() else { return Poll::Ready(None) };
-        let outcome = ready!(match first {
-            Item::Single(operation) => operation.poll(context),
-            Item::Flight(flight) => flight.poll(shared, context),
-        });
-        if let Some(Item::Flight(flight)) = items.pop_front() {
+        let Self { shared, lists: Lists { operations, .. }, next, free } = &mut *self;
+        let Some(first) = operations.get_mut(*next) else { return Poll::Ready(None) };
+        let outcome = ready!(first.poll_with(shared, context));
+        *next += 1;
+        if let Some(flight) = first.take_flight() {
             flight.end_to(shared, free);
         }
-        if free.len() >= KEPT || items.is_empty() {
+        if free.len() >= KEPT || *next == operations.len() {
             shared.client.inflight.give_back(free);
         }
         Poll::Ready(Some(outcome))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.items.len(), Some(self.items.len()))
+        let left = self.lists.operations.len() - self.next;
+        (left, Some(left))
     }
 }
 
 impl Drop for Submitted {
     fn drop(&mut self) {
-        let Self { shared, items, free } = self;
+        let Self { shared, lists, free, .. } = self;
         if shared.origin.is_elsewhere() {
             return;
         }
         shared.client.inflight.give_back(free);
-        for item in items.drain(..) {
-            if let Item::Flight(flight) = item {
-                flight.end(shared);
-            }
+        for flight in lists.operations.iter_mut().filter_map(Op::take_flight) {
+            flight.end(shared);
         }
+        shared.batches.put(mem::take(lists));
     }
 }
 

@@ -66,10 +66,10 @@ impl Region {
             let (from, to) = (range.start_bound(), range.end_bound());
             let message =
                 format!("the range from {from:?} to {to:?} is none: it ends before it begins");
-            return Persist(Op::Known(Err(Error::new(ErrorKind::OutOfBounds, message))));
+            return Persist(Op::known(Err(Error::new(ErrorKind::OutOfBounds, message))));
         };
         let cargo = Cargo { source: None, destination: self.clone(), segments: None };
-        Persist::new(Request::new(cargo, Work::Persist, offset, length))
+        Persist::new(Request::new(Work::Persist, offset, length), cargo)
     }
 }
 

@@ -9,70 +9,187 @@ use std::{
     time::Duration,
 };
 
-use super::{OnError, pending::Pending, request::Request};
-use crate::error::{Error, ErrorKind};
+use super::{
+    OnError,
+    outcome::decode,
+    pending::{Flight, Pending},
+    request::{Request, Work},
+};
+use crate::{
+    error::{Error, ErrorKind},
+    inflight::Ticket,
+    region::Cargo,
+    shared::Shared,
+};
 
-/// Where an operation stands, as its future sees it.
+/// An operation, as its future has it. What it asks for stays in place: to move it about costs more than to check it.
 #[derive(Debug)]
-pub(super) enum Op {
+pub(super) struct Op {
+    request: Request,
+    stage: Stage,
+}
+
+/// Where an operation stands.
+#[derive(Debug)]
+enum Stage {
     /// Not submitted, and not checked.
-    Idle(Request),
+    Idle(Cargo),
     /// The outcome is known and nothing is in flight.
     Known(Result<u64, Error>),
     Submitted(Pending),
+    /// Submitted with a batch, which has the runtime and gives the life up.
+    Batched(Flight),
     /// The outcome was given out.
     Finished,
 }
 
 impl Op {
+    #[inline]
+    pub(super) fn new(request: Request, cargo: Cargo) -> Self {
+        Self { request, stage: Stage::Idle(cargo) }
+    }
+
+    /// One whose outcome is known before it begins.
+    pub(super) fn known(outcome: Result<u64, Error>) -> Self {
+        Self { request: Request::new(Work::Persist, 0, 0), stage: Stage::Known(outcome) }
+    }
+
     pub(super) fn set(&mut self, set: impl FnOnce(&mut Request)) {
-        if let Self::Idle(request) = self {
-            set(request);
+        if let Stage::Idle(_) = self.stage {
+            set(&mut self.request);
         }
     }
 
-    /// Submits what was not submitted. In place: a request is long, and moving it about costs more than checking it.
+    /// Whether it is to be submitted, unless it is refused.
+    pub(super) fn wants_a_place(&self) -> bool {
+        matches!(self.stage, Stage::Idle(_)) && self.request.length > 0
+    }
+
+    /// Submits what was not submitted.
     #[inline]
     fn submit(&mut self) {
-        let Self::Idle(request) = self else { return };
-        let submitted = match request.check() {
-            Ok(()) if request.length == 0 => Ok(Self::Known(Ok(0))),
-            Ok(()) => Pending::submit(request).map(Self::Submitted),
-            Err(error) => Err(error),
+        self.begin(|request, cargo, stage| {
+            *stage = Stage::Submitted(Pending::new(cargo.destination.0.shared.clone()));
+            let Stage::Submitted(pending) = stage else { return Err(polled_again()) };
+            pending.submit(request, cargo)
+        });
+    }
+
+    /// Submits what was not submitted, as part of a batch that has a key for it.
+    #[inline]
+    pub(super) fn submit_with(
+        &mut self,
+        submit: impl FnOnce(&Request, Cargo) -> Result<Flight, Error>,
+    ) {
+        self.begin(|request, cargo, stage| {
+            *stage = Stage::Batched(submit(request, cargo)?);
+            Ok(())
+        });
+    }
+
+    /// Refuses what was not submitted.
+    pub(super) fn refuse(&mut self, why: impl FnOnce() -> Error) {
+        if let Stage::Idle(_) = self.stage {
+            self.stage = Stage::Known(Err(why()));
+        }
+    }
+
+    /// Checks what was not submitted, and has it submitted.
+    #[inline]
+    fn begin(&mut self, submit: impl FnOnce(&Request, Cargo, &mut Stage) -> Result<(), Error>) {
+        let Self { request, stage } = self;
+        let Stage::Idle(cargo) = stage else { return };
+        let refused = match request.check(cargo) {
+            Err(error) => Some(Err(error)),
+            Ok(()) if request.length == 0 => Some(Ok(0)),
+            Ok(()) => match mem::replace(stage, Stage::Finished) {
+                Stage::Idle(cargo) => submit(request, cargo, stage).err().map(Err),
+                _ => None,
+            },
         };
-        *self = submitted.unwrap_or_else(|error| Self::Known(Err(error)));
+        if let Some(outcome) = refused {
+            *stage = Stage::Known(outcome);
+        }
     }
 
     /// Submits if there is a place. On an error the operation is as it was.
     fn try_submit(&mut self) -> Result<(), Error> {
-        match self {
-            Self::Idle(request) => {
-                request.check()?;
-                *self = if request.length == 0 {
-                    Self::Known(Ok(0))
-                } else {
-                    Self::Submitted(Pending::try_submit(request)?)
+        let Self { request, stage } = self;
+        match mem::replace(stage, Stage::Finished) {
+            Stage::Idle(cargo) => {
+                let submitted = match request.check(&cargo) {
+                    Err(error) => Err((error, cargo)),
+                    Ok(()) if request.length == 0 => Ok(Stage::Known(Ok(0))),
+                    Ok(()) => Pending::try_submit(request, cargo).map(Stage::Submitted),
                 };
-                Ok(())
+                match submitted {
+                    Ok(submitted) => *stage = submitted,
+                    Err((error, cargo)) => {
+                        *stage = Stage::Idle(cargo);
+                        return Err(error);
+                    }
+                }
             }
-            Self::Submitted(_) | Self::Known(Ok(_)) => Ok(()),
-            Self::Known(Err(_)) | Self::Finished => match mem::replace(self, Self::Finished) {
-                Self::Known(Err(error)) => Err(error),
-                _ => Err(polled_again()),
-            },
+            Stage::Known(Err(error)) => return Err(error),
+            Stage::Finished => return Err(polled_again()),
+            under_way => *stage = under_way,
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<u64, Error>> {
+        self.submit();
+        let Self { request, stage } = self;
+        if let Stage::Submitted(pending) = stage {
+            let ticket = ready!(pending.poll(request.length, context));
+            return Poll::Ready(self.end(ticket));
+        }
+        match mem::replace(stage, Stage::Finished) {
+            Stage::Known(outcome) => Poll::Ready(outcome),
+            _ => Poll::Ready(Err(polled_again())),
         }
     }
 
-    pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<u64, Error>> {
-        self.submit();
-        if let Self::Submitted(pending) = self {
-            let outcome = ready!(pending.poll(context));
-            *self = Self::Finished;
-            return Poll::Ready(outcome);
+    /// As [`poll`](Self::poll), for the batch that submitted it.
+    #[inline]
+    pub(super) fn poll_with(
+        &mut self,
+        shared: &Shared,
+        context: &Context<'_>,
+    ) -> Poll<Result<u64, Error>> {
+        let Stage::Batched(flight) = &mut self.stage else { return self.poll(context) };
+        let ticket = ready!(flight.poll(shared, self.request.length, context));
+        Poll::Ready(ticket.and_then(|ticket| decode(&self.request, ticket)))
+    }
+
+    /// What the batch that submitted it gives up.
+    #[inline]
+    pub(super) fn take_flight(&mut self) -> Option<Flight> {
+        if !matches!(self.stage, Stage::Batched(_)) {
+            return None;
         }
-        match mem::replace(self, Self::Finished) {
-            Self::Known(outcome) => Poll::Ready(outcome),
-            _ => Poll::Ready(Err(polled_again())),
+        self.forget();
+        match mem::replace(&mut self.stage, Stage::Finished) {
+            Stage::Batched(flight) => Some(flight),
+            _ => None,
+        }
+    }
+
+    /// Gives the outcome out, and what it was kept with up.
+    #[inline]
+    fn end(&mut self, ticket: Result<Ticket, Error>) -> Result<u64, Error> {
+        let outcome = ticket.and_then(|ticket| decode(&self.request, ticket));
+        self.stage = Stage::Finished;
+        self.forget();
+        outcome
+    }
+
+    /// Forgets what was asked for, if that keeps anything from being used again.
+    #[inline]
+    fn forget(&mut self) {
+        if self.request.segments().is_some() {
+            self.request.work = Work::Persist;
         }
     }
 }
@@ -119,8 +236,9 @@ macro_rules! operation {
         pub struct $name(pub(super) Op);
 
         impl $name {
-            pub(crate) fn new(request: Request) -> Self {
-                Self(Op::Idle(request))
+            #[inline]
+            pub(crate) fn new(request: Request, cargo: Cargo) -> Self {
+                Self(Op::new(request, cargo))
             }
 
             /// Starts only after every operation that was submitted to this runtime before it has ended,
@@ -157,6 +275,7 @@ macro_rules! operation {
 
             /// Submits now, without waiting: into the ring, or into the queue for a place in it. An error
             /// is given when the future is awaited.
+            #[inline]
             pub fn submit(mut self) -> Self {
                 self.0.submit();
                 self
@@ -204,11 +323,4 @@ operation! {
 operation! {
     /// A copy of several segments: the future that [`Runtime::copy_vectored`](crate::Runtime::copy_vectored) returns.
     CopyVectored
-}
-
-impl CopyVectored {
-    /// One whose outcome is known before it begins.
-    pub(crate) fn known(outcome: Result<u64, Error>) -> Self {
-        Self(Op::Known(outcome))
-    }
 }

@@ -4,6 +4,7 @@ mod batch;
 mod durable;
 mod future;
 mod linger;
+mod lists;
 mod outcome;
 mod pending;
 mod policy;
@@ -20,6 +21,7 @@ pub use self::{
 };
 pub(crate) use self::{
     linger::{DEFAULT as LINGER, Linger},
+    lists::SpareLists,
     outcome::{Early, Lost, Refused, segment_offset},
     policy::{Policy, is_for_a_cpu},
     request::{Request, Work},

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dmaring_engine::{Status, StatusKind};
 use dmaring_ring::{CompletionCode, CompletionEntry, Key};
 
-use super::request::{DEVICE_SOURCE, NO_CPU};
+use super::request::{DEVICE_SOURCE, NO_CPU, Request};
 use crate::{
     error::{DeviceError, Error, ErrorKind},
     inflight::Ticket,
@@ -60,27 +60,41 @@ pub(crate) enum Lost {
 
 /// Where an operation works, for its errors.
 #[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) source_offset: Option<u64>,
-    pub(crate) destination_offset: u64,
-    pub(crate) length: u64,
-    pub(crate) timeout: Option<Duration>,
-    /// Of a vectored copy.
-    pub(crate) segments: Option<SegmentNumbers>,
+struct Place {
+    source_offset: Option<u64>,
+    destination_offset: u64,
+    length: u64,
+    timeout: Option<Duration>,
 }
 
-/// The outcome of an operation at `place`.
-pub(crate) fn decode(place: &Place, ticket: Ticket) -> Result<u64, Error> {
+/// The outcome of an operation that asked for this.
+#[inline]
+pub(crate) fn decode(request: &Request, ticket: Ticket) -> Result<u64, Error> {
     let entry = CompletionEntry::from_words([Key::default().to_word(), ticket.result]);
-    if let Some(segments) = &place.segments
-        && let Some((number, place, at)) = segment(segments, entry, ticket.detail)
-    {
-        let outcome = decode(&place, Ticket { detail: at, ..ticket });
-        return outcome.map_err(|error| error.in_segment(number));
+    if entry.code() == CompletionCode::DONE {
+        return Ok(request.length);
     }
-    let at = ticket.detail;
-    Err(match entry.code() {
-        CompletionCode::DONE => return Ok(place.length),
+    Err(failure(request, entry, ticket.detail))
+}
+
+#[cold]
+fn failure(request: &Request, entry: CompletionEntry, detail: u64) -> Error {
+    if let Some(segments) = request.segments()
+        && let Some((number, place, at)) = segment(segments, entry, detail)
+    {
+        return failure_at(&place, entry, at).in_segment(number);
+    }
+    let place = Place {
+        source_offset: request.source_offset(),
+        destination_offset: request.destination_offset,
+        length: request.length,
+        timeout: request.timeout,
+    };
+    failure_at(&place, entry, detail)
+}
+
+fn failure_at(place: &Place, entry: CompletionEntry, at: u64) -> Error {
+    match entry.code() {
         CompletionCode::DEVICE => device(place, at, entry),
         CompletionCode::REFUSED => refused(place, entry.kind()),
         CompletionCode::ABORTED => {
@@ -91,7 +105,7 @@ pub(crate) fn decode(place: &Place, ticket: Ticket) -> Result<u64, Error> {
         CompletionCode::EARLY => early(place, entry.kind()).with_memory_in_use(),
         CompletionCode::ENGINE_LOST => lost(entry.kind()),
         _ => Error::engine_lost(),
-    })
+    }
 }
 
 /// Below these bits of a vectored copy's offset stands where in a segment something failed, above them in which.
@@ -125,7 +139,7 @@ fn segment(
     let Numbers { source_offset, destination_offset, length, .. } =
         segments.get(number as usize)?;
     let source_offset = Some(source_offset);
-    let place = Place { source_offset, destination_offset, length, timeout: None, segments: None };
+    let place = Place { source_offset, destination_offset, length, timeout: None };
     Some((number, place, detail & ((1 << SEGMENT_SHIFT) - 1)))
 }
 
@@ -212,14 +226,13 @@ fn refused(place: &Place, reason: u8) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Work;
 
-    const PLACE: Place = Place {
-        source_offset: Some(100),
-        destination_offset: 2000,
-        length: 64,
-        timeout: Some(Duration::from_millis(3)),
-        segments: None,
-    };
+    fn decode(ticket: Ticket) -> Result<u64, Error> {
+        let mut request = Request::new(Work::Copy { source_offset: 100 }, 2000, 64);
+        request.timeout = Some(Duration::from_millis(3));
+        super::decode(&request, ticket)
+    }
 
     fn ticket(code: CompletionCode, kind: u8, bits: u32, detail: u64) -> Ticket {
         let result = CompletionEntry::new(Key::default(), code, kind, bits).result_word();
@@ -228,12 +241,12 @@ mod tests {
 
     #[test]
     fn success_is_the_length() {
-        assert_eq!(decode(&PLACE, ticket(CompletionCode::DONE, 0, 0, 0)).unwrap(), 64);
+        assert_eq!(decode(ticket(CompletionCode::DONE, 0, 0, 0)).unwrap(), 64);
     }
 
     #[test]
     fn a_device_error_names_its_bits_and_both_offsets() {
-        let error = decode(&PLACE, ticket(CompletionCode::DEVICE, 2, 0x2, 16)).unwrap_err();
+        let error = decode(ticket(CompletionCode::DEVICE, 2, 0x2, 16)).unwrap_err();
         let ErrorKind::Device(device) = error.kind() else { panic!("{error:?}") };
         assert_eq!(device.status, Status { kind: StatusKind::DestinationAddress, bits: 2 });
         assert_eq!((device.source_offset, device.destination_offset), (Some(116), 2016));
@@ -247,7 +260,7 @@ mod tests {
     fn a_failure_of_the_second_attempt_tells_both() {
         let entry = CompletionEntry::new(Key::default(), CompletionCode::DEVICE, 3, 0x100);
         let twice = Ticket { result: entry.with_retry(4).result_word(), detail: 0 };
-        let error = decode(&PLACE, twice).unwrap_err();
+        let error = decode(twice).unwrap_err();
         let ErrorKind::Device(device) = error.kind() else { panic!("{error:?}") };
         assert_eq!((device.status.kind, device.retry), (StatusKind::Read, Some(StatusKind::Write)));
         assert!(error.to_string().ends_with("the CPU tried again: writing the destination failed"));
@@ -256,7 +269,7 @@ mod tests {
     #[test]
     fn what_ends_early_says_why_and_what_to_do() {
         let kind = |code, kind| {
-            let error = decode(&PLACE, ticket(code, kind, 0, 0)).unwrap_err();
+            let error = decode(ticket(code, kind, 0, 0)).unwrap_err();
             (error.kind(), error.to_string())
         };
         let (late, message) = kind(CompletionCode::EARLY, Early::Deadline as u8);
@@ -273,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_truncated_file_is_named_with_its_offset() {
-        let error = decode(&PLACE, ticket(CompletionCode::IO, 0, 0, 32)).unwrap_err();
+        let error = decode(ticket(CompletionCode::IO, 0, 0, 32)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.to_string().contains("source file ends at or before offset 132"), "{error}");
     }
@@ -284,7 +297,7 @@ mod tests {
         for code in (0..=u8::MAX).filter(|code| !cfg!(miri) || !(12..u8::MAX).contains(code)) {
             for kind in [0u8, 1, 7, 255] {
                 let result = u64::from(code) | u64::from(kind) << 8 | 0xffff_ffff_u64 << 32;
-                let _ = decode(&PLACE, Ticket { result, detail: u64::MAX });
+                let _ = decode(Ticket { result, detail: u64::MAX });
             }
         }
     }

@@ -1,4 +1,4 @@
-//! An operation from submission to its outcome: a key, and what its errors will name.
+//! An operation from submission to its outcome: a key, and the waker that was left with it.
 #![allow(unsafe_code, reason = "island: stands for the one future of a slot's life")]
 
 use std::{
@@ -7,19 +7,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use dmaring_ring::Key;
+use dmaring_ring::{Key, SubmissionEntry};
 
-use super::{
-    future::polled_again,
-    outcome::{Place, decode},
-    request::Request,
-};
+use super::{future::polled_again, request::Request};
 use crate::{
     error::{Error, ErrorKind},
     inflight::{Chain, Ticket},
     reap::LeftWaker,
     region::Cargo,
-    segments::SegmentCargo,
     shared::Shared,
     submit::Refusal,
 };
@@ -29,7 +24,6 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Flight {
     key: Key,
-    place: Place,
     /// The waker that was left last.
     left: LeftWaker,
     /// Whether it was not polled yet.
@@ -40,45 +34,47 @@ pub(super) struct Flight {
 #[derive(Debug)]
 pub(crate) struct Pending {
     shared: Arc<Shared>,
-    flight: Flight,
+    /// `None` until it has a slot.
+    flight: Option<Flight>,
 }
 
 impl Flight {
     /// The future of an operation that a batch prepared, and will submit whatever happens.
     #[inline]
-    pub(super) fn new(key: Key, place: Place) -> Self {
-        Self { key, place, left: LeftWaker::default(), fresh: true }
+    pub(super) fn new(key: Key) -> Self {
+        Self { key, left: LeftWaker::default(), fresh: true }
     }
 
-    /// The outcome, or a promise that `context`'s waker will be called.
+    /// The outcome of the operation, which has so many bytes, or a promise that `context`'s waker will be called.
     #[inline]
     pub(super) fn poll(
         &mut self,
         shared: &Shared,
+        length: u64,
         context: &Context<'_>,
-    ) -> Poll<Result<u64, Error>> {
+    ) -> Poll<Result<Ticket, Error>> {
         if let Err(error) = shared.check_process() {
             return Poll::Ready(Err(error));
         }
         if mem::take(&mut self.fresh)
-            && let Some(ticket) = self.linger(shared)
+            && let Some(ticket) = self.linger(shared, length)
         {
-            return Poll::Ready(decode(&self.place, ticket));
+            return Poll::Ready(Ok(ticket));
         }
         // SAFETY: `self` is the one future of this life, and gives it up only when it is taken.
         let ticket = unsafe { shared.client.poll(self.key, context.waker(), &mut self.left) };
-        ticket.map_or(Poll::Pending, |ticket| Poll::Ready(decode(&self.place, ticket)))
+        ticket.map_or(Poll::Pending, |ticket| Poll::Ready(Ok(ticket)))
     }
 
     /// The outcome if it comes within a moment, of an operation that is alone in flight.
-    fn linger(&self, shared: &Shared) -> Option<Ticket> {
+    fn linger(&self, shared: &Shared, length: u64) -> Option<Ticket> {
         let client = &shared.client;
         if client.permits.out() > 1 {
             return None;
         }
         // As a poll that returns pending does: what others leave behind, or what comes after an early outcome, is reaped.
         client.request_notify();
-        shared.linger.wait(self.place.length, || client.look(self.key))
+        shared.linger.wait(length, || client.look(self.key))
     }
 
     /// Gives the life up.
@@ -114,64 +110,68 @@ impl Flight {
 }
 
 impl Pending {
-    /// Submits a checked request, into the queue for permits if none is free. Its cargo is gone then, taken or not.
+    /// One that is still to be submitted.
     #[inline]
-    pub(crate) fn submit(request: &mut Request) -> Result<Self, Error> {
-        let cargo = request.cargo.take().ok_or_else(polled_again)?;
-        let shared = cargo.destination.0.shared.clone();
-        shared.check_process()?;
-        let (place, entry) = (request.place(&cargo), request.entry(&cargo));
-        let key = shared
-            .client
-            .submit(cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry })
-            .map_err(refusal)?;
-        Ok(Self { shared, flight: Flight::new(key, place) })
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, flight: None }
     }
 
-    /// Submits a checked request if a permit is free; else the request is as it was.
-    pub(crate) fn try_submit(request: &mut Request) -> Result<Self, Error> {
-        let cargo = request.cargo.take().ok_or_else(polled_again)?;
-        let shared = cargo.destination.0.shared.clone();
-        if let Err(error) = shared.check_process() {
-            request.cargo = Some(cargo);
-            return Err(error);
-        }
-        let (place, entry) = (request.place(&cargo), request.entry(&cargo));
-        let submitted =
-            shared.client.try_submit(cargo, |key| dmaring_ring::SubmissionEntry { key, ..entry });
+    /// Submits a checked request, once, into the queue for permits if none is free.
+    ///
+    /// All that is written here is written before the entry is pushed. Otherwise whoever moves the future next reads what was just
+    /// written, and waits until the ring's line has come from the poller's core: stores leave a core in order.
+    #[inline]
+    pub(crate) fn submit(&mut self, request: &Request, cargo: Cargo) -> Result<(), Error> {
+        let Self { shared, flight } = self;
+        shared.check_process()?;
+        let entry = request.entry(&cargo);
+        let submitted = shared.client.submit(cargo, |key| {
+            *flight = Some(Flight::new(key));
+            SubmissionEntry { key, ..entry }
+        });
         match submitted {
-            Ok(key) => Ok(Self { shared, flight: Flight::new(key, place) }),
-            Err((why, cargo)) => {
-                request.cargo = Some(cargo);
+            Ok(_) => Ok(()),
+            Err(why) => {
+                // The life has ended, if it began.
+                *flight = None;
                 Err(refusal(why))
             }
         }
     }
 
-    /// The outcome, or a promise that `context`'s waker will be called.
+    /// Submits a checked request if a permit is free; else the cargo comes back.
+    pub(crate) fn try_submit(request: &Request, cargo: Cargo) -> Result<Self, (Error, Cargo)> {
+        let shared = cargo.destination.0.shared.clone();
+        if let Err(error) = shared.check_process() {
+            return Err((error, cargo));
+        }
+        let entry = request.entry(&cargo);
+        match shared.client.try_submit(cargo, |key| SubmissionEntry { key, ..entry }) {
+            Ok(key) => Ok(Self { shared, flight: Some(Flight::new(key)) }),
+            Err((why, cargo)) => Err((refusal(why), cargo)),
+        }
+    }
+
+    /// As [`Flight::poll`].
     #[inline]
-    pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<u64, Error>> {
-        self.flight.poll(&self.shared, context)
+    pub(crate) fn poll(
+        &mut self,
+        length: u64,
+        context: &Context<'_>,
+    ) -> Poll<Result<Ticket, Error>> {
+        match &mut self.flight {
+            Some(flight) => flight.poll(&self.shared, length, context),
+            None => Poll::Ready(Err(polled_again())),
+        }
     }
 }
 
 impl Drop for Pending {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: the flight goes with `self`, and nobody else had it.
-        unsafe { self.flight.give_up(&self.shared) };
-    }
-}
-
-impl Request {
-    #[inline]
-    pub(crate) fn place(&self, cargo: &Cargo) -> Place {
-        Place {
-            source_offset: self.source_offset(),
-            destination_offset: self.destination_offset,
-            length: self.length,
-            timeout: self.timeout,
-            segments: cargo.segments.as_ref().map(SegmentCargo::numbers),
+        if let Some(flight) = &self.flight {
+            // SAFETY: the flight goes with `self`, and nobody else had it.
+            unsafe { flight.give_up(&self.shared) };
         }
     }
 }

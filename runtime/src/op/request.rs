@@ -1,13 +1,14 @@
-//! An operation before it is submitted: checked once, turned into a ring entry.
+//! What an operation asks for: checked once, turned into a ring entry, and kept for what its errors will name.
 
 use std::time::Duration;
 
 use dmaring_ring::{EntryFlags, Key, Opcode, SubmissionEntry};
 
-use super::{OnError, future::polled_again};
+use super::OnError;
 use crate::{
     error::{Error, ErrorKind},
     region::Cargo,
+    segments::{SegmentCargo, SegmentNumbers},
 };
 
 /// Why a retry on the CPU is refused.
@@ -18,8 +19,6 @@ pub(crate) const DEVICE_SOURCE: &str = "the source is memory of a device, which 
 
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// Taken when it is submitted.
-    pub(crate) cargo: Option<Cargo>,
     pub(crate) work: Work,
     pub(crate) destination_offset: u64,
     pub(crate) length: u64,
@@ -33,7 +32,7 @@ pub(crate) struct Request {
 }
 
 /// What is written to the destination.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Work {
     Copy {
         source_offset: u64,
@@ -43,37 +42,37 @@ pub(crate) enum Work {
     },
     /// Nothing: what is there is made durable.
     Persist,
-    /// What the list in the cargo says. Its ranges were checked when it was made; whether its regions are still open is checked
-    /// when it is submitted.
-    Segments,
+    /// What the list in the cargo says, of which these are the numbers. Its ranges were checked when it was made; whether its
+    /// regions are still open is checked when it is submitted.
+    Segments(SegmentNumbers),
 }
 
 impl Request {
     /// An operation without options.
-    pub(crate) fn new(cargo: Cargo, work: Work, destination_offset: u64, length: u64) -> Self {
+    pub(crate) fn new(work: Work, destination_offset: u64, length: u64) -> Self {
+        let durable = matches!(work, Work::Persist);
         Self {
-            cargo: Some(cargo),
             work,
             destination_offset,
             length,
             fenced: false,
             on_error: None,
             timeout: None,
-            durable: matches!(work, Work::Persist),
+            durable,
         }
     }
 
     /// Refuses what could never succeed.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        let Some(Cargo { source, destination, segments }) = &self.cargo else {
-            return Err(polled_again());
-        };
+    pub(crate) fn check(&self, cargo: &Cargo) -> Result<(), Error> {
+        let Cargo { source, destination, segments } = cargo;
         let (to, length) = (self.destination_offset, self.length);
         if self.on_error == Some(OnError::RetryOnCpu) && !destination.0.shared.policy.has_cpu {
             return Err(Error::new(ErrorKind::Unsupported, NO_CPU));
         }
-        if let Work::Segments = self.work {
+        if let Work::Segments(_) = self.work {
             let Some(segments) = segments else { return Ok(()) };
+            // In a child of fork no lock is taken.
+            destination.0.shared.check_process()?;
             segments.check_open()?;
             return if self.durable { segments.check_durable() } else { Ok(()) };
         }
@@ -84,7 +83,7 @@ impl Request {
         if !matches!(self.work, Work::Persist) {
             destination.check_writable()?;
         }
-        let (Some(source), Work::Copy { source_offset: from }) = (source, self.work) else {
+        let (Some(source), &Work::Copy { source_offset: from }) = (source, &self.work) else {
             return Ok(());
         };
         source.check_range("source", from, length)?;
@@ -113,7 +112,7 @@ impl Request {
             Work::Copy { source_offset } => (Opcode::COPY, source_offset),
             Work::Fill { pattern } => (Opcode::FILL, pattern),
             Work::Persist => (Opcode::PERSIST, 0),
-            Work::Segments => (Opcode::COPY_VECTORED, 0),
+            Work::Segments(_) => (Opcode::COPY_VECTORED, 0),
         };
         let mut flags = EntryFlags::empty();
         flags.set(EntryFlags::FENCE, self.fenced);
@@ -121,10 +120,9 @@ impl Request {
         flags.set(EntryFlags::FAIL_ON_ERROR, self.on_error == Some(OnError::Fail));
         flags.set(EntryFlags::RETRY_ON_CPU, self.on_error == Some(OnError::RetryOnCpu));
         let shared = &cargo.destination.0.shared;
-        let source = match (&cargo.source, &cargo.segments) {
-            (Some(source), _) => source.0.key,
-            (None, Some(segments)) => segments.key(),
-            (None, None) => Key::default(),
+        let source = match &cargo.source {
+            Some(source) => source.0.key,
+            None => cargo.segments.as_ref().map_or(Key::default(), SegmentCargo::key),
         };
         SubmissionEntry {
             opcode,
@@ -143,7 +141,15 @@ impl Request {
     pub(crate) fn source_offset(&self) -> Option<u64> {
         match self.work {
             Work::Copy { source_offset } => Some(source_offset),
-            Work::Fill { .. } | Work::Persist | Work::Segments => None,
+            Work::Fill { .. } | Work::Persist | Work::Segments(_) => None,
+        }
+    }
+
+    /// The numbers of a vectored copy's list.
+    pub(crate) fn segments(&self) -> Option<&SegmentNumbers> {
+        match &self.work {
+            Work::Segments(numbers) => Some(numbers),
+            _ => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    future::CopyVectored,
+    future::{CopyVectored, Op},
     request::{DEVICE_SOURCE, Request, Work},
 };
 use crate::{
@@ -35,10 +35,16 @@ impl Segment<'_> {
 
 /// The copy of these segments, or one that resolves to why it is refused.
 pub(crate) fn copy(shared: &Arc<Shared>, segments: &[Segment<'_>]) -> CopyVectored {
-    request(shared, segments).map_or_else(CopyVectored::known, CopyVectored::new)
+    match request(shared, segments) {
+        Ok((request, cargo)) => CopyVectored::new(request, cargo),
+        Err(outcome) => CopyVectored(Op::known(outcome)),
+    }
 }
 
-fn request(shared: &Arc<Shared>, segments: &[Segment<'_>]) -> Result<Request, Result<u64, Error>> {
+fn request(
+    shared: &Arc<Shared>,
+    segments: &[Segment<'_>],
+) -> Result<(Request, Cargo), Result<u64, Error>> {
     let length = check(shared, segments).map_err(Err)?;
     let Some(first) = segments.iter().find(|segment| segment.length > 0) else { return Err(Ok(0)) };
     let numbers = segments.iter().map(|segment| {
@@ -51,9 +57,10 @@ fn request(shared: &Arc<Shared>, segments: &[Segment<'_>]) -> Result<Request, Re
         );
         Err(Error::new(ErrorKind::LimitExceeded, message))
     })?;
+    let request = Request::new(Work::Segments(segments.numbers()), 0, length);
     let cargo =
         Cargo { source: None, destination: first.destination.clone(), segments: Some(segments) };
-    Ok(Request::new(cargo, Work::Segments, 0, length))
+    Ok((request, cargo))
 }
 
 /// Refuses what could never succeed, or whose outcome would depend on the order of the segments. Gives the bytes of all.

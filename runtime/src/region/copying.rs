@@ -29,7 +29,7 @@ impl Region {
         let cargo =
             Cargo { source: Some(self.clone()), destination: destination.clone(), segments: None };
         let work = Work::Copy { source_offset };
-        Copy::new(Request::new(cargo, work, destination_offset, length))
+        Copy::new(Request::new(work, destination_offset, length), cargo)
     }
 
     /// Copies within this region; otherwise as [`copy_to`](Region::copy_to).
@@ -43,6 +43,6 @@ impl Region {
     /// Resolves to the number of bytes written. Errors and cancellation as with [`copy_to`](Region::copy_to).
     pub fn fill(&self, offset: u64, length: u64, pattern: u64) -> Fill {
         let cargo = Cargo { source: None, destination: self.clone(), segments: None };
-        Fill::new(Request::new(cargo, Work::Fill { pattern }, offset, length))
+        Fill::new(Request::new(Work::Fill { pattern }, offset, length), cargo)
     }
 }

@@ -2,11 +2,13 @@
 //! nothing but poll.
 
 use std::{
+    mem,
     task::Poll,
     thread::{self, available_parallelism},
 };
 
-use dmaring::{Copy, Region};
+use dmaring::{Copy, Region, Runtime, Submitted};
+use futures::StreamExt;
 
 use crate::common::{LONG, poll_once};
 
@@ -52,6 +54,46 @@ impl Steady {
                 thread::yield_now();
             }
         }
+    }
+
+    /// Begins and ends batches of `size` fills, two of them under way at any time; every eighth is dropped instead. Calls `warm` after
+    /// the first ten.
+    pub(crate) fn batches(&self, runtime: &Runtime, size: u64, warm: impl FnOnce()) {
+        let begin = || {
+            let mut batch = runtime.batch();
+            for n in 0..size {
+                batch.push(self.destination.fill(n * 64, 64, n));
+            }
+            batch.submit()
+        };
+        let end = |mut batch: Submitted| {
+            let mut ended = 0;
+            while ended < size {
+                match poll_once(&mut batch.next()) {
+                    Poll::Ready(outcome) => {
+                        assert_eq!(outcome.unwrap().unwrap(), 64);
+                        ended += 1;
+                    }
+                    Poll::Pending if self.alone => thread::yield_now(),
+                    Poll::Pending => {}
+                }
+            }
+        };
+        let (mut last, mut warm) = (begin(), Some(warm));
+        for round in 0..1000 {
+            if round == 10
+                && let Some(warm) = warm.take()
+            {
+                warm();
+            }
+            let batch = mem::replace(&mut last, begin());
+            if round % 8 == 7 {
+                drop(batch);
+            } else {
+                end(batch);
+            }
+        }
+        end(last);
     }
 }
 
