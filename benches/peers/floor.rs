@@ -1,12 +1,13 @@
 //! What the rings alone allow: the same entries and completions between the same two cores, and nothing else. No operation is
 //! checked or carried out, nothing has a waker, and nobody else submits. Once more with what `copy_to` does before all that: for every
-//! entry a copy is made, with its handles of two regions, and dropped.
+//! entry a copy is made, with its handles of two regions, and dropped. And once with every other locked instruction that a copy takes
+//! in the runtime, on a few words that no other core uses; not those that a reap takes for all that it finds, nor fences.
 //!
 //! Whoever answers is tuned to the work as no poller could be: it leaves the ring alone for as long after few entries as is fastest.
 
 use std::{
     hint,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     thread,
 };
 
@@ -67,10 +68,68 @@ fn works(client: &mut Client<'_>, server: &Server, copies: Copies<'_>) -> Outcom
     client.latency()?;
     let nothing = |_| {};
     let make = |number| drop(hint::black_box(copies.copy(number)));
+    let words = Words::default();
+    let alone = |number| {
+        make(number);
+        words.of_some();
+        words.of_a_hold();
+        words.of_an_end();
+    };
+    let in_batch = |number: u64| {
+        make(number);
+        if number.is_multiple_of(BATCH as u64) {
+            words.of_some();
+            words.of_a_hold();
+        }
+        words.of_an_end();
+    };
     client.best::<1>(server, ("rings", "copy64-32"), nothing)?;
     client.best::<1>(server, ("rings_and_handles", "copy64-32"), make)?;
+    client.best::<1>(server, ("rings_and_locks", "copy64-32"), alone)?;
     client.best::<BATCH>(server, ("rings", "copy64-32-batch"), nothing)?;
-    client.best::<BATCH>(server, ("rings_and_handles", "copy64-32-batch"), make)
+    client.best::<BATCH>(server, ("rings_and_handles", "copy64-32-batch"), make)?;
+    client.best::<BATCH>(server, ("rings_and_locks", "copy64-32-batch"), in_batch)
+}
+
+/// Words in lines of their own, written by the locked instructions of a copy that are neither its handles' nor the ring's.
+#[derive(Debug, Default)]
+struct Words {
+    permits: Line,
+    free: Line,
+    holds: Line,
+    state: Line,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Line(AtomicU64);
+
+impl Words {
+    /// A permit, and a slot off the free list and back on it: for a copy by itself, or for a batch.
+    fn of_some(&self) {
+        self.permits.exchange();
+        self.free.exchange();
+        self.free.exchange();
+    }
+
+    /// The runtime is kept, and let go.
+    fn of_a_hold(&self) {
+        self.holds.0.fetch_add(1, Ordering::Relaxed);
+        self.holds.0.fetch_sub(1, Ordering::Release);
+    }
+
+    /// The slot is resolved and released.
+    fn of_an_end(&self) {
+        self.state.exchange();
+    }
+}
+
+impl Line {
+    fn exchange(&self) {
+        let now = self.0.load(Ordering::Acquire);
+        // Nobody else writes it.
+        let _ = self.0.compare_exchange(now, now + 1, Ordering::AcqRel, Ordering::Acquire);
+    }
 }
 
 /// Whoever answers.

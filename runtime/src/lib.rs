@@ -31,7 +31,7 @@
 //! - Every future resolves: to success, to a typed error, or to [`ErrorKind::Shutdown`].
 //! - Operations have no order between them unless fenced.
 //! - An operation in steady state allocates nothing, takes no lock and makes no system call, except to wake
-//!   a thread that sleeps. The lists that a batch is made of are those of an earlier one, if it had no more than 256 operations.
+//!   a thread that sleeps. The lists of a batch are those of an earlier one: up to eight of up to 256 operations are kept.
 
 mod client;
 mod collect;

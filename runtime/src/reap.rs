@@ -18,7 +18,7 @@ use dmaring_ring::{CompletionCode, CompletionEntry, Key, completion, handshake, 
 
 use crate::{
     client::{Client, Reaper, RingPair},
-    inflight::{Ended, Finished, LastCall, Ticket},
+    inflight::{Ended, Finished, LastCall, Ticket, give_back},
     sync::{Ordering, fence, lock, try_lock},
 };
 
@@ -66,9 +66,10 @@ impl<C> Leftovers<C> {
         }
     }
 
+    /// Gives the cargo back, then calls the wakers, whatever panics.
     pub(crate) fn deliver(&mut self) {
         self.count = 0;
-        self.cargo.clear();
+        give_back(|| self.cargo.clear());
         for waker in self.wakers.drain(..) {
             waker.make();
         }

@@ -26,27 +26,34 @@ pub(crate) enum Refusal {
 }
 
 impl<C, P: RingPair> Client<C, P> {
-    /// Submits an operation: into the ring if a permit is free, else into the queue for one. `entry` makes
-    /// the ring entry for the key.
+    /// Submits an operation: into the ring if a permit is free, else into the queue for one. `entry` makes the ring entry for the
+    /// key, once and before anybody else knows of it, or is not called. Where the operation is refused the key names nothing any
+    /// more, whoever was told of it, and the cargo comes back.
     #[inline]
     pub(crate) fn submit(
         &self,
         cargo: C,
         entry: impl FnOnce(Key) -> SubmissionEntry,
-    ) -> Result<Key, Refusal> {
-        let permits = self.permits.try_acquire(1).map_err(|Closed| Refusal::Closed)?;
-        let key = self.inflight.prepare(cargo, permits > 0).map_err(|_| {
-            self.return_permits(permits);
-            Refusal::TableFull
-        })?;
+    ) -> Result<Key, (Refusal, Option<C>)> {
+        let permits = match self.permits.try_acquire(1) {
+            Ok(permits) => permits,
+            Err(Closed) => return Err((Refusal::Closed, Some(cargo))),
+        };
+        let key = match self.inflight.prepare(cargo, permits > 0) {
+            Ok(key) => key,
+            Err(cargo) => {
+                self.return_permits(permits);
+                return Err((Refusal::TableFull, Some(cargo)));
+            }
+        };
         if permits > 0 {
             self.push(&[entry(key)]);
             return Ok(key);
         }
         self.queue_up(&[entry(key)]).map(|()| key).map_err(|Closed| {
-            // SAFETY: the operation was neither armed nor queued, and its key was given to nobody.
-            drop(unsafe { self.inflight.take_back(key) });
-            Refusal::Closed
+            // SAFETY: the operation was neither armed nor queued. Who made its entry forgets the key when this returns, and nothing
+            // foreign runs before.
+            (Refusal::Closed, unsafe { self.inflight.take_back(key) })
         })
     }
 

@@ -7,7 +7,7 @@ mod common;
 mod forking;
 
 use common::{LONG, bytes, cpu, eventually, kind, manual, pattern, region_of};
-use dmaring::{ErrorKind, Runtime};
+use dmaring::{ErrorKind, Runtime, Segment};
 use dmaring_cpu::CpuEngine;
 use forking::in_child;
 use futures::executor::block_on;
@@ -46,21 +46,41 @@ fn what_a_child_drops_stays_the_parents() {
     let dropped = src.copy_to(64, &dst, 64, 64).submit();
     let waiting = src.copy_to(128, &dst, 128, 64).submit();
     let unsubmitted = src.copy_to(0, &dst, 192, 64);
+    let vectored = || {
+        let (source, destination, length) = (&src, &dst, 16);
+        let (source_offset, destination_offset) = (16, 208);
+        let segment = Segment { source, source_offset, destination, destination_offset, length };
+        runtime.copy_vectored(&[segment])
+    };
+    // One list for each: what the child gives back would be seen.
+    let lists = (vectored().submit(), vectored(), vectored());
+    let mut batch = runtime.batch();
+    batch.push(src.copy_to(0, &dst, 0, 64));
     control.wait_for_submitted(2);
-    let mut all = Some((running, dropped, waiting, unsubmitted, src, dst, runtime));
+    let mut all = Some((running, dropped, waiting, unsubmitted, lists, batch, src, dst, runtime));
     in_child(|| {
-        let (running, dropped, waiting, unsubmitted, src, dst, runtime) = all.take().unwrap();
+        let all = all.take().unwrap();
+        let (running, dropped, waiting, unsubmitted, lists, batch, src, dst, runtime) = all;
         drop((dropped, unsubmitted, waiting));
+        let (queued, idle, submitted) = lists;
+        assert_eq!(kind(block_on(submitted)), ErrorKind::Closed);
+        drop((queued, idle));
+        assert_eq!(kind(block_on(batch.submit().all())), ErrorKind::Closed);
+        drop(runtime.batch());
         drop((src, dst));
         drop(runtime);
         drop(running);
     });
-    let (running, dropped, waiting, unsubmitted, src, dst, runtime) = all.unwrap();
+    let (running, dropped, waiting, unsubmitted, lists, batch, src, dst, runtime) = all.unwrap();
     assert_eq!((control.submitted(), control.domain().live()), (2, 2));
     control.release();
     for copy in [running, dropped, waiting, unsubmitted] {
         assert_eq!(block_on(copy).unwrap(), 64);
     }
+    for copy in [lists.0, lists.1, lists.2] {
+        assert_eq!(block_on(copy).unwrap(), 16);
+    }
+    assert_eq!(block_on(batch.submit().all()).unwrap(), 64);
     assert_eq!(bytes(&dst, 0, 192), pattern(2, 192));
     assert_eq!(bytes(&dst, 192, 64), pattern(2, 64));
     drop((src, dst, runtime));

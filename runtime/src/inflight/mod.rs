@@ -7,5 +7,5 @@ mod table;
 #[cfg(all(test, not(loom), not(miri)))]
 pub(crate) use chain::tests::free;
 pub(crate) use chain::{Chain, Reserve};
-pub(crate) use slot::{Ended, Finished, LastCall, Role, Ticket};
+pub(crate) use slot::{Ended, Finished, LastCall, Role, Ticket, give_back};
 pub(crate) use table::{Inflight, NONE};

@@ -95,10 +95,17 @@ impl LastCall {
     }
 }
 
+/// Drops cargo. The end of a region is foreign code, too: somebody's memory, and whoever hears what is logged.
+pub(crate) fn give_back(cargo: impl FnOnce()) {
+    if foreign::call(cargo).is_none() {
+        tracing::error!("the end of a region panicked; the operation that had it is complete");
+    }
+}
+
 impl<C> Finished<C> {
-    /// Gives the cargo back and calls the waker.
+    /// Gives the cargo back, then calls the waker, whatever panics.
     pub(crate) fn deliver(self) {
-        drop(self.cargo);
+        give_back(|| drop(self.cargo));
         if let Some(waker) = self.ended.waker {
             waker.make();
         }
@@ -275,7 +282,6 @@ impl<C> Slot<C> {
     }
 
     /// Ends an operation that has a waker to be taken, or was resolved early.
-    #[cold]
     fn end_in_steps(&self, role: &mut Role, result: u64) -> Ended {
         // Only the role resolves, and the caller has it: what is so now stays so.
         let resolved_early = self.state.load(Ordering::Acquire) & RESOLVED != 0;

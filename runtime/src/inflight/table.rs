@@ -82,11 +82,12 @@ impl<C> Inflight<C> {
         self.at(key.index)
     }
 
-    /// Ends the life of an operation whose key was given to nobody, and gives its cargo back.
+    /// Ends the life of an operation that nobody completes, and gives its cargo back.
     ///
     /// # Safety
     ///
-    /// `key` came from [`Inflight::prepare`] or a [`Reserve`](super::Reserve), without a permit, and was given to nobody.
+    /// `key` came from [`Inflight::prepare`] or a [`Reserve`](super::Reserve), without a permit, and who was given it does not use it
+    /// again.
     pub(crate) unsafe fn take_back(&self, key: Key) -> Option<C> {
         let slot = self.slot(key)?;
         // SAFETY: an unpublished life is on no list and in no ring: nobody else completes it.

@@ -173,7 +173,7 @@ impl Bench {
 }
 
 fn submit(client: &TestClient, drops: &Arc<AtomicUsize>) -> Result<Key, Refusal> {
-    client.submit(Counted(drops.clone()), entry)
+    client.submit(Counted(drops.clone()), entry).map_err(|(refusal, _)| refusal)
 }
 
 fn entry(key: Key) -> SubmissionEntry {

@@ -12,7 +12,7 @@ use futures_core::Stream;
 
 use super::{
     future::{Copy, CopyVectored, Fill, Op, Persist},
-    lists::Lists,
+    lists::{self, Lists},
     pending::{Flight, refusal},
     request::Request,
 };
@@ -33,10 +33,7 @@ use crate::{
 /// follows as entries become free.
 #[derive(Debug)]
 #[must_use = "a batch does nothing until it is submitted"]
-pub struct Batch {
-    shared: Arc<Shared>,
-    lists: Lists,
-}
+pub struct Batch(Submitted);
 
 /// The operations of a submitted batch.
 ///
@@ -60,32 +57,32 @@ impl Batch {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         // In a child of fork nothing is taken.
         let spare = shared.check_process().map(|()| shared.batches.take());
-        Self { shared, lists: spare.unwrap_or_default() }
+        let lists = spare.unwrap_or_default();
+        Self(Submitted { shared, lists, next: 0, free: Chain::default() })
     }
 
     /// Adds a [`struct@Copy`], a [`CopyVectored`], a [`Fill`] or a [`Persist`]. One that was submitted already is not
     /// submitted again.
     #[inline]
     pub fn push(&mut self, operation: impl Into<Operation>) {
-        self.lists.operations.push(operation.into().0);
+        self.0.lists.operations.push(operation.into().0);
     }
 
     /// How many operations there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lists.operations.len()
+        self.0.lists.operations.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lists.operations.is_empty()
+        self.0.lists.operations.is_empty()
     }
 
     /// Submits all, in order. What is refused gives its error as its outcome.
     pub fn submit(self) -> Submitted {
-        let Self { shared, lists } = self;
-        let mut submitted = Submitted { shared, lists, next: 0, free: Chain::default() };
+        let Self(mut submitted) = self;
         let Submitted { shared, lists: Lists { operations, entries }, .. } = &mut submitted;
         let wanted = operations.iter().filter(|operation| operation.wants_a_place()).count();
         // In a child of fork nothing is taken, not even a lock.
@@ -98,6 +95,7 @@ impl Batch {
             }
         }
         drop(collected);
+        lists::trim(entries);
         submitted
     }
 }
@@ -253,6 +251,18 @@ mod tests {
             block_on(some.next()).unwrap().unwrap();
         }
         drop(some);
+        all_are_back();
+        // With one that was submitted before, and one whose outcome is known.
+        let mut mixed = runtime.batch();
+        for fill in [region.fill(0, 64, 1), region.fill(64, 64, 2).submit(), region.fill(0, 0, 3)] {
+            mixed.push(fill);
+        }
+        mixed.push(region.fill(128, 64, 4));
+        let mut mixed = mixed.submit();
+        for bytes in [64, 64, 0] {
+            assert_eq!(block_on(mixed.next()).unwrap().unwrap(), bytes);
+        }
+        drop(mixed);
         all_are_back();
         let mut asked = submitted(&runtime, &region);
         while block_on(asked.next()).is_some() {}

@@ -90,7 +90,7 @@ impl Op {
     /// Refuses what was not submitted.
     pub(super) fn refuse(&mut self, why: impl FnOnce() -> Error) {
         if let Stage::Idle(_) = self.stage {
-            self.stage = Stage::Known(Err(why()));
+            self.know(Err(why()));
         }
     }
 
@@ -108,8 +108,14 @@ impl Op {
             },
         };
         if let Some(outcome) = refused {
-            *stage = Stage::Known(outcome);
+            self.know(outcome);
         }
+    }
+
+    /// Keeps an outcome that is known before anything is in flight, and nothing else.
+    fn know(&mut self, outcome: Result<u64, Error>) {
+        self.stage = Stage::Known(outcome);
+        self.forget();
     }
 
     /// Submits if there is a place. On an error the operation is as it was.

@@ -39,10 +39,18 @@ impl SpareLists {
     pub(super) fn put(&self, mut lists: Lists) {
         lists.operations.clear();
         lists.entries.clear();
-        if lists.operations.capacity().max(lists.entries.capacity()) <= LARGEST {
+        trim(&mut lists.entries);
+        if lists.operations.capacity() <= LARGEST {
             // There is no place: they are freed.
             let _ = self.0.push(lists);
         }
+    }
+}
+
+/// Gives the room of a list back that will not be kept.
+pub(super) fn trim(entries: &mut Vec<SubmissionEntry>) {
+    if entries.capacity() > LARGEST {
+        *entries = Vec::new();
     }
 }
 
@@ -69,7 +77,9 @@ mod tests {
         (0..KEPT + 3).for_each(|_| spare.put(Lists::default()));
         assert_eq!(spare.0.len(), KEPT);
         while spare.0.pop().is_some() {}
-        spare.put(Lists { operations: Vec::new(), entries: Vec::with_capacity(LARGEST + 1) });
+        spare.put(Lists { operations: Vec::with_capacity(LARGEST + 1), entries: Vec::new() });
         assert_eq!(spare.0.len(), 0);
+        spare.put(Lists { operations: Vec::new(), entries: Vec::with_capacity(LARGEST + 1) });
+        assert_eq!(spare.take().entries.capacity(), 0);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use dmaring_ring::{Key, SubmissionEntry};
 
-use super::{future::polled_again, request::Request};
+use super::request::Request;
 use crate::{
     error::{Error, ErrorKind},
     inflight::{Chain, Ticket},
@@ -131,9 +131,10 @@ impl Pending {
         });
         match submitted {
             Ok(_) => Ok(()),
-            Err(why) => {
-                // The life has ended, if it began.
+            Err((why, cargo)) => {
+                // The life has ended, if it began, and its slot may be another's. The end of a region is foreign code: not before.
                 *flight = None;
+                drop(cargo);
                 Err(refusal(why))
             }
         }
@@ -161,7 +162,10 @@ impl Pending {
     ) -> Poll<Result<Ticket, Error>> {
         match &mut self.flight {
             Some(flight) => flight.poll(&self.shared, length, context),
-            None => Poll::Ready(Err(polled_again())),
+            None => Poll::Ready(Err(Error::new(
+                ErrorKind::Aborted,
+                "given up before it began: submitting it panicked",
+            ))),
         }
     }
 }

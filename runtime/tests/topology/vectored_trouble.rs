@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use dmaring::{ErrorKind, ManualClock, Region, Runtime, Segment, Status, StatusKind, Striping};
 use dmaring_cpu::CpuEngine;
 use dmaring_manual::{Control, ManualEngine};
-use futures::executor::block_on;
+use futures::{StreamExt, executor::block_on};
 
 #[path = "../staged/mod.rs"]
 mod staged;
@@ -187,6 +187,31 @@ fn lists_are_limited_and_come_back() {
     assert!(error.to_string().contains("await or drop some"), "{error}");
     held.truncate(1000);
     drop(copy(&runtime, &regions).submit());
+}
+
+/// One that was refused, or awaited, needs its list no more, though its future is still there.
+#[test]
+fn the_list_of_what_was_refused_or_has_ended_comes_back_before_its_future_goes() {
+    let (runtime, control) = manual_with(4, ManualEngine::builder());
+    control.release();
+    let (open, closed) = (five(&runtime), five(&runtime));
+    let mut ended = copy(&runtime, &open);
+    assert_eq!(block_on(&mut ended).unwrap(), 320);
+    let mut alone: Vec<_> = (0..500).map(|_| copy(&runtime, &closed)).collect();
+    let mut batch = runtime.batch();
+    (0..524).for_each(|_| batch.push(copy(&runtime, &closed)));
+    assert_eq!(kind(block_on(copy(&runtime, &open))), ErrorKind::LimitExceeded);
+    block_on(closed[0].close()).unwrap();
+    let mut refused = batch.submit();
+    for copy in &mut alone {
+        assert_eq!(kind(block_on(copy)), ErrorKind::Closed);
+    }
+    for _ in 0..524 {
+        assert_eq!(kind(block_on(refused.next()).unwrap()), ErrorKind::Closed);
+    }
+    let all: Vec<_> = (0..1024).map(|_| copy(&runtime, &open)).collect();
+    assert_eq!(kind(block_on(copy(&runtime, &open))), ErrorKind::LimitExceeded);
+    drop((all, alone, refused, ended));
 }
 
 /// How many pieces there are at a time, in all.
