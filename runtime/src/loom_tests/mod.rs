@@ -71,6 +71,7 @@ impl RingPair for Pair {
 }
 
 /// Cargo that counts how often it is dropped.
+#[derive(Debug)]
 struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
