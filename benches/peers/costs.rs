@@ -2,7 +2,7 @@
 
 use std::{error::Error, sync::Barrier, thread};
 
-use dmaring::{Idle, Region, Runtime};
+use dmaring::{Copy, Idle, Region, Runtime};
 use dmaring_benches::{
     blocks::permutation,
     pinning,
@@ -11,7 +11,7 @@ use dmaring_benches::{
 };
 
 use crate::{
-    Outcome, Setup,
+    Outcome, Setup, floor,
     memory::{Blocks, Pair},
     short::{BLOCKS, COPIES, Copies, DEPTH},
 };
@@ -43,7 +43,14 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
     for count in [1, THREADS] {
         threads(setup, &runtime, &mut pair, (&blocks, count))?;
     }
-    Ok(())
+    drop(runtime);
+    // Its poller sleeps: there is nothing for it to do.
+    let runtime = setup.runtime(Idle::default())?;
+    let one = [runtime.register(pages(REGIONS as usize))?];
+    floor::handles(setup, "regions-1-scattered", |number| order.copy_of(&one, number))?;
+    let many: Result<Vec<_>, _> = (0..REGIONS).map(|_| runtime.register(pages(1))).collect();
+    let many = many?;
+    floor::handles(setup, "regions-10000-scattered", |number| order.copy_of(&many, number))
 }
 
 fn one_pair(runtime: &Runtime, pair: &mut Pair, blocks: &Blocks, work: &str) -> Outcome {
@@ -60,19 +67,11 @@ fn one_pair(runtime: &Runtime, pair: &mut Pair, blocks: &Blocks, work: &str) -> 
 /// From the first half of one page to the second half of another, all pages in random order: pages of one region, or
 /// regions of one page each.
 fn scattered(regions: &[Region], order: &Order, work: &str) -> Outcome {
-    let place = |page: u32| match regions {
-        [one] => (one, u64::from(page) * PAGE),
-        many => (&many[page as usize], 0),
-    };
     for page in 0..REGIONS {
-        let (region, offset) = place(page);
+        let (region, offset) = place(regions, page);
         region.write_at(offset, &content(page))?;
     }
-    let begin = |number| {
-        let (from, to) = order.copy(number);
-        let ((source, at), (destination, to)) = (place(from), place(to));
-        source.copy_to(at, destination, to + PAGE / 2, 64).submit()
-    };
+    let begin = |number| order.copy_of(regions, number).submit();
     let run = |count| {
         let (mut chunks, mut failure) = (Chunks::of(count), Ok(0));
         let ended = |number, outcome: Result<u64, dmaring::Error>| {
@@ -91,12 +90,20 @@ fn scattered(regions: &[Region], order: &Order, work: &str) -> Outcome {
     let mut verified = true;
     for number in 0..REGIONS.into() {
         let (from, to) = order.copy(number);
-        let (region, offset) = place(to);
+        let (region, offset) = place(regions, to);
         let mut found = [0; 64];
         region.read_at(offset + PAGE / 2, &mut found)?;
         verified &= found == content(from);
     }
     Ok(record.print(verified)?)
+}
+
+/// A page's region, and where in it the page begins.
+fn place(regions: &[Region], page: u32) -> (&Region, u64) {
+    match regions {
+        [one] => (one, u64::from(page) * PAGE),
+        many => (&many[page as usize], 0),
+    }
 }
 
 /// What a page begins with: its number, in every word, and never 0.
@@ -173,5 +180,12 @@ impl Order {
     fn copy(&self, number: u64) -> (u32, u32) {
         let index = number as usize % self.from.len();
         (self.from[index], self.to[index])
+    }
+
+    /// The same as a copy between pages of one region, or of one region each.
+    fn copy_of(&self, regions: &[Region], number: u64) -> Copy {
+        let (from, to) = self.copy(number);
+        let ((source, at), (destination, to)) = (place(regions, from), place(regions, to));
+        source.copy_to(at, destination, to + PAGE / 2, 64)
     }
 }

@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use dmaring::Idle;
+use dmaring::{Copy, Idle};
 use dmaring_benches::{
     pinning,
     record::{Chunks, Latencies, Measuring, Record, Unit},
@@ -34,14 +34,27 @@ const TOGETHER: usize = 16;
 const HOLDS: [usize; 4] = [0, 16, 64, 128];
 
 pub(crate) fn measure(setup: &Setup) -> Outcome {
-    let memory = OwnRings::new(ENTRIES)?;
-    let rings = memory.get();
     let mut pair = Pair::new(BLOCKS * 64)?;
     let blocks = Blocks::new(setup, 64, BLOCKS * 64);
     // Its poller sleeps: there is nothing for it to do.
     let runtime = setup.runtime(Idle::default())?;
     let (source, destination) = pair.regions(&runtime)?;
     let copies = Copies { blocks: &blocks, source: &source, destination: &destination };
+    between_cores(setup, |client, server| works(client, server, copies))
+}
+
+/// The rings, and copies that `make` makes, and that are dropped before they are submitted.
+pub(crate) fn handles(setup: &Setup, work: &str, make: impl Fn(u64) -> Copy) -> Outcome {
+    let made = |number| drop(hint::black_box(make(number)));
+    between_cores(setup, |client, server| {
+        client.best::<1>(server, ("rings_and_handles", work), made)
+    })
+}
+
+/// Does `work` while whoever answers is on the poller's core.
+fn between_cores(setup: &Setup, work: impl FnOnce(&mut Client<'_>, &Server) -> Outcome) -> Outcome {
+    let memory = OwnRings::new(ENTRIES)?;
+    let rings = memory.get();
     let (is_pinned, server) = (AtomicBool::new(false), Server::default());
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -56,8 +69,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
             thread::yield_now();
         }
         let mut client = Client::new(rings);
-        let measured =
-            if thread.is_finished() { Ok(()) } else { works(&mut client, &server, copies) };
+        let measured = if thread.is_finished() { Ok(()) } else { work(&mut client, &server) };
         server.is_over.store(true, Ordering::Release);
         thread.join().map_err(|_| "the thread that answers panicked")??;
         measured

@@ -42,7 +42,7 @@ pub(crate) fn timed(kept: &[Kept]) -> Outcome<Vec<Row>> {
 type Medians<'a> = BTreeMap<(&'a str, &'a str), (Unit, f64)>;
 
 fn row(comparison: &Comparison, medians: &Medians<'_>) -> Option<Row> {
-    let &(unit, ours) = medians.get(&("dmaring", comparison.work))?;
+    let &(unit, ours) = medians.get(&(comparison.side, comparison.work))?;
     let named = |side: &str, value| format!("{side} {}", shown(unit, value));
     let (peer, ratio) = match comparison.against {
         Against::Peer(side, work) => {
