@@ -1,7 +1,8 @@
 //! What the rings alone allow: the same entries and completions between the same two cores, and nothing else. No operation is
 //! checked or carried out, nothing has a waker, and nobody else submits. Once more with what `copy_to` does before all that: for every
-//! entry a copy is made, with its handles of two regions, and dropped. And once with every other locked instruction that a copy takes
-//! in the runtime, on a few words that no other core uses; not those that a reap takes for all that it finds, nor fences.
+//! entry a copy is made, with its handles of two regions, and dropped. Once with the other locked instructions that a copy takes in
+//! the runtime, on a few words that no other core uses; not those that a reap takes for all that it finds, nor fences. And once with
+//! both.
 //!
 //! Whoever answers is tuned to the work as no poller could be: it leaves the ring alone for as long after few entries as is fastest.
 
@@ -81,14 +82,12 @@ fn works(client: &mut Client<'_>, server: &Server, copies: Copies<'_>) -> Outcom
     let nothing = |_| {};
     let make = |number| drop(hint::black_box(copies.copy(number)));
     let words = Words::default();
-    let alone = |number| {
-        make(number);
+    let alone = |_| {
         words.of_some();
         words.of_a_hold();
         words.of_an_end();
     };
     let in_batch = |number: u64| {
-        make(number);
         if number.is_multiple_of(BATCH as u64) {
             words.of_some();
             words.of_a_hold();
@@ -97,10 +96,18 @@ fn works(client: &mut Client<'_>, server: &Server, copies: Copies<'_>) -> Outcom
     };
     client.best::<1>(server, ("rings", "copy64-32"), nothing)?;
     client.best::<1>(server, ("rings_and_handles", "copy64-32"), make)?;
-    client.best::<1>(server, ("rings_and_locks", "copy64-32"), alone)?;
+    client.best::<1>(server, ("rings_and_slots", "copy64-32"), alone)?;
+    client.best::<1>(server, ("rings_and_locks", "copy64-32"), |number| {
+        make(number);
+        alone(number);
+    })?;
     client.best::<BATCH>(server, ("rings", "copy64-32-batch"), nothing)?;
     client.best::<BATCH>(server, ("rings_and_handles", "copy64-32-batch"), make)?;
-    client.best::<BATCH>(server, ("rings_and_locks", "copy64-32-batch"), in_batch)
+    client.best::<BATCH>(server, ("rings_and_slots", "copy64-32-batch"), in_batch)?;
+    client.best::<BATCH>(server, ("rings_and_locks", "copy64-32-batch"), |number| {
+        make(number);
+        in_batch(number);
+    })
 }
 
 /// Words in lines of their own, written by the locked instructions of a copy that are neither its handles' nor the ring's.
