@@ -218,6 +218,7 @@ impl<C, P: RingPair> Client<C, P> {
     /// # Safety
     ///
     /// The caller is the one future of this life and does not use the key again.
+    #[inline]
     pub(crate) unsafe fn abandon(&self, key: Key) -> Option<Finished<C>> {
         let left = if self.inflight.slot(key).is_some_and(|slot| slot.is_waiting(key)) {
             self.leave_queue(key)
@@ -229,6 +230,7 @@ impl<C, P: RingPair> Client<C, P> {
         left
     }
 
+    #[cold]
     fn leave_queue(&self, key: Key) -> Option<Finished<C>> {
         let mut queue = self.permits.queue();
         if !self.inflight.slot(key)?.is_waiting(key) {

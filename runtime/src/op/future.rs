@@ -43,6 +43,14 @@ enum Stage {
     Finished,
 }
 
+impl Stage {
+    /// Follows `Finished`, of which nothing is left to be dropped. A mere assignment asks what is there, in a call.
+    #[inline]
+    fn follow(&mut self, next: Self) {
+        mem::forget(mem::replace(self, next));
+    }
+}
+
 impl Op {
     #[inline]
     pub(super) fn new(request: Request, cargo: Cargo) -> Self {
@@ -69,7 +77,7 @@ impl Op {
     #[inline]
     fn submit(&mut self) {
         self.begin(|request, cargo, stage| {
-            *stage = Stage::Submitted(Pending::new(cargo.destination.0.shared.clone()));
+            stage.follow(Stage::Submitted(Pending::new(cargo.destination.0.shared.clone())));
             let Stage::Submitted(pending) = stage else { return Err(polled_again()) };
             pending.submit(request, cargo)
         });
@@ -82,7 +90,7 @@ impl Op {
         submit: impl FnOnce(&Request, Cargo) -> Result<Flight, Error>,
     ) {
         self.begin(|request, cargo, stage| {
-            *stage = Stage::Batched(submit(request, cargo)?);
+            stage.follow(Stage::Batched(submit(request, cargo)?));
             Ok(())
         });
     }
@@ -145,7 +153,9 @@ impl Op {
 
     #[inline]
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<u64, Error>> {
-        self.submit();
+        if let Stage::Idle(_) = self.stage {
+            self.submit();
+        }
         let Self { request, stage } = self;
         if let Stage::Submitted(pending) = stage {
             let ticket = ready!(pending.poll(request.length, context));
@@ -186,7 +196,9 @@ impl Op {
     #[inline]
     fn end(&mut self, ticket: Result<Ticket, Error>) -> Result<u64, Error> {
         let outcome = ticket.and_then(|ticket| decode(&self.request, ticket));
-        self.stage = Stage::Finished;
+        if let Stage::Submitted(pending) = mem::replace(&mut self.stage, Stage::Finished) {
+            drop(pending);
+        }
         self.forget();
         outcome
     }

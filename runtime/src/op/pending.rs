@@ -57,13 +57,19 @@ impl Flight {
             return Poll::Ready(Err(error));
         }
         if mem::take(&mut self.fresh)
-            && let Some(ticket) = self.linger(shared, length)
+            && let Some(ticket) = self.known(shared).or_else(|| self.linger(shared, length))
         {
             return Poll::Ready(Ok(ticket));
         }
         // SAFETY: `self` is the one future of this life, and gives it up only when it is taken.
         let ticket = unsafe { shared.client.poll(self.key, context.waker(), &mut self.left) };
         ticket.map_or(Poll::Pending, |ticket| Poll::Ready(Ok(ticket)))
+    }
+
+    /// The outcome if it is there already, as it is for most of those that ended together.
+    #[inline]
+    fn known(&self, shared: &Shared) -> Option<Ticket> {
+        shared.client.inflight.slot(self.key)?.outcome()
     }
 
     /// The outcome if it comes within a moment, of an operation that is alone in flight.

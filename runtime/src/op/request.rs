@@ -1,6 +1,6 @@
 //! What an operation asks for: checked once, turned into a ring entry, and kept for what its errors will name.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use dmaring_ring::{EntryFlags, Key, Opcode, SubmissionEntry};
 
@@ -63,7 +63,30 @@ impl Request {
     }
 
     /// Refuses what could never succeed.
+    #[inline]
     pub(crate) fn check(&self, cargo: &Cargo) -> Result<(), Error> {
+        if self.is_plain(cargo) { Ok(()) } else { self.check_closely(cargo) }
+    }
+
+    /// Whether it is seen at a glance that nothing is wrong: without options, within open memory, from one object to another.
+    #[inline]
+    fn is_plain(&self, cargo: &Cargo) -> bool {
+        let Cargo { source, destination, .. } = cargo;
+        let is_read = match (&self.work, source) {
+            (&Work::Copy { source_offset }, Some(source)) => {
+                source.has_plain(source_offset, self.length) && source.is_apart_from(destination)
+            }
+            (Work::Fill { .. }, None) => true,
+            _ => false,
+        };
+        is_read
+            && destination.0.facts.writable
+            && destination.has_plain(self.destination_offset, self.length)
+            && !self.durable
+            && self.on_error.is_none()
+    }
+
+    fn check_closely(&self, cargo: &Cargo) -> Result<(), Error> {
         let Cargo { source, destination, segments } = cargo;
         let (to, length) = (self.destination_offset, self.length);
         if self.on_error == Some(OnError::RetryOnCpu) && !destination.0.shared.policy.has_cpu {
@@ -90,7 +113,7 @@ impl Request {
         if source.0.facts.host_reads && !source.0.shared.policy.has_cpu {
             return Err(Error::new(ErrorKind::Unsupported, DEVICE_SOURCE));
         }
-        if !std::sync::Arc::ptr_eq(&source.0.shared, &destination.0.shared) {
+        if !Arc::ptr_eq(&source.0.shared, &destination.0.shared) {
             return Err(Error::new(
                 ErrorKind::Unmapped,
                 "source and destination belong to different runtimes: open both in one",
@@ -151,5 +174,84 @@ impl Request {
             Work::Segments(numbers) => Some(numbers),
             _ => None,
         }
+    }
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use dmaring_manual::ManualEngine;
+    use futures::executor::block_on;
+    use proptest::{prelude::*, test_runner::TestRunner};
+
+    use super::*;
+    use crate::{Region, Runtime};
+
+    const LENGTH: u64 = 4096;
+
+    /// Regions of every kind that the checks tell apart, and what keeps them.
+    fn regions() -> (Vec<Region>, impl Sized) {
+        let [one, two] =
+            [(); 2].map(|()| Runtime::builder().engine(ManualEngine::new().0).build().unwrap());
+        let allocate = |runtime: &Runtime| runtime.allocate(LENGTH as usize).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(LENGTH).unwrap();
+        let [plain, other, ended] = [(); 3].map(|()| allocate(&one));
+        assert!(block_on(ended.close()).is_ok());
+        let [device, read] = [false, true].map(|host_reads| {
+            let mut region = allocate(&one);
+            let inner = Arc::get_mut(&mut region.0).unwrap();
+            inner.facts = inner.facts.of_device(host_reads);
+            region
+        });
+        let regions = vec![
+            plain,
+            other,
+            ended,
+            device,
+            read,
+            one.open_file(file.path()).unwrap(),
+            one.open_file(file.path()).unwrap(),
+            one.open_file_read_only(file.path()).unwrap(),
+            allocate(&two),
+        ];
+        (regions, (one, two, file))
+    }
+
+    #[test]
+    fn what_passes_at_a_glance_passes_a_close_look() {
+        let (regions, _keeper) = regions();
+        // Half of them are memory of which there is nothing to say.
+        let region = || (0..16usize).prop_map(|n| n.checked_sub(7).unwrap_or(n % 2));
+        let offset = || prop_oneof![4 => 0..LENGTH, 1 => Just(u64::MAX)];
+        let length = prop_oneof![4 => 0..LENGTH / 2, 1 => Just(LENGTH), 1 => Just(u64::MAX)];
+        let on_error = prop_oneof![
+            4 => Just(None),
+            1 => Just(Some(OnError::Fail)),
+            1 => Just(Some(OnError::RetryOnCpu)),
+        ];
+        let options = (prop::bool::weighted(0.2), on_error);
+        let asked = (0..3u8, (region(), region()), (offset(), offset()), length, options);
+        let check = |asked: (u8, (usize, usize), (u64, u64), u64, (bool, Option<OnError>))| {
+            let (kind, (from, to), (source_offset, offset), length, options) = asked;
+            let work = match kind {
+                0 => Work::Copy { source_offset },
+                1 => Work::Fill { pattern: 7 },
+                _ => Work::Persist,
+            };
+            let source = (kind == 0).then(|| regions[from].clone());
+            let cargo = Cargo { source, destination: regions[to].clone(), segments: None };
+            let mut request = Request::new(work, offset, length);
+            let (durable, on_error) = options;
+            request.durable |= durable;
+            request.on_error = on_error;
+            let (glance, closely) = (request.is_plain(&cargo), request.check_closely(&cargo));
+            prop_assert!(!glance || closely.is_ok(), "{request:?} {closely:?}");
+            let of_memory = to < 2 && (kind == 1 || kind == 0 && from < 2 && from != to);
+            if of_memory && options == (false, None) {
+                prop_assert_eq!(glance, closely.is_ok(), "{:?} {:?}", request, closely);
+            }
+            Ok(())
+        };
+        TestRunner::new(ProptestConfig::with_cases(4096)).run(&asked, check).unwrap();
     }
 }

@@ -61,9 +61,15 @@ impl Identity {
         (self.object, self.start.saturating_add(offset))
     }
 
+    /// Whether both are of the same object.
+    #[inline]
+    pub(crate) fn is_of_object(&self, other: &Self) -> bool {
+        self.object == other.object
+    }
+
     /// How many bytes after this region's first byte the other's comes; `None` for different memory.
     pub(crate) fn distance_to(&self, other: &Self) -> Option<i128> {
-        (self.object == other.object).then(|| i128::from(other.start) - i128::from(self.start))
+        self.is_of_object(other).then(|| i128::from(other.start) - i128::from(self.start))
     }
 }
 

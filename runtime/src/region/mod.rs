@@ -249,6 +249,20 @@ impl Region {
         self.0.identity.position(offset)
     }
 
+    /// Whether operations may name a range, and it is no device's, of which more is to be asked.
+    #[inline]
+    pub(crate) fn has_plain(&self, offset: u64, length: u64) -> bool {
+        let end = offset.checked_add(length);
+        !self.0.facts.device && end.is_some_and(|end| self.0.life.may_end_at(end))
+    }
+
+    /// Whether it is memory of the same runtime and of another object.
+    #[inline]
+    pub(crate) fn is_apart_from(&self, other: &Self) -> bool {
+        let (one, two) = (&*self.0, &*other.0);
+        Arc::ptr_eq(&one.shared, &two.shared) && !one.identity.is_of_object(&two.identity)
+    }
+
     /// Refuses a range of an operation that reaches beyond the region, or any of one that is ending. `what` names the range
     /// in the message.
     pub(crate) fn check_range(&self, what: &str, offset: u64, length: u64) -> Result<(), Error> {
