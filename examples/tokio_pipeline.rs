@@ -105,7 +105,7 @@ async fn copy(
         let mut batch = runtime.batch();
         for block in &blocks {
             let offset = block.offset();
-            batch.push(input.copy_to(offset, &output, offset, BLOCK as u64));
+            batch.copy(&input, offset, &output, offset, BLOCK as u64);
         }
         total += blocks.len() as u64;
         batches += 1;

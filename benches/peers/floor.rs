@@ -1,8 +1,7 @@
 //! What the rings alone allow: the same entries and completions between the same two cores, and nothing else. No operation is
-//! checked or carried out, nothing has a waker, and nobody else submits. Once more with what `copy_to` does before all that: for every
-//! entry a copy is made, with its handles of two regions, and dropped. Once with the other locked instructions that a copy takes in
-//! the runtime, on a few words that no other core uses; not those that a reap takes for all that it finds, nor fences. And once with
-//! both.
+//! checked or carried out, nothing has a waker, and nobody else submits. Once more with the other locked instructions that a copy
+//! takes in the runtime, on a few words that no other core uses; not those that a reap takes for all that it finds, nor fences. And
+//! of many regions, with copies that are made and dropped.
 //!
 //! Whoever answers is tuned to the work as no poller could be: it leaves the ring alone for as long after few entries as is fastest.
 
@@ -12,7 +11,7 @@ use std::{
     thread,
 };
 
-use dmaring::{Copy, Idle};
+use dmaring::Copy;
 use dmaring_benches::{
     pinning,
     record::{Chunks, Latencies, Measuring, Record, Unit},
@@ -24,8 +23,7 @@ use dmaring_ring::{
 
 use crate::{
     Outcome, Setup,
-    memory::{Blocks, Pair},
-    short::{BATCH, BLOCKS, COPIES, Copies, DEPTH, LATENCIES},
+    short::{BATCH, COPIES, DEPTH, LATENCIES},
 };
 
 const ENTRIES: u32 = 1024;
@@ -35,13 +33,7 @@ const TOGETHER: usize = 16;
 const HOLDS: [usize; 4] = [0, 16, 64, 128];
 
 pub(crate) fn measure(setup: &Setup) -> Outcome {
-    let mut pair = Pair::new(BLOCKS * 64)?;
-    let blocks = Blocks::new(setup, 64, BLOCKS * 64);
-    // Its poller sleeps: there is nothing for it to do.
-    let runtime = setup.runtime(Idle::default())?;
-    let (source, destination) = pair.regions(&runtime)?;
-    let copies = Copies { blocks: &blocks, source: &source, destination: &destination };
-    between_cores(setup, |client, server| works(client, server, copies))
+    between_cores(setup, works)
 }
 
 /// The rings, and copies that `make` makes, and that are dropped before they are submitted.
@@ -77,42 +69,32 @@ fn between_cores(setup: &Setup, work: impl FnOnce(&mut Client<'_>, &Server) -> O
     })
 }
 
-fn works(client: &mut Client<'_>, server: &Server, copies: Copies<'_>) -> Outcome {
+fn works(client: &mut Client<'_>, server: &Server) -> Outcome {
     client.latency()?;
-    let nothing = |_| {};
-    let make = |number| drop(hint::black_box(copies.copy(number)));
     let words = Words::default();
     let alone = |_| {
+        words.of_two_handles();
         words.of_some();
-        words.of_a_hold();
         words.of_an_end();
     };
     let in_batch = |number: u64| {
         if number.is_multiple_of(BATCH as u64) {
+            words.of_two_handles();
+            words.of_two_handles();
             words.of_some();
-            words.of_a_hold();
         }
         words.of_an_end();
     };
-    client.best::<1>(server, ("rings", "copy64-32"), nothing)?;
-    client.best::<1>(server, ("rings_and_handles", "copy64-32"), make)?;
-    client.best::<1>(server, ("rings_and_slots", "copy64-32"), alone)?;
-    client.best::<1>(server, ("rings_and_locks", "copy64-32"), |number| {
-        make(number);
-        alone(number);
-    })?;
-    client.best::<BATCH>(server, ("rings", "copy64-32-batch"), nothing)?;
-    client.best::<BATCH>(server, ("rings_and_handles", "copy64-32-batch"), make)?;
-    client.best::<BATCH>(server, ("rings_and_slots", "copy64-32-batch"), in_batch)?;
-    client.best::<BATCH>(server, ("rings_and_locks", "copy64-32-batch"), |number| {
-        make(number);
-        in_batch(number);
-    })
+    client.best::<1>(server, ("rings", "copy64-32"), |_| {})?;
+    client.best::<1>(server, ("rings_and_locks", "copy64-32"), alone)?;
+    client.best::<BATCH>(server, ("rings", "copy64-32-batch"), |_| {})?;
+    client.best::<BATCH>(server, ("rings_and_locks", "copy64-32-batch"), in_batch)
 }
 
-/// Words in lines of their own, written by the locked instructions of a copy that are neither its handles' nor the ring's.
+/// Words in lines of their own, written by the locked instructions of a copy that are not the ring's.
 #[derive(Debug, Default)]
 struct Words {
+    handles: [Line; 2],
     permits: Line,
     free: Line,
     holds: Line,
@@ -124,15 +106,18 @@ struct Words {
 struct Line(AtomicU64);
 
 impl Words {
-    /// A permit, and a slot off the free list and back on it: for a copy by itself, or for a batch.
+    /// Handles of both regions are taken; or let go, which those that end together are together.
+    fn of_two_handles(&self) {
+        for handles in &self.handles {
+            handles.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A permit, a slot off the free list and back on it, and the runtime that is kept and let go: for a copy by itself, or for a batch.
     fn of_some(&self) {
         self.permits.exchange();
         self.free.exchange();
         self.free.exchange();
-    }
-
-    /// The runtime is kept, and let go.
-    fn of_a_hold(&self) {
         self.holds.0.fetch_add(1, Ordering::Relaxed);
         self.holds.0.fetch_sub(1, Ordering::Release);
     }

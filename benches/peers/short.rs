@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use dmaring::{Copy, Error, Idle, Region, Runtime, Submitted};
+use dmaring::{Batch, Copy, Error, Idle, Region, Runtime, Submitted};
 use dmaring_benches::{
     nops::Nops,
     record::{Chunks, Latencies, Measuring, Unit},
@@ -119,7 +119,7 @@ fn batches(
     let begin = |number: u64| {
         let mut operations = runtime.batch();
         for index in 0..batch as u64 {
-            operations.push(copies.copy(number * batch as u64 + index));
+            copies.put(&mut operations, number * batch as u64 + index);
         }
         All(operations.submit())
     };
@@ -176,6 +176,12 @@ impl Copies<'_> {
     pub(crate) fn copy(&self, number: u64) -> Copy {
         let (from, to) = self.blocks.copy(number);
         self.source.copy_to(from, self.destination, to, self.blocks.size)
+    }
+
+    /// Puts one to a batch.
+    fn put(&self, operations: &mut Batch, number: u64) {
+        let (from, to) = self.blocks.copy(number);
+        operations.copy(self.source, from, self.destination, to, self.blocks.size);
     }
 
     /// Makes `count` copies, `depth` in flight, and tells when each part of them was over.

@@ -6,11 +6,12 @@ use dmaring_ring::{Key, SubmissionEntry};
 use crate::{
     client::{Client, RingPair},
     inflight::Reserve,
+    reap::Load,
 };
 
 /// Operations that are submitted together, under one doorbell, when it is dropped: as many as there were permits, the rest into the
 /// queue. Those that cannot be taken are resolved with a refusal.
-pub(crate) struct Collected<'a, C, P: RingPair> {
+pub(crate) struct Collected<'a, C: Load, P: RingPair> {
     client: &'a Client<C, P>,
     slots: Reserve<'a, C>,
     /// Those that no operation has yet.
@@ -20,7 +21,7 @@ pub(crate) struct Collected<'a, C, P: RingPair> {
     entries: &'a mut Vec<SubmissionEntry>,
 }
 
-impl<C, P: RingPair> Collected<'_, C, P> {
+impl<C: Load, P: RingPair> Collected<'_, C, P> {
     /// Prepares an operation. `entry` is its ring entry but for the key. The cargo comes back when there can be no more.
     #[inline]
     pub(crate) fn add(&mut self, cargo: C, entry: SubmissionEntry) -> Result<Key, C> {
@@ -33,14 +34,14 @@ impl<C, P: RingPair> Collected<'_, C, P> {
     }
 }
 
-impl<C, P: RingPair> Drop for Collected<'_, C, P> {
+impl<C: Load, P: RingPair> Drop for Collected<'_, C, P> {
     fn drop(&mut self) {
         // SAFETY: `add` prepared all of them, with permits while there were some, and they are submitted nowhere else.
         unsafe { self.client.submit_prepared(self.entries, self.armed, self.permits) };
     }
 }
 
-impl<C, P: RingPair> Client<C, P> {
+impl<C: Load, P: RingPair> Client<C, P> {
     /// Begins to submit up to so many operations together, whose entries are collected in a list that has none.
     pub(crate) fn collect<'a>(
         &'a self,

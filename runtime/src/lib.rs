@@ -36,6 +36,7 @@
 mod client;
 mod collect;
 mod foreign;
+mod handle;
 mod inflight;
 #[cfg(all(test, loom))]
 mod loom_tests;

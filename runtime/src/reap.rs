@@ -13,7 +13,7 @@
 
 use std::{ptr, task::Waker};
 
-use arrayvec::ArrayVec;
+use arrayvec::{ArrayVec, Drain};
 use dmaring_ring::{CompletionCode, CompletionEntry, Key, completion, handshake, submission};
 
 use crate::{
@@ -23,7 +23,15 @@ use crate::{
 };
 
 /// How many completions are reaped under one tenure of the role.
-const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
+
+/// What slots own.
+pub(crate) trait Load: Sized {
+    /// Drops what operations had that ended together.
+    fn drop_together(loads: Drain<'_, Self, BATCH>) {
+        drop(loads);
+    }
+}
 
 /// What finished operations left, to be delivered once no role or lock is held.
 #[derive(Debug)]
@@ -35,7 +43,7 @@ pub(crate) struct Leftovers<C> {
     wakers: ArrayVec<LastCall, BATCH>,
 }
 
-impl<C> Leftovers<C> {
+impl<C: Load> Leftovers<C> {
     pub(crate) fn new() -> Self {
         Self { count: 0, cargo: ArrayVec::new(), wakers: ArrayVec::new() }
     }
@@ -69,7 +77,7 @@ impl<C> Leftovers<C> {
     /// Gives the cargo back, then calls the wakers, whatever panics.
     pub(crate) fn deliver(&mut self) {
         self.count = 0;
-        give_back(|| self.cargo.clear());
+        give_back(|| C::drop_together(self.cargo.drain(..)));
         for waker in self.wakers.drain(..) {
             waker.make();
         }
@@ -98,7 +106,7 @@ impl LeftWaker {
     }
 }
 
-impl<C, P: RingPair> Client<C, P> {
+impl<C: Load, P: RingPair> Client<C, P> {
     /// Reaps what is there, unless another thread is at it and will. Returns how many operations ended here.
     pub(crate) fn reap(&self) -> usize {
         let mut reaped = 0;

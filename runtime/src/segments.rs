@@ -162,7 +162,7 @@ pub(crate) fn enlist<'a>(
 /// Keeps a handle, unless it is one of the last two that were kept.
 fn keep(regions: &mut Vec<Region>, region: &Region) {
     let last = regions.iter().rev().take(2);
-    if !last.into_iter().any(|kept| Arc::ptr_eq(&kept.0, &region.0)) {
+    if !last.into_iter().any(|kept| kept.0.is_of(&region.0)) {
         regions.push(region.clone());
     }
 }
@@ -285,7 +285,7 @@ mod tests {
         let (engine, control) = dmaring_manual::ManualEngine::new();
         let runtime = Runtime::builder().engine(engine).build().unwrap();
         let [source, destination] = [(); 2].map(|()| runtime.allocate(4096).unwrap());
-        let handles = || [&source, &destination].map(|region| Arc::strong_count(&region.0));
+        let handles = || [&source, &destination].map(|region| region.0.count());
         let (at, length) = (0, 64);
         let segment = Segment {
             source: &source,

@@ -10,7 +10,7 @@ use crate::{
     client::{Client, NO_DEADLINE, RingPair},
     inflight::Finished,
     permit::{Closed, Queue},
-    reap::Leftovers,
+    reap::{Leftovers, Load},
     sync::{MutexGuard, Ordering},
 };
 
@@ -25,7 +25,7 @@ pub(crate) enum Refusal {
     TableFull,
 }
 
-impl<C, P: RingPair> Client<C, P> {
+impl<C: Load, P: RingPair> Client<C, P> {
     /// Submits an operation: into the ring if a permit is free, else into the queue for one. `entry` makes the ring entry for the
     /// key, once and before anybody else knows of it, or is not called. Where the operation is refused the key names nothing any
     /// more, whoever was told of it, and the cargo comes back.

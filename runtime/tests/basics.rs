@@ -3,7 +3,7 @@
 
 use dmaring::{Durability, ErrorKind, Runtime};
 use dmaring_cpu::CpuEngine;
-use futures::executor::block_on;
+use futures::{StreamExt, executor::block_on};
 
 const ENTRIES: u32 = if cfg!(miri) { 8 } else { 64 };
 
@@ -82,6 +82,35 @@ fn a_batch_larger_than_the_ring_is_carried_out() {
     }
     let stats = runtime.stats();
     assert_eq!((stats.completed, stats.failed, stats.bytes), (count, 0, count * 16));
+}
+
+#[test]
+fn a_batch_copies_as_its_regions_do() {
+    let (runtime, stranger) = (runtime(), runtime());
+    let [source, destination] = [(); 2].map(|()| runtime.allocate(64 * 64).unwrap());
+    let foreign = stranger.allocate(64).unwrap();
+    source.write_at(0, &pattern(64 * 64)).unwrap();
+    let mut batch = runtime.batch();
+    let count = if cfg!(miri) { 20 } else { 64 };
+    for n in 0..count {
+        batch.copy(&source, n * 64, &destination, (count - 1 - n) * 64, 64);
+    }
+    batch.copy(&source, 0, &destination, 64 * 64, 1);
+    batch.copy(&source, 0, &source, 1, 2);
+    batch.copy(&source, 0, &foreign, 0, 1);
+    batch.copy(&foreign, 0, &foreign, 32, 1);
+    batch.push(destination.copy_to(0, &source, 0, 0));
+    let outcomes: Vec<_> = block_on(batch.submit().collect());
+    let outcomes: Vec<_> =
+        outcomes.into_iter().map(|outcome| outcome.map_err(|error| error.kind())).collect();
+    let (copied, refused) = outcomes.split_at(count as usize);
+    assert!(copied.iter().all(|outcome| *outcome == Ok(64)));
+    let why =
+        [ErrorKind::OutOfBounds, ErrorKind::Overlap, ErrorKind::Unmapped, ErrorKind::Unmapped];
+    assert_eq!(refused, [why.map(Err).as_slice(), &[Ok(0)]].concat());
+    for n in 0..count {
+        assert_eq!(bytes(&destination, (count - 1 - n) * 64, 64), bytes(&source, n * 64, 64));
+    }
 }
 
 #[test]

@@ -157,10 +157,9 @@ impl Player<'_> {
                 free.push(operation.clone());
             }
         }
-        let built: Vec<_> = free.iter().map(|operation| self.built(operation)).collect();
         let submitted = self.life.with_runtime(|runtime| {
             let mut batch = runtime.batch();
-            built.into_iter().for_each(|operation| batch.push(operation));
+            free.iter().for_each(|operation| self.put(operation, &mut batch));
             batch.submit()
         });
         let Some(submitted) = submitted else {

@@ -15,7 +15,7 @@ use std::{
     collections::VecDeque,
     mem,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
@@ -153,7 +153,7 @@ impl Pool {
 
     /// Whether no operation holds the buffer.
     fn is_idle(&self, buffer: u32) -> bool {
-        Arc::strong_count(&self.region(buffer).0) == 1
+        self.region(buffer).0.count() == 1
     }
 }
 

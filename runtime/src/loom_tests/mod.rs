@@ -20,13 +20,14 @@ use loom::{
 use crate::{
     client::{Client, RingPair},
     inflight::Chain,
-    reap::LeftWaker,
+    reap::{LeftWaker, Load},
     submit::Refusal,
 };
 
 mod batches;
 mod closing;
 mod durable;
+mod handles;
 mod late;
 mod quiet;
 mod repolled;
@@ -79,6 +80,8 @@ impl Drop for Counted {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+impl Load for Counted {}
 
 type TestClient = Client<Counted, Pair>;
 

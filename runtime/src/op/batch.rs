@@ -14,14 +14,15 @@ use super::{
     future::{Copy, CopyVectored, Fill, Op, Persist},
     lists::{self, Lists},
     pending::{Flight, refusal},
-    request::Request,
+    request::{Request, Work},
 };
 use crate::{
     collect::Collected,
     error::{Error, ErrorKind},
+    handle::Handles,
     inflight::Chain,
     memory::RingMemory,
-    region::Cargo,
+    region::{Cargo, Region, RegionInner},
     shared::Shared,
     submit::Refusal,
 };
@@ -33,7 +34,12 @@ use crate::{
 /// follows as entries become free.
 #[derive(Debug)]
 #[must_use = "a batch does nothing until it is submitted"]
-pub struct Batch(Submitted);
+pub struct Batch {
+    submitted: Submitted,
+    /// Handles at hand of the region that was copied from last, and of the one that was copied to.
+    sources: Option<Handles<RegionInner>>,
+    destinations: Option<Handles<RegionInner>>,
+}
 
 /// The operations of a submitted batch.
 ///
@@ -58,31 +64,51 @@ impl Batch {
         // In a child of fork nothing is taken.
         let spare = shared.check_process().map(|()| shared.batches.take());
         let lists = spare.unwrap_or_default();
-        Self(Submitted { shared, lists, next: 0, free: Chain::default() })
+        let submitted = Submitted { shared, lists, next: 0, free: Chain::default() };
+        Self { submitted, sources: None, destinations: None }
+    }
+
+    /// Adds a copy as [`Region::copy_to`] makes it, without options. Of many between the same regions each costs less than one that
+    /// is made before and [pushed](Batch::push).
+    #[inline]
+    pub fn copy(
+        &mut self,
+        source: &Region,
+        source_offset: u64,
+        destination: &Region,
+        destination_offset: u64,
+        length: u64,
+    ) {
+        let source = Region(Handles::take(&mut self.sources, &source.0));
+        let destination = Region(Handles::take(&mut self.destinations, &destination.0));
+        let work = Work::Copy { source_offset };
+        let cargo = Cargo { source: Some(source), destination, segments: None };
+        let operation = Op::new(Request::new(work, destination_offset, length), cargo);
+        self.submitted.lists.operations.push(operation);
     }
 
     /// Adds a [`struct@Copy`], a [`CopyVectored`], a [`Fill`] or a [`Persist`]. One that was submitted already is not
     /// submitted again.
     #[inline]
     pub fn push(&mut self, operation: impl Into<Operation>) {
-        self.0.lists.operations.push(operation.into().0);
+        self.submitted.lists.operations.push(operation.into().0);
     }
 
     /// How many operations there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.lists.operations.len()
+        self.submitted.lists.operations.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.lists.operations.is_empty()
+        self.submitted.lists.operations.is_empty()
     }
 
     /// Submits all, in order. What is refused gives its error as its outcome.
     pub fn submit(self) -> Submitted {
-        let Self(mut submitted) = self;
+        let Self { mut submitted, sources, destinations } = self;
         let Submitted { shared, lists: Lists { operations, entries }, .. } = &mut submitted;
         let wanted = operations.iter().filter(|operation| operation.wants_a_place()).count();
         // In a child of fork nothing is taken, not even a lock.
@@ -96,6 +122,7 @@ impl Batch {
         }
         drop(collected);
         lists::trim(entries);
+        drop((sources, destinations));
         submitted
     }
 }
@@ -270,6 +297,31 @@ mod tests {
         all_are_back();
         drop(asked);
         eventually("the permits", || client.permits.out() == 0);
+    }
+
+    #[test]
+    fn what_a_batch_copies_between_is_let_go_with_its_copies() {
+        let (engine, control) = ManualEngine::new();
+        let runtime = Runtime::builder().engine(engine).build().unwrap();
+        let regions = [(); 3].map(|()| runtime.allocate(4096).unwrap());
+        let counts = || regions.each_ref().map(|region| region.0.count());
+        let [one, two, three] = &regions;
+        let batch = || {
+            let mut batch = runtime.batch();
+            (0..MANY).for_each(|n| batch.copy(one, n * 64, two, n * 64, 64));
+            (0..MANY)
+                .for_each(|n| batch.copy(if n % 2 == 0 { two } else { three }, 0, one, 64, 64));
+            batch
+        };
+        let unused = batch();
+        assert_eq!(unused.len() as u64, 2 * MANY);
+        drop(unused);
+        assert_eq!(counts(), [1; 3]);
+        let submitted = batch().submit();
+        assert_eq!(counts(), [2 * MANY, MANY + MANY / 2 + 1, MANY / 2].map(|count| count + 1));
+        control.release();
+        assert_eq!(block_on(submitted.all()).unwrap(), 2 * MANY * 64);
+        eventually("the handles", || counts() == [1; 3]);
     }
 
     /// A batch takes a permit for each of its operations before it knows which are refused.

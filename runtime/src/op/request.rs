@@ -199,7 +199,7 @@ mod tests {
         assert!(block_on(ended.close()).is_ok());
         let [device, read] = [false, true].map(|host_reads| {
             let mut region = allocate(&one);
-            let inner = Arc::get_mut(&mut region.0).unwrap();
+            let inner = region.0.get_mut().unwrap();
             inner.facts = inner.facts.of_device(host_reads);
             region
         });
@@ -231,7 +231,8 @@ mod tests {
         ];
         let options = (prop::bool::weighted(0.2), on_error);
         let asked = (0..3u8, (region(), region()), (offset(), offset()), length, options);
-        let check = |asked: (u8, (usize, usize), (u64, u64), u64, (bool, Option<OnError>))| {
+        type Asked = (u8, (usize, usize), (u64, u64), u64, (bool, Option<OnError>));
+        let check = |asked: Asked| {
             let (kind, (from, to), (source_offset, offset), length, options) = asked;
             let work = match kind {
                 0 => Work::Copy { source_offset },

@@ -55,6 +55,8 @@ pub use self::{
 };
 use crate::{
     error::{Error, ErrorKind},
+    handle::{Handle, Handles},
+    reap::{BATCH, Load},
     segments::SegmentCargo,
     shared::Shared,
     staging::StagedFile,
@@ -80,7 +82,7 @@ use crate::{
 /// slice: [`read_at`](Region::read_at) and [`write_at`](Region::write_at) copy. What they find where a
 /// copy is under way is unspecified, byte by byte, but defined behaviour.
 #[derive(Clone)]
-pub struct Region(pub(crate) Arc<RegionInner>);
+pub struct Region(pub(crate) Handle<RegionInner>);
 
 /// What a slot owns while its operation is in flight.
 #[derive(Debug)]
@@ -89,6 +91,21 @@ pub(crate) struct Cargo {
     pub(crate) destination: Region,
     /// Of a vectored copy.
     pub(crate) segments: Option<SegmentCargo>,
+}
+
+impl Load for Cargo {
+    /// Most operations that end together have the same regions: their handles are let go together, each region's with one
+    /// locked instruction.
+    fn drop_together(loads: arrayvec::Drain<'_, Self, BATCH>) {
+        let (mut sources, mut destinations) = (None, None);
+        for Self { source, destination, segments } in loads {
+            if let Some(source) = source {
+                Handles::put(&mut sources, source.0);
+            }
+            Handles::put(&mut destinations, destination.0);
+            drop(segments);
+        }
+    }
 }
 
 /// What every operation reads, and little more: with the count of handles 120 bytes, of which a process with thousands of regions would
@@ -184,7 +201,7 @@ impl Region {
         let shared = shared.clone();
         let memory = Box::new(Memory { span, manner, body });
         let inner = RegionInner { shared, key, facts, identity, life, memory };
-        let region = Self(Arc::new(inner));
+        let region = Self(Handle::new(inner));
         region.set_durable(if staged { Durable::FILE } else { Durable::default() });
         Ok(region)
     }

@@ -147,9 +147,16 @@ impl<'a> Arena<'a> {
         for _ in 0..=self.random.below(8) {
             let work = self.choose();
             self.begin(&work);
-            match self.future(&work) {
-                Future::Copy(copy) => batch.push(copy),
-                Future::Fill(fill) => batch.push(fill),
+            match (&work.source, self.future(&work)) {
+                (Source::Place(source), Future::Copy(_)) if !work.fenced => {
+                    let (from, at) =
+                        (&self.regions[source.region], self.start + source.range.start);
+                    let Place { region, range } = &work.destination;
+                    let (to, length) = (&self.regions[*region], range.end - range.start);
+                    batch.copy(from, at, to, self.start + range.start, length);
+                }
+                (_, Future::Copy(copy)) => batch.push(copy),
+                (_, Future::Fill(fill)) => batch.push(fill),
             }
         }
         let held = Held::Batch(batch.submit());

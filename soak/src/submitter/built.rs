@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dmaring::{Copy, Fill, OnError, Operation as AnyOperation, Region};
+use dmaring::{Batch, Copy, Fill, OnError, Operation as AnyOperation, Region};
 
 use super::{
     Player,
@@ -59,15 +59,11 @@ pub(super) fn one(built: Built, manner: Manner) -> Outcomes {
 
 impl Player<'_> {
     pub(super) fn built(&self, operation: &Operation) -> Built {
-        let target = &self.regions[operation.to.region];
-        let (to, length) = (self.start(operation.to) + operation.offset, operation.length);
-        let copy = |from: &Region, at| Built::Copy(from.copy_to(at, target.region(), to, length));
-        let mut built = match operation.work {
-            Work::Source(from) => copy(&self.life.source, from),
-            Work::Lot(place, offset) => {
-                copy(self.regions[place.region].region(), self.start(place) + offset)
-            }
-            Work::Fill(pattern) => Built::Fill(target.region().fill(to, length, pattern)),
+        let (target, to) = self.target(operation);
+        let length = operation.length;
+        let mut built = match (operation.work, self.source(operation.work)) {
+            (Work::Fill(pattern), _) => Built::Fill(target.fill(to, length, pattern)),
+            (_, (from, at)) => Built::Copy(from.copy_to(at, target, to, length)),
         };
         if operation.fenced {
             built = built.map(Copy::fence, Fill::fence);
@@ -79,6 +75,33 @@ impl Player<'_> {
             built = built.map(|copy| copy.on_error(on_error), |fill| fill.on_error(on_error));
         }
         built
+    }
+
+    /// Puts an operation to a batch: a copy without options as a batch makes it.
+    pub(super) fn put(&self, operation: &Operation, batch: &mut Batch) {
+        let plain =
+            !operation.fenced && operation.timeout.is_none() && operation.on_error.is_none();
+        if matches!(operation.work, Work::Fill(_)) || !plain {
+            return batch.push(self.built(operation));
+        }
+        let ((from, at), (target, to)) = (self.source(operation.work), self.target(operation));
+        batch.copy(from, at, target, to, operation.length);
+    }
+
+    fn target(&self, operation: &Operation) -> (&Region, u64) {
+        let region = self.regions[operation.to.region].region();
+        (region, self.start(operation.to) + operation.offset)
+    }
+
+    /// What is read. Of a fill that is anything.
+    fn source(&self, work: Work) -> (&Region, u64) {
+        match work {
+            Work::Source(from) => (&self.life.source, from),
+            Work::Lot(place, offset) => {
+                (self.regions[place.region].region(), self.start(place) + offset)
+            }
+            Work::Fill(_) => (&self.life.source, 0),
+        }
     }
 
     /// What an operation does, for when its end is known. `first`: that before it in a chain.
