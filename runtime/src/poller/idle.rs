@@ -4,7 +4,7 @@
 //!
 //! | stage | from           | a turn without work                                                            | what ends it           |
 //! |-------|----------------|--------------------------------------------------------------------------------|------------------------|
-//! | spin  | the last work  | one `pause`                                                                    | the next turn          |
+//! | spin  | the last work  | one `pause`; where there are CPUs and nothing is in flight some more, with looks at the rings | the next turn, or an entry |
 //! | doze  | `spin`         | a wait of microseconds by the processor, some turns a yield of the core before it | its time, or an entry |
 //! | sleep | `park_after`   | [parked](crate::park), in the kernel                                           | a producer's wake-up   |
 //!
@@ -123,6 +123,11 @@ impl<P: Pass> Idler<P> {
         self.turns = 0;
         self.since = None;
         self.is_dozing = false;
+    }
+
+    /// Whether nobody can bring work while this thread waits.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.one_cpu
     }
 
     /// Whether the next `pass` may advise to park.

@@ -31,7 +31,7 @@ mod transfers;
 mod vectored;
 mod watch;
 
-use std::sync::Arc;
+use std::{hint, sync::Arc};
 
 use dmaring_engine::Engine;
 use dmaring_ring::{CompletionCode, Key, Opcode, SubmissionEntry, handshake};
@@ -69,6 +69,8 @@ use crate::{
 const APPLICATION: usize = 0;
 /// How many entries are taken from a port in one turn.
 const ENTRIES_PER_TURN: usize = 64;
+/// How often the rings are looked at between two turns that found nothing.
+const GLANCES: u32 = 3;
 
 #[derive(Debug)]
 pub(crate) struct Poller {
@@ -213,10 +215,23 @@ impl Poller {
                 self.ops.len() > 0 || self.closing || self.idler.may_advise() && self.is_watching();
             let shared = &self.shared;
             match self.idler.pass(busy, || shared.clock.now()) {
-                Advice::Again => {}
+                Advice::Again if busy || self.idler.is_alone() => {}
+                Advice::Again => self.glance(),
                 Advice::Doze => self.doze(busy),
                 Advice::Park => self.park(),
             }
+        }
+    }
+
+    /// Lets some more time pass, unless there is an entry. A turn looks at much else and takes as long as several of these looks, and
+    /// an entry that comes in it waits for its end.
+    #[inline]
+    fn glance(&self) {
+        for _ in 0..GLANCES {
+            if self.ports.iter().any(|port| !port.is_empty()) {
+                return;
+            }
+            hint::spin_loop();
         }
     }
 
