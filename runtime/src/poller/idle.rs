@@ -4,7 +4,7 @@
 //!
 //! | stage | from           | a turn without work                                                            | what ends it           |
 //! |-------|----------------|--------------------------------------------------------------------------------|------------------------|
-//! | spin  | the last work  | one `pause`; where there are CPUs and nothing is in flight some more, with looks at the rings | the next turn, or an entry |
+//! | spin  | the last work  | one `pause`; with several CPUs and nothing in flight some more, with looks at the rings | the next turn, or an entry |
 //! | doze  | `spin`         | a wait of microseconds by the processor, some turns a yield of the core before it | its time, or an entry |
 //! | sleep | `park_after`   | [parked](crate::park), in the kernel                                           | a producer's wake-up   |
 //!
