@@ -80,7 +80,6 @@ fn works(client: &mut Client<'_>, server: &Server) -> Outcome {
     let in_batch = |number: u64| {
         if number.is_multiple_of(BATCH as u64) {
             words.of_two_handles();
-            words.of_two_handles();
             words.of_some();
         }
         words.of_an_end();
@@ -106,7 +105,7 @@ struct Words {
 struct Line(AtomicU64);
 
 impl Words {
-    /// Handles of both regions are taken; or let go, which those that end together are together.
+    /// Handles of both regions are taken: for a copy by itself, or for a batch.
     fn of_two_handles(&self) {
         for handles in &self.handles {
             handles.0.fetch_add(1, Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! Counted handles of one object, of which many are had or let go with one locked instruction.
 //!
 //! A handle is what `std::sync::Arc` is, but that there are no weak ones. What an `Arc` has not is [`Handles`]: many of one object
-//! in one hand, of which each is given out or taken back without a look at the count. Every operation has two handles, and of
-//! operations that begin or end together most have handles of the same regions.
+//! in one hand, of which each is given out or taken back without a look at the count. An operation has a handle of each of its
+//! regions, and operations that begin or end together mostly have the same ones.
 //!
 //! The count says how many there are, those in a hand included. Who takes it to zero frees the object: the others' decrements are
 //! releases, and an acquire fence follows the last, so that whatever any of them did to the object comes before its end.
@@ -34,8 +34,6 @@ pub(crate) struct Handles<T> {
     more: u64,
 }
 
-/// The count stands with what is read of the object first.
-#[repr(C)]
 struct Counted<T> {
     count: AtomicU64,
     object: T,
@@ -141,14 +139,18 @@ impl<T> Deref for Handle<T> {
 
 #[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
 impl<T> Handles<T> {
-    /// Gives out a handle of the object that `of` is one of, and keeps others at hand for the next. What was kept of another is let go.
+    /// Gives out a handle of the object that `of` is one of. Of each [`TOGETHER`] one has the others counted with it, which are kept
+    /// for the next. What was kept of another object is let go.
     #[inline]
     pub(crate) fn take(kept: &mut Option<Self>, of: &Handle<T>) -> Handle<T> {
-        if let Some(kept) = kept
-            && kept.more > 0
-            && kept.one.is_of(of)
+        if let Some(hand) = kept
+            && hand.one.is_of(of)
         {
-            kept.more -= 1;
+            if hand.more > 0 {
+                hand.more -= 1;
+            } else {
+                mem::forget(kept.take());
+            }
             return Handle(of.0);
         }
         // One for the caller, the others stay.
@@ -222,8 +224,12 @@ mod tests {
     fn handles_that_are_given_out_are_counted_and_those_at_hand_are_let_go() {
         let (one, ends) = object();
         let mut kept = None;
-        let given: Vec<_> = (0..2 * TOGETHER + 3).map(|_| Handles::take(&mut kept, &one)).collect();
-        assert!(one.count() > given.len() as u64 + 1, "some are at hand");
+        let mut given: Vec<_> = (0..TOGETHER).map(|_| Handles::take(&mut kept, &one)).collect();
+        assert!(kept.is_none(), "all were given out");
+        assert_eq!(one.count(), TOGETHER + 1);
+        given.push(Handles::take(&mut kept, &one));
+        assert_eq!(one.count(), 2 * TOGETHER + 1);
+        given.push(Handles::take(&mut kept, &one));
         drop(kept);
         assert_eq!(one.count(), given.len() as u64 + 1);
         drop((one, given));

@@ -29,7 +29,7 @@
 
 use std::{fmt, task::Waker};
 
-use dmaring_ring::{Key, SubmissionEntry};
+use dmaring_ring::{CompletionCode, CompletionEntry, Key, SubmissionEntry};
 
 use crate::{
     foreign,
@@ -60,6 +60,15 @@ impl Role {
 pub(crate) struct Ticket {
     pub(crate) result: u64,
     pub(crate) detail: u64,
+}
+
+impl Ticket {
+    /// Whether the hardware may still be at it.
+    #[cfg_attr(loom, allow(dead_code, reason = "its user is not built under loom"))]
+    #[inline]
+    pub(crate) fn is_early(self) -> bool {
+        CompletionEntry::from_words([0, self.result]).code() == CompletionCode::EARLY
+    }
 }
 
 /// What a completed operation leaves to be dropped or called outside every role and lock.

@@ -69,7 +69,7 @@ impl Batch {
     }
 
     /// Adds a copy as [`Region::copy_to`] makes it, without options. Of many between the same regions each costs less than one that
-    /// is made before and [pushed](Batch::push).
+    /// is made before and [pushed](Batch::push); where each is between other regions it costs more.
     #[inline]
     pub fn copy(
         &mut self,

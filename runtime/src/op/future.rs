@@ -47,6 +47,7 @@ impl Stage {
     /// Follows `Finished`, of which nothing is left to be dropped. A mere assignment asks what is there, in a call.
     #[inline]
     fn follow(&mut self, next: Self) {
+        debug_assert!(matches!(self, Self::Finished), "what is forgotten has nothing");
         mem::forget(mem::replace(self, next));
     }
 }

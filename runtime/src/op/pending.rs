@@ -66,10 +66,12 @@ impl Flight {
         ticket.map_or(Poll::Pending, |ticket| Poll::Ready(Ok(ticket)))
     }
 
-    /// The outcome if it is there already, as it is for most of those that ended together.
+    /// The outcome if it is there already, as it is for most of those that ended together. Not an early one: what comes after it is to
+    /// be reaped, too.
     #[inline]
     fn known(&self, shared: &Shared) -> Option<Ticket> {
-        shared.client.inflight.slot(self.key)?.outcome()
+        let outcome = shared.client.inflight.slot(self.key)?.outcome();
+        outcome.filter(|ticket| !ticket.is_early())
     }
 
     /// The outcome if it comes within a moment, of an operation that is alone in flight.

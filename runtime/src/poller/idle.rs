@@ -61,6 +61,8 @@ impl Default for Idle {
 
 /// While it spins, how many turns pass between two looks at the clock.
 const TURNS_PER_LOOK: u32 = 64;
+/// How often is looked between two such turns.
+const GLANCES: u32 = 3;
 /// On one CPU, after how many turns without progress the poller lets others run.
 const TURNS_ALONE: u32 = 32;
 /// How many dozes pass between two yields.
@@ -125,9 +127,21 @@ impl<P: Pass> Idler<P> {
         self.is_dozing = false;
     }
 
-    /// Whether nobody can bring work while this thread waits.
-    pub(crate) fn is_alone(&self) -> bool {
-        self.one_cpu
+    /// After a turn of the first stage in which nothing happened, and while nothing is in flight: lets some more time pass, until
+    /// `found`. A turn looks at much else and takes as long as several of these looks, and what comes in it waits for its end.
+    /// Gives how many there were.
+    #[inline]
+    pub(crate) fn glance(&mut self, found: impl Fn() -> bool) -> u32 {
+        if self.one_cpu {
+            // Nobody could bring anything.
+            return 0;
+        }
+        let mut glances = 0;
+        while glances < GLANCES && !found() {
+            glances += 1;
+            self.processor.pause(1);
+        }
+        glances
     }
 
     /// Whether the next `pass` may advise to park.

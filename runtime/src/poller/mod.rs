@@ -31,7 +31,7 @@ mod transfers;
 mod vectored;
 mod watch;
 
-use std::{hint, sync::Arc};
+use std::sync::Arc;
 
 use dmaring_engine::Engine;
 use dmaring_ring::{CompletionCode, Key, Opcode, SubmissionEntry, handshake};
@@ -69,8 +69,6 @@ use crate::{
 const APPLICATION: usize = 0;
 /// How many entries are taken from a port in one turn.
 const ENTRIES_PER_TURN: usize = 64;
-/// How often the rings are looked at between two turns that found nothing.
-const GLANCES: u32 = 3;
 
 #[derive(Debug)]
 pub(crate) struct Poller {
@@ -215,7 +213,7 @@ impl Poller {
                 self.ops.len() > 0 || self.closing || self.idler.may_advise() && self.is_watching();
             let shared = &self.shared;
             match self.idler.pass(busy, || shared.clock.now()) {
-                Advice::Again if busy || self.idler.is_alone() => {}
+                Advice::Again if busy => {}
                 Advice::Again => self.glance(),
                 Advice::Doze => self.doze(busy),
                 Advice::Park => self.park(),
@@ -223,15 +221,14 @@ impl Poller {
         }
     }
 
-    /// Lets some more time pass, unless there is an entry. A turn looks at much else and takes as long as several of these looks, and
-    /// an entry that comes in it waits for its end.
+    /// Looks at the rings some more before the next turn.
     #[inline]
-    fn glance(&self) {
-        for _ in 0..GLANCES {
-            if self.ports.iter().any(|port| !port.is_empty()) {
-                return;
-            }
-            hint::spin_loop();
+    fn glance(&mut self) {
+        let ports = &self.ports;
+        let glances = self.idler.glance(|| ports.iter().any(|port| !port.is_empty()));
+        if let Some(port) = self.ports.get_mut(APPLICATION) {
+            // Each takes about as long as a turn.
+            port.moved(u64::from(glances) * notice::BYTES_PER_TURN);
         }
     }
 

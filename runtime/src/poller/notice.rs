@@ -10,7 +10,7 @@
 //!
 //! It is a matter of time alone. A notice that is due is carried out in one of the next turns, and before the poller parks.
 
-/// How many turns' worth of time the poller waits. A turn in which nothing is done is some 50 ns.
+/// How many turns' worth of time the poller waits. A turn in which nothing is done is some 50 ns, and so is a glance between two.
 const PATIENCE: u64 = 400;
 /// How many bytes moved take as long as a turn.
 pub(super) const BYTES_PER_TURN: u64 = 512;

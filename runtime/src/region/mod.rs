@@ -94,8 +94,8 @@ pub(crate) struct Cargo {
 }
 
 impl Load for Cargo {
-    /// Most operations that end together have the same regions: their handles are let go together, each region's with one
-    /// locked instruction.
+    /// Most operations that end together have the same regions: the handles of a region that follow each other are let go with one
+    /// locked instruction, those of sources and those of destinations.
     fn drop_together(loads: arrayvec::Drain<'_, Self, BATCH>) {
         let (mut sources, mut destinations) = (None, None);
         for Self { source, destination, segments } in loads {
@@ -108,7 +108,7 @@ impl Load for Cargo {
     }
 }
 
-/// What every operation reads, and little more: with the count of handles 120 bytes, of which a process with thousands of regions would
+/// What every operation reads, and little more: with the count of handles 112 bytes, of which a process with thousands of regions would
 /// find few in a near cache if there were twice as many.
 pub(crate) struct RegionInner {
     pub(crate) shared: Arc<Shared>,

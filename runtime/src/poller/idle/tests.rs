@@ -100,6 +100,19 @@ fn it_spins_then_dozes_then_parks() {
 }
 
 #[test]
+fn between_turns_it_glances_until_there_is_something() {
+    let mut several = idler(false, true);
+    assert_eq!(several.glance(|| false), GLANCES);
+    assert_eq!(several.processor.did, [Did::Paused(1); GLANCES as usize]);
+    assert_eq!(several.glance(|| true), 0);
+    let looks = std::cell::Cell::new(0);
+    assert_eq!(several.glance(|| looks.replace(looks.get() + 1) == 1), 1);
+    assert_eq!((looks.get(), several.processor.did.len()), (2, GLANCES as usize + 1));
+    let mut alone = idler(true, true);
+    assert_eq!((alone.glance(|| false), alone.processor.did.len()), (0, 0));
+}
+
+#[test]
 fn it_dozes_on_while_busy() {
     let mut idler = dozing(false, false);
     assert_eq!(idler.pass(true, || at(1_000_000)), Advice::Doze);
