@@ -1,6 +1,6 @@
 //! Copies from 64 B to 32 MiB: through the runtime with the CPU engine, and by bare loops, cold and cache-resident.
 //!
-//! `cargo bench -p dmaring-benches --bench copy`. *Cold*: blocks in random order out of two areas that are together
+//! `cargo bench -p dmaring-benches --bench copy`. *Cold*: every block of two areas once, in random orders, and then again; the areas are together
 //! longer than four times a last cache of 260 MiB. *Warm*: the same block again and again. Engines, bare loops and the
 //! C library copy between the same areas. Nothing is compared across the two groups.
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
@@ -20,7 +20,7 @@ use dmaring_cpu::CpuEngine;
 
 /// Of one area, in bytes: 18 times 32 MiB.
 const AREA: u64 = 576 << 20;
-/// How many copies are in flight; where blocks are so long that eight would be most of the area, one and two.
+/// How many copies are in flight; where eight blocks would be most of the area, one.
 const DEPTHS: [usize; 2] = [1, 8];
 const COLD: [u64; 7] = [64, 1 << 10, 4 << 10, 64 << 10, 1 << 20, 8 << 20, 32 << 20];
 const WARM: [u64; 6] = [64, 1 << 10, 4 << 10, 64 << 10, 256 << 10, 1 << 20];
@@ -57,14 +57,16 @@ fn alone(
 ) {
     let source = source.slice().unwrap_or_else(|error| panic!("{error}"));
     let destination = destination.slice_mut().unwrap_or_else(|error| panic!("{error}"));
-    let mut order = Shuffled::new(blocks);
-    let mut range = || {
-        let start = (order.next().unwrap_or(0) * size) as usize;
-        start..start + size as usize
+    let mut orders = [1, 2].map(|seed| Shuffled::new(blocks, seed));
+    let mut ranges = || {
+        orders.each_mut().map(|order| {
+            let start = (order.next().unwrap_or(0) * size) as usize;
+            start..start + size as usize
+        })
     };
     group.bench_function(BenchmarkId::new(bare.name(), size), |bencher| {
         bencher.iter(|| {
-            let (from, to) = (range(), range());
+            let [from, to] = ranges();
             bare.copy(black_box(&mut destination[to]), black_box(&source[from]));
         });
     });
@@ -81,15 +83,15 @@ fn through_runtime(
         |area: &Area| runtime.register(area.lend()).unwrap_or_else(|error| panic!("{error}"));
     let regions = (register(source), register(destination));
     for depth in DEPTHS {
-        // With few blocks, more in flight than half of them would meet each other.
+        // With few blocks, those in flight would be most of them.
         if blocks > 1 && depth as u64 > blocks / 2 {
             continue;
         }
-        let mut order = Shuffled::new(blocks);
+        let mut orders = [1, 2].map(|seed| Shuffled::new(blocks, seed));
         group.bench_function(
             BenchmarkId::new(format!("{name}, {depth} in flight"), size),
             |bencher| {
-                bencher.iter_custom(|count| in_flight(&regions, size, (count, depth), &mut order));
+                bencher.iter_custom(|count| in_flight(&regions, size, (count, depth), &mut orders));
             },
         );
     }
@@ -99,14 +101,17 @@ fn in_flight(
     (source, destination): &(Region, Region),
     size: u64,
     count_and_depth: (u64, usize),
-    order: &mut Shuffled,
+    orders: &mut [Shuffled; 2],
 ) -> Duration {
-    let mut offset = || order.next().unwrap_or(0) * size;
+    let mut offsets = || orders.each_mut().map(|order| order.next().unwrap_or(0) * size);
     let begin = Instant::now();
     spin::windowed(
         count_and_depth,
         spin::block_on,
-        |_| source.copy_to(offset(), destination, offset(), size).submit(),
+        |_| {
+            let [from, to] = offsets();
+            source.copy_to(from, destination, to, size).submit()
+        },
         |_, outcome| assert!(outcome.is_ok(), "{outcome:?}"),
     );
     begin.elapsed()

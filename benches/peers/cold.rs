@@ -3,7 +3,7 @@
 //! Source and destination are together at least four times as long as the last cache. Every block is copied once, both
 //! sides in random order, so that nearly none is in a cache when its turn comes.
 
-use std::hint::black_box;
+use std::{hint::black_box, iter};
 
 use dmaring::Idle;
 use dmaring_benches::{
@@ -26,9 +26,15 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
     for &(size, depth) in WORKS {
         let blocks = Blocks::new(setup, size, setup.area);
         let work = format!("cold-{size}-{depth}");
-        through_engine(setup, &mut pair, &blocks, (&work, depth))?;
-        for bare in Loop::available() {
-            alone(bare, &mut pair, &blocks, &work)?;
+        let mut sides: Vec<_> = iter::once(None).chain(Loop::available().map(Some)).collect();
+        if !setup.round.is_multiple_of(2) {
+            sides.reverse();
+        }
+        for side in sides {
+            match side {
+                None => through_engine(setup, &mut pair, &blocks, (&work, depth))?,
+                Some(bare) => alone(bare, &mut pair, &blocks, &work)?,
+            }
         }
     }
     Ok(())

@@ -28,29 +28,37 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
     let blocks = Blocks::new(setup, 64, BLOCKS * 64);
     let order = Order::new(setup);
 
-    // The same two blocks of memory, with nothing else registered and with 10,000 other regions.
-    one_pair(&runtime, &mut pair, &blocks, "regions-1")?;
-    let pages = |count| vec![0u8; count * PAGE as usize];
-    let one = [runtime.register(pages(REGIONS as usize))?];
-    scattered(&one, &order, "regions-1-scattered")?;
-    drop(one);
-    let many: Result<Vec<_>, _> = (0..REGIONS).map(|_| runtime.register(pages(1))).collect();
-    let many = many?;
-    one_pair(&runtime, &mut pair, &blocks, "regions-10000")?;
-    scattered(&many, &order, "regions-10000-scattered")?;
-    drop(many);
-
+    // The same two blocks of memory, with nothing else registered and with 10,000 other regions, in odd rounds the other way round.
+    let counts = [1, REGIONS];
+    for count in if setup.round.is_multiple_of(2) { counts } else { [REGIONS, 1] } {
+        let work = format!("regions-{count}");
+        if count == 1 {
+            one_pair(&runtime, &mut pair, &blocks, &work)?;
+        }
+        let regions = pages(&runtime, count)?;
+        if count > 1 {
+            one_pair(&runtime, &mut pair, &blocks, &work)?;
+        }
+        scattered(&regions, &order, &format!("{work}-scattered"))?;
+    }
     for count in [1, THREADS] {
         threads(setup, &runtime, &mut pair, (&blocks, count))?;
     }
     drop(runtime);
     // Its poller sleeps: there is nothing for it to do.
     let runtime = setup.runtime(Idle::default())?;
-    let one = [runtime.register(pages(REGIONS as usize))?];
-    floor::handles(setup, "regions-1-scattered", |number| order.copy_of(&one, number))?;
-    let many: Result<Vec<_>, _> = (0..REGIONS).map(|_| runtime.register(pages(1))).collect();
-    let many = many?;
-    floor::handles(setup, "regions-10000-scattered", |number| order.copy_of(&many, number))
+    for count in counts {
+        let regions = pages(&runtime, count)?;
+        let work = format!("regions-{count}-scattered");
+        floor::handles(setup, &work, |number| order.copy_of(&regions, number))?;
+    }
+    Ok(())
+}
+
+/// All pages, of so many regions: one, or one each.
+fn pages(runtime: &Runtime, regions: u32) -> Result<Vec<Region>, dmaring::Error> {
+    let length = (REGIONS / regions) as usize * PAGE as usize;
+    (0..regions).map(|_| runtime.register(vec![0u8; length])).collect()
 }
 
 fn one_pair(runtime: &Runtime, pair: &mut Pair, blocks: &Blocks, work: &str) -> Outcome {
@@ -128,33 +136,37 @@ fn threads(
     let cores: Vec<_> =
         pinning::available()?.into_iter().filter(|&core| core != setup.poller_core).collect();
     let work = format!("threads-{count}");
-    let measuring = Measuring::begin("dmaring", &work)?;
     let share = COPIES / 4 / count as u64;
-    let begin = std::time::Instant::now();
-    // The threads stay until it was looked whether they were moved.
-    let over = Barrier::new(count + 1);
-    let over = &over;
+    // The threads are where they belong before it is looked at them, and stay until it was looked again.
+    let all = Barrier::new(count + 1);
+    let all = &all;
     let record = thread::scope(|scope| {
         let workers: Vec<_> = (0..count)
             .map(|index| {
                 let core = cores.get(index % cores.len().max(1)).copied();
                 scope.spawn(move || -> Result<(), Box<dyn Error + Send + Sync>> {
-                    let copy = || -> Result<(), Box<dyn Error + Send + Sync>> {
-                        pinning::pin(core.unwrap_or(setup.app_core))?;
-                        copies.in_flight(share, DEPTH / count, futures::executor::block_on)?;
-                        Ok(())
-                    };
-                    let outcome = copy();
-                    over.wait();
-                    over.wait();
-                    outcome
+                    let pinned = pinning::pin(core.unwrap_or(setup.app_core));
+                    all.wait();
+                    all.wait();
+                    let copied =
+                        copies.in_flight(share, DEPTH / count, futures::executor::block_on);
+                    all.wait();
+                    all.wait();
+                    pinned?;
+                    copied?;
+                    Ok(())
                 })
             })
             .collect();
-        over.wait();
+        all.wait();
+        let measuring = Measuring::begin("dmaring", &work);
+        let begin = std::time::Instant::now();
+        all.wait();
+        all.wait();
         let rate = (share * count as u64) as f64 / begin.elapsed().as_secs_f64();
-        let record = measuring.end(Unit::PerS, vec![(rate as u64, 1)]);
-        over.wait();
+        let record =
+            measuring.and_then(|measuring| measuring.end(Unit::PerS, vec![(rate as u64, 1)]));
+        all.wait();
         for worker in workers {
             worker.join().map_err(|_| "a submitting thread panicked")??;
         }

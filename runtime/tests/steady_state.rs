@@ -10,7 +10,7 @@ use std::hint::black_box;
 
 use common::{eventually, housekeepers};
 use counting::{Counting, counts};
-use dmaring::{Idle, Region, Runtime, Segment, Striping};
+use dmaring::{Idle, Region, Runtime, Striping};
 use dmaring_cpu::CpuEngine;
 use futures::executor::block_on;
 use steady::Steady;
@@ -47,7 +47,14 @@ fn operations_allocate_nothing() {
         assert_eq!(counts(), before.map(|count| count + planted));
 
         unclaimed_results(&dst);
-        vectored(&runtime, &dst);
+        // Lists of segments, places of pieces and what keeps account of them are used again.
+        let mut before = counts();
+        steady.others(&runtime, || before = counts());
+        assert_eq!(counts(), before, "of vectored copies and fenced fills");
+        // A chain is a list.
+        let before = counts();
+        steady.chains(1000);
+        assert_eq!(counts(), before.map(|count| count + 1000), "of chains");
         for size in [1, 16, 32, 100] {
             // The lists of batches are used again.
             let mut before = counts();
@@ -58,26 +65,6 @@ fn operations_allocate_nothing() {
         eventually("the housekeeper's end", || housekeepers().is_empty());
     }
     striped();
-}
-
-/// Lists of segments, places of pieces and what keeps account of them are used again.
-fn vectored(runtime: &Runtime, region: &Region) {
-    let segment = |n: u64| Segment {
-        source: region,
-        source_offset: 0,
-        destination: region,
-        destination_offset: 4096 + n * 512,
-        length: 512,
-    };
-    let segments: [_; 40] = std::array::from_fn(|n| segment(n as u64));
-    let mut before = counts();
-    for round in 0..1000 {
-        if round == 10 {
-            before = counts();
-        }
-        assert_eq!(block_on(runtime.copy_vectored(&segments)).unwrap(), 40 * 512);
-    }
-    assert_eq!(counts(), before, "of vectored copies");
 }
 
 /// Striped over two engines.

@@ -59,7 +59,7 @@ fn operations_make_no_system_call() {
         }
     };
     let [steady, control]: [Calls; 2] = windows.try_into().expect("two windows");
-    assert_eq!(steady, Calls::new(), "in {OPERATIONS} operations and in batches");
+    assert_eq!(steady, Calls::new(), "in {OPERATIONS} copies, in batches, and in others");
     // The control: one call per operation is found, and nothing else.
     assert_eq!(control, Calls::from([(SYS_getppid, 1000)]));
 }
@@ -75,12 +75,16 @@ fn be_traced() {
     let mut steady = Steady::new(src, dst);
     steady.run(1000, || ());
     steady.batches(&runtime, 32, || ());
+    steady.others(&runtime, || ());
+    steady.chains(1000);
     common::eventually("the housekeeper's sleep", || common::housekeepers() == ['S']);
     mark(BEGIN);
     steady.run(OPERATIONS, || ());
     for size in [16, 32] {
         steady.batches(&runtime, size, || ());
     }
+    steady.others(&runtime, || ());
+    steady.chains(1000);
     mark(END);
 
     let mut left = 1000;

@@ -128,8 +128,7 @@ impl<P: Pass> Idler<P> {
     }
 
     /// After a turn of the first stage in which nothing happened, and while nothing is in flight: lets some more time pass, until
-    /// `found`. A turn looks at much else and takes as long as several of these looks, and what comes in it waits for its end.
-    /// Gives how many there were.
+    /// `found`. A turn looks at much else, too, and what comes in it waits for its end. Gives how many there were.
     #[inline]
     pub(crate) fn glance(&mut self, found: impl Fn() -> bool) -> u32 {
         if self.one_cpu {

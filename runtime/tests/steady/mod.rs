@@ -2,12 +2,12 @@
 //! nothing but poll.
 
 use std::{
-    mem,
+    array, mem,
     task::Poll,
     thread::{self, available_parallelism},
 };
 
-use dmaring::{Copy, Region, Runtime, Submitted};
+use dmaring::{Copy, Region, Runtime, Segment, Submitted};
 use futures::StreamExt;
 
 use crate::common::{LONG, poll_once};
@@ -56,13 +56,56 @@ impl Steady {
         }
     }
 
-    /// Begins and ends batches of `size` fills, two of them under way at any time; every eighth is dropped instead. Calls `warm` after
+    /// Awaits vectored copies and fenced fills, one after the other, spinning. Calls `warm` after the first ten of each.
+    pub(crate) fn others(&self, runtime: &Runtime, mut warm: impl FnMut()) {
+        let segments: [_; 40] = array::from_fn(|n| Segment {
+            source: &self.source,
+            source_offset: 0,
+            destination: &self.destination,
+            destination_offset: 4096 + n as u64 * 512,
+            length: 512,
+        });
+        let fill = |n| self.destination.fill(0, 64, n);
+        for round in 0..1000 {
+            if round == 10 {
+                warm();
+            }
+            assert_eq!(self.spin(&mut runtime.copy_vectored(&segments)).unwrap(), 40 * 512);
+            assert_eq!(self.spin(&mut fill(round).fence()).unwrap(), 64);
+        }
+    }
+
+    /// Awaits so many chains of two, spinning.
+    pub(crate) fn chains(&self, count: u64) {
+        let fill = |n| self.destination.fill(0, 64, n);
+        for n in 0..count {
+            let copy = self.source.copy_to(0, &self.destination, 64, 64);
+            assert_eq!(self.spin(&mut fill(n).then(copy)).unwrap(), 64);
+        }
+    }
+
+    fn spin<F: Future + Unpin>(&self, future: &mut F) -> F::Output {
+        loop {
+            match poll_once(future) {
+                Poll::Ready(outcome) => return outcome,
+                Poll::Pending if self.alone => thread::yield_now(),
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    /// Begins and ends batches of `size` fills and copies, two of them under way at any time; every eighth is dropped instead. Calls `warm` after
     /// the first ten.
     pub(crate) fn batches(&self, runtime: &Runtime, size: u64, warm: impl FnOnce()) {
         let begin = || {
             let mut batch = runtime.batch();
             for n in 0..size {
-                batch.push(self.destination.fill(n * 64, 64, n));
+                let at = n * 64;
+                if n % 2 == 0 {
+                    batch.push(self.destination.fill(at, 64, n));
+                } else {
+                    batch.copy(&self.source, at, &self.destination, at, 64);
+                }
             }
             batch.submit()
         };

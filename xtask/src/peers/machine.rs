@@ -67,7 +67,7 @@ impl fmt::Display for Machine {
             mib(self.area)
         )?;
         if !self.cold {
-            let needed = mib(4 * self.last_cache * 13 / 10);
+            let needed = mib(3 * wanted(self.last_cache));
             write!(
                 f,
                 "\nNOT COLD: the working set is less than 4 x the last cache: free {needed} MiB of memory"
@@ -92,9 +92,14 @@ fn cores(allowed: &[usize], app: Option<usize>, poller: Option<usize>) -> Outcom
     }
 }
 
+/// The length of one area, so that two of them are cold.
+fn wanted(last_cache: u64) -> u64 {
+    (2 * last_cache).max(STEP).next_multiple_of(STEP)
+}
+
 /// The length of one area, and whether two of them are cold.
 fn area(last_cache: u64, available: Option<u64>) -> (u64, bool) {
-    let wanted = (2 * last_cache).max(STEP).next_multiple_of(STEP);
+    let wanted = wanted(last_cache);
     // A third of what is free stays free.
     let most = available.map_or(wanted, |bytes| (bytes / 3 / STEP * STEP).max(STEP));
     (wanted.min(most), wanted <= most)

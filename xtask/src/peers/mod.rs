@@ -157,6 +157,8 @@ fn counted() -> Vec<Row> {
     };
     let tests = Run::cargo()
         .args(["test", "--package", "dmaring", "--test", "steady_state", "--test", "system_calls"])
+        // What cannot be counted here is no zero.
+        .env("CI", "true")
         .run();
     vec![
         table::instructions("I/OAT driver, instructions per 4 KiB copy, 32 in flight", &few),
