@@ -66,7 +66,8 @@ fn operations_make_no_system_call() {
 
 /// The child's part.
 fn be_traced() {
-    let builder = Runtime::builder().engine(CpuEngine::new()).ring_entries(64);
+    // A place for each at any time: the queue for places has a lock, for which one side may have to wait.
+    let builder = Runtime::builder().engine(CpuEngine::new()).ring_entries(256);
     io::stdout().write_all(format!("\n{READY}\n").as_bytes()).unwrap();
     io::stdin().read_exact(&mut [0]).unwrap();
 
