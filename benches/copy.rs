@@ -1,8 +1,8 @@
 //! Copies from 64 B to 32 MiB: through the runtime with the CPU engine, and by bare loops, cold and cache-resident.
 //!
-//! `cargo bench -p dmaring-benches --bench copy`. *Cold*: every block of two areas once, in random orders, and then again; the areas are together
-//! longer than four times a last cache of 260 MiB. *Warm*: the same block again and again. Engines, bare loops and the
-//! C library copy between the same areas. Nothing is compared across the two groups.
+//! `cargo bench -p dmaring-benches --bench copy`. *Cold*: every block of two areas once, in random orders, and then again;
+//! the areas are together longer than four times a last cache of 260 MiB. *Warm*: the same block again and again. Engines,
+//! bare loops and the C library copy between the same areas. Nothing is compared across the two groups.
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use std::{

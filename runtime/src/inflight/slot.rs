@@ -29,7 +29,7 @@
 
 use std::{fmt, task::Waker};
 
-use dmaring_ring::{CompletionCode, CompletionEntry, Key, SubmissionEntry};
+use dmaring_ring::{CompletionEntry, Key, SubmissionEntry};
 
 use crate::{
     foreign,
@@ -63,11 +63,11 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Whether the hardware may still be at it.
-    #[cfg_attr(loom, allow(dead_code, reason = "its user is not built under loom"))]
+    /// The completion that it is of, but for the key.
+    #[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
     #[inline]
-    pub(crate) fn is_early(self) -> bool {
-        CompletionEntry::from_words([0, self.result]).code() == CompletionCode::EARLY
+    pub(crate) fn entry(self) -> CompletionEntry {
+        CompletionEntry::from_words([Key::default().to_word(), self.result])
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     future::{Copy, CopyVectored, Fill, Op, Persist},
     lists::{self, Lists},
     pending::{Flight, refusal},
-    request::{Request, Work},
+    request::Request,
 };
 use crate::{
     collect::Collected,
@@ -81,10 +81,7 @@ impl Batch {
     ) {
         let source = Region(Handles::take(&mut self.sources, &source.0));
         let destination = Region(Handles::take(&mut self.destinations, &destination.0));
-        let work = Work::Copy { source_offset };
-        let cargo = Cargo { source: Some(source), destination, segments: None };
-        let operation = Op::new(Request::new(work, destination_offset, length), cargo);
-        self.submitted.lists.operations.push(operation);
+        self.push(source.into_copy(source_offset, destination, destination_offset, length));
     }
 
     /// Adds a [`struct@Copy`], a [`CopyVectored`], a [`Fill`] or a [`Persist`]. One that was submitted already is not

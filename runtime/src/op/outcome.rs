@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dmaring_engine::{Status, StatusKind};
-use dmaring_ring::{CompletionCode, CompletionEntry, Key};
+use dmaring_ring::{CompletionCode, CompletionEntry};
 
 use super::request::{DEVICE_SOURCE, NO_CPU, Request};
 use crate::{
@@ -70,7 +70,7 @@ struct Place {
 /// The outcome of an operation that asked for this.
 #[inline]
 pub(crate) fn decode(request: &Request, ticket: Ticket) -> Result<u64, Error> {
-    let entry = CompletionEntry::from_words([Key::default().to_word(), ticket.result]);
+    let entry = ticket.entry();
     if entry.code() == CompletionCode::DONE {
         return Ok(request.length);
     }
@@ -225,6 +225,8 @@ fn refused(place: &Place, reason: u8) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use dmaring_ring::Key;
+
     use super::*;
     use crate::op::Work;
 

@@ -26,8 +26,19 @@ impl Region {
         destination_offset: u64,
         length: u64,
     ) -> Copy {
-        let cargo =
-            Cargo { source: Some(self.clone()), destination: destination.clone(), segments: None };
+        self.clone().into_copy(source_offset, destination.clone(), destination_offset, length)
+    }
+
+    /// As [`copy_to`](Region::copy_to), with the handles that the copy is to have.
+    #[inline]
+    pub(crate) fn into_copy(
+        self,
+        source_offset: u64,
+        destination: Self,
+        destination_offset: u64,
+        length: u64,
+    ) -> Copy {
+        let cargo = Cargo { source: Some(self), destination, segments: None };
         let work = Work::Copy { source_offset };
         Copy::new(Request::new(work, destination_offset, length), cargo)
     }

@@ -266,11 +266,16 @@ impl Region {
         self.0.identity.position(offset)
     }
 
+    /// Whether it is open and has the range.
+    #[inline]
+    fn has(&self, offset: u64, length: u64) -> bool {
+        offset.checked_add(length).is_some_and(|end| self.0.life.may_end_at(end))
+    }
+
     /// Whether operations may name a range, and it is no device's, of which more is to be asked.
     #[inline]
     pub(crate) fn has_plain(&self, offset: u64, length: u64) -> bool {
-        let end = offset.checked_add(length);
-        !self.0.facts.device && end.is_some_and(|end| self.0.life.may_end_at(end))
+        !self.0.facts.device && self.has(offset, length)
     }
 
     /// Whether it is memory of the same runtime and of another object.
@@ -283,7 +288,7 @@ impl Region {
     /// Refuses a range of an operation that reaches beyond the region, or any of one that is ending. `what` names the range
     /// in the message.
     pub(crate) fn check_range(&self, what: &str, offset: u64, length: u64) -> Result<(), Error> {
-        if offset.checked_add(length).is_some_and(|end| self.0.life.may_end_at(end)) {
+        if self.has(offset, length) {
             return self.check_width(what, offset, length);
         }
         self.check_open()?;

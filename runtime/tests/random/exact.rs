@@ -147,16 +147,17 @@ impl<'a> Arena<'a> {
         for _ in 0..=self.random.below(8) {
             let work = self.choose();
             self.begin(&work);
-            match (&work.source, self.future(&work)) {
-                (Source::Place(source), Future::Copy(_)) if !work.fenced => {
-                    let (from, at) =
-                        (&self.regions[source.region], self.start + source.range.start);
-                    let Place { region, range } = &work.destination;
-                    let (to, length) = (&self.regions[*region], range.end - range.start);
-                    batch.copy(from, at, to, self.start + range.start, length);
-                }
-                (_, Future::Copy(copy)) => batch.push(copy),
-                (_, Future::Fill(fill)) => batch.push(fill),
+            if let Source::Place(source) = &work.source
+                && !work.fenced
+            {
+                let ((from, start), (to, at)) = (self.at(source), self.at(&work.destination));
+                let Range { start: begin, end } = &work.destination.range;
+                batch.copy(from, start, to, at, end - begin);
+                continue;
+            }
+            match self.future(&work) {
+                Future::Copy(copy) => batch.push(copy),
+                Future::Fill(fill) => batch.push(fill),
             }
         }
         let held = Held::Batch(batch.submit());
@@ -243,14 +244,18 @@ impl<'a> Arena<'a> {
         self.next - 1
     }
 
+    /// Where a place begins.
+    fn at(&self, place: &Place) -> (&Region, u64) {
+        (&self.regions[place.region], self.start + place.range.start)
+    }
+
     fn future(&self, work: &Work) -> Future {
-        let Place { region, range } = &work.destination;
-        let (to, length) = (&self.regions[*region], range.end - range.start);
-        let at = self.start + range.start;
+        let Range { start: begin, end } = &work.destination.range;
+        let ((to, at), length) = (self.at(&work.destination), end - begin);
         match &work.source {
             Source::Place(source) => {
-                let from = &self.regions[source.region];
-                let copy = from.copy_to(self.start + source.range.start, to, at, length);
+                let (from, start) = self.at(source);
+                let copy = from.copy_to(start, to, at, length);
                 Future::Copy(if work.fenced { copy.fence() } else { copy })
             }
             Source::Pattern(value) => {

@@ -94,8 +94,8 @@ impl Steady {
         }
     }
 
-    /// Begins and ends batches of `size` fills and copies, two of them under way at any time; every eighth is dropped instead. Calls `warm` after
-    /// the first ten.
+    /// Begins and ends batches of `size` fills and copies, two of them under way at any time; every eighth is dropped instead. Calls
+    /// `warm` after the first ten.
     pub(crate) fn batches(&self, runtime: &Runtime, size: u64, warm: impl FnOnce()) {
         let begin = || {
             let mut batch = runtime.batch();
@@ -110,16 +110,8 @@ impl Steady {
             batch.submit()
         };
         let end = |mut batch: Submitted| {
-            let mut ended = 0;
-            while ended < size {
-                match poll_once(&mut batch.next()) {
-                    Poll::Ready(outcome) => {
-                        assert_eq!(outcome.unwrap().unwrap(), 64);
-                        ended += 1;
-                    }
-                    Poll::Pending if self.alone => thread::yield_now(),
-                    Poll::Pending => {}
-                }
+            for _ in 0..size {
+                assert_eq!(self.spin(&mut batch.next()).unwrap().unwrap(), 64);
             }
         };
         let (mut last, mut warm) = (begin(), Some(warm));

@@ -19,6 +19,13 @@ pub(super) enum Built {
     Fill(Fill),
 }
 
+/// What an operation writes.
+enum Source<'a> {
+    /// What the region has from an offset on.
+    Region(&'a Region, u64),
+    Pattern(u64),
+}
+
 impl Built {
     pub(super) fn map(
         self,
@@ -61,9 +68,9 @@ impl Player<'_> {
     pub(super) fn built(&self, operation: &Operation) -> Built {
         let (target, to) = self.target(operation);
         let length = operation.length;
-        let mut built = match (operation.work, self.source(operation.work)) {
-            (Work::Fill(pattern), _) => Built::Fill(target.fill(to, length, pattern)),
-            (_, (from, at)) => Built::Copy(from.copy_to(at, target, to, length)),
+        let mut built = match self.source(operation.work) {
+            Source::Pattern(pattern) => Built::Fill(target.fill(to, length, pattern)),
+            Source::Region(from, at) => Built::Copy(from.copy_to(at, target, to, length)),
         };
         if operation.fenced {
             built = built.map(Copy::fence, Fill::fence);
@@ -81,11 +88,13 @@ impl Player<'_> {
     pub(super) fn put(&self, operation: &Operation, batch: &mut Batch) {
         let plain =
             !operation.fenced && operation.timeout.is_none() && operation.on_error.is_none();
-        if matches!(operation.work, Work::Fill(_)) || !plain {
-            return batch.push(self.built(operation));
+        match self.source(operation.work) {
+            Source::Region(from, at) if plain => {
+                let (target, to) = self.target(operation);
+                batch.copy(from, at, target, to, operation.length);
+            }
+            _ => batch.push(self.built(operation)),
         }
-        let ((from, at), (target, to)) = (self.source(operation.work), self.target(operation));
-        batch.copy(from, at, target, to, operation.length);
     }
 
     fn target(&self, operation: &Operation) -> (&Region, u64) {
@@ -93,14 +102,14 @@ impl Player<'_> {
         (region, self.start(operation.to) + operation.offset)
     }
 
-    /// What is read. Of a fill that is anything.
-    fn source(&self, work: Work) -> (&Region, u64) {
+    fn source(&self, work: Work) -> Source<'_> {
         match work {
-            Work::Source(from) => (&self.life.source, from),
+            Work::Source(from) => Source::Region(&self.life.source, from),
             Work::Lot(place, offset) => {
-                (self.regions[place.region].region(), self.start(place) + offset)
+                let region = self.regions[place.region].region();
+                Source::Region(region, self.start(place) + offset)
             }
-            Work::Fill(_) => (&self.life.source, 0),
+            Work::Fill(pattern) => Source::Pattern(pattern),
         }
     }
 
