@@ -1,8 +1,8 @@
 //! Bare loops: what the processor can do without anybody else.
 //!
 //! `memcpy` is the C library's; the others are one assembly loop each: `rep movsb`, and 64 bytes a turn through AVX2
-//! or AVX-512 registers with non-temporal stores, four pages side by side for as long as there are four, which keeps
-//! more reads under way. They end with `sfence`.
+//! or AVX-512 registers with non-temporal stores: straight on, or four pages side by side for as long as there are four.
+//! Which of these keeps more reads under way is the processor's matter. They end with `sfence`.
 #![allow(unsafe_code, reason = "island: assembly loops, each within two slices of one length")]
 
 use std::arch::asm;
@@ -17,18 +17,24 @@ pub enum Loop {
     Memcpy,
     /// The processor's string instruction.
     RepMovsb,
-    /// Non-temporal stores from 32-byte registers.
+    /// Non-temporal stores from 32-byte registers, four pages side by side.
     Avx2,
-    /// Non-temporal stores from 64-byte registers.
+    /// The same straight on.
+    Avx2Straight,
+    /// Non-temporal stores from 64-byte registers, four pages side by side.
     Avx512,
+    /// The same straight on.
+    Avx512Straight,
 }
 
 impl Loop {
     /// Those that this processor has.
     pub fn available() -> impl Iterator<Item = Self> {
-        let avx2 = is_x86_feature_detected!("avx2").then_some(Self::Avx2);
-        let avx512 = is_x86_feature_detected!("avx512f").then_some(Self::Avx512);
-        [Self::Memcpy, Self::RepMovsb].into_iter().chain(avx2).chain(avx512)
+        let avx2 = is_x86_feature_detected!("avx2").then_some([Self::Avx2, Self::Avx2Straight]);
+        let avx512 =
+            is_x86_feature_detected!("avx512f").then_some([Self::Avx512, Self::Avx512Straight]);
+        let streaming = [avx2, avx512].into_iter().flatten().flatten();
+        [Self::Memcpy, Self::RepMovsb].into_iter().chain(streaming)
     }
 
     /// Its name in results.
@@ -38,7 +44,9 @@ impl Loop {
             Self::Memcpy => "memcpy",
             Self::RepMovsb => "rep_movsb",
             Self::Avx2 => "avx2_nt",
+            Self::Avx2Straight => "avx2_nt_straight",
             Self::Avx512 => "avx512_nt",
+            Self::Avx512Straight => "avx512_nt_straight",
         }
     }
 
@@ -53,13 +61,13 @@ impl Loop {
         match self {
             Self::Memcpy => destination.copy_from_slice(source),
             Self::RepMovsb => rep_movsb(destination, source),
-            Self::Avx2 => {
+            Self::Avx2 | Self::Avx2Straight => {
                 assert!(is_x86_feature_detected!("avx2"), "the processor has no AVX2");
-                streamed(destination, source, avx2);
+                streamed(destination, source, avx2, self == Self::Avx2);
             }
-            Self::Avx512 => {
+            Self::Avx512 | Self::Avx512Straight => {
                 assert!(is_x86_feature_detected!("avx512f"), "the processor has no AVX-512");
-                streamed(destination, source, avx512);
+                streamed(destination, source, avx512, self == Self::Avx512);
             }
         }
     }
@@ -87,17 +95,18 @@ fn rep_movsb(destination: &mut [u8], source: &[u8]) {
 /// a multiple of 64, and the processor has the instructions.
 type Lines = unsafe fn(destination: *mut u8, source: *const u8, lines: usize, side_by_side: bool);
 
-fn streamed(destination: &mut [u8], source: &[u8], lines: Lines) {
+fn streamed(destination: &mut [u8], source: &[u8], lines: Lines, side_by_side: bool) {
     assert!(destination.len().is_multiple_of(64), "{} is no multiple of 64", destination.len());
     let at = destination.as_ptr().addr();
     assert!(at.is_multiple_of(64), "the destination is not at a multiple of 64");
-    let blocks = destination.chunks_exact_mut(BLOCK).zip(source.chunks_exact(BLOCK));
-    for (to, from) in blocks {
+    let blocks = if side_by_side { source.len() / BLOCK } else { 0 };
+    let pages = destination.chunks_exact_mut(BLOCK).zip(source.chunks_exact(BLOCK));
+    for (to, from) in pages.take(blocks) {
         // SAFETY: (1) both sides are four pages, borrowed; (2) the destination is aligned: a multiple of BLOCK behind
         // what was just checked; (3) the caller saw that the processor has the instructions.
         unsafe { lines(to.as_mut_ptr(), from.as_ptr(), BLOCK / 4 / 64, true) };
     }
-    let whole = source.len() / BLOCK * BLOCK;
+    let whole = blocks * BLOCK;
     let (to, from) = (&mut destination[whole..], &source[whole..]);
     if !from.is_empty() {
         // SAFETY: (1) both sides are so many lines, at least one, borrowed; (2) and (3) as above.

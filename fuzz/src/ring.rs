@@ -115,8 +115,9 @@ impl<'a> World<'a> {
         let slots = self.rings.submission_slots();
         for _ in 0..count {
             let is_empty = self.consumer.is_empty(slots);
+            let ahead = self.consumer.peek(slots);
             let popped = self.consumer.pop(slots);
-            assert_eq!(popped.is_none(), is_empty);
+            assert_eq!((popped.is_none(), popped), (is_empty, ahead));
             if let Some(model) = &mut self.model {
                 assert_eq!(popped, model.submitted.pop_front());
             }

@@ -10,11 +10,11 @@
 use std::{collections::VecDeque, sync::Arc, task::Poll, time::Duration};
 
 use dmaring_engine::{
-    Capabilities, Completion, DmaMap, Engine, EnqueueError, HaltError, Operation, Outcome, Status,
-    StatusKind, Token, Transfer,
+    Capabilities, Completion, DmaMap, Engine, EnqueueError, HaltError, Iova, Operation, Outcome,
+    Status, StatusKind, Token, Transfer,
 };
 
-use crate::{CpuBuilder, domain, mover::Mover};
+use crate::{CpuBuilder, domain, mover::Mover, routines::READ_AHEAD};
 
 /// The longest transfer, in bytes.
 ///
@@ -75,6 +75,15 @@ impl CpuEngine {
         self.mover.instructions()
     }
 
+    /// The source of the next transfer to run, where it is one to be read ahead.
+    fn ahead(&self) -> Option<Iova> {
+        let next = self.queue.front().filter(|_| self.runnable > 0)?.transfer;
+        match next.operation {
+            Operation::Copy { source } if next.length >= READ_AHEAD as u64 => Some(source),
+            _ => None,
+        }
+    }
+
     pub(crate) fn from_parts(depth: usize, mover: Mover) -> Self {
         let queue = VecDeque::with_capacity(depth);
         Self { mover, queue, depth, runnable: 0, halted: false }
@@ -104,6 +113,7 @@ unsafe impl Engine for CpuEngine {
             host_memory: true,
             streams_from: self.mover.streams_from(),
             at_once: AT_ONCE,
+            reads_ahead: self.mover.reads_ahead(),
         }
     }
 
@@ -133,13 +143,13 @@ unsafe impl Engine for CpuEngine {
         Ok(())
     }
 
-    unsafe fn run(&mut self, transfer: &Transfer) -> bool {
+    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool {
         let known = matches!(transfer.operation, Operation::Copy { .. } | Operation::Fill { .. });
         if !known || transfer.length > AT_ONCE || self.halted || !self.queue.is_empty() {
             return false;
         }
         // SAFETY: the caller swore that the ranges are mapped until the next `submit`, which fences.
-        unsafe { self.mover.carry_out(transfer) };
+        unsafe { self.mover.carry_out(transfer, ahead) };
         true
     }
 
@@ -154,9 +164,10 @@ unsafe impl Engine for CpuEngine {
         while reported < completions.len() && self.runnable > 0 && bytes < POLL_BUDGET {
             let Some(Pending { token, transfer }) = self.queue.pop_front() else { break };
             self.runnable -= 1;
+            let ahead = self.ahead();
             // SAFETY: `enqueue`'s caller swore that the ranges are mapped until the token is
-            // reported, which it is at the end of this call.
-            unsafe { self.mover.carry_out(&transfer) };
+            // reported, which it is at the end of this call; `ahead` is of another such transfer.
+            unsafe { self.mover.carry_out(&transfer, ahead) };
             completions[reported] = Completion { token, outcome: Outcome::Done };
             reported += 1;
             bytes += transfer.length;
@@ -182,118 +193,4 @@ unsafe impl Engine for CpuEngine {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-    use super::*;
-    use crate::routines::Routines;
-    use dmaring_engine::Iova;
-
-    static STREAMED: AtomicUsize = AtomicUsize::new(0);
-    static FENCES: AtomicUsize = AtomicUsize::new(0);
-
-    /// Routines that touch no memory and note what is called.
-    static NOTING: Routines = Routines {
-        name: "noting",
-        streams: true,
-        copy: |_, _, _| {},
-        copy_streaming: |_, _, _| {
-            STREAMED.fetch_add(1, Relaxed);
-        },
-        fill: |_, _, _| {},
-        fill_streaming: |_, _, _| {},
-        fence: || {
-            STREAMED.store(0, Relaxed);
-            FENCES.fetch_add(1, Relaxed);
-        },
-    };
-
-    static RUN: AtomicUsize = AtomicUsize::new(0);
-    static SETTLED: AtomicUsize = AtomicUsize::new(0);
-
-    /// Routines that touch no memory and are counted.
-    static COUNTING: Routines = Routines {
-        name: "counting",
-        streams: true,
-        copy: |_, _, _| {
-            RUN.fetch_add(1, Relaxed);
-        },
-        copy_streaming: |_, _, _| {
-            RUN.fetch_add(1, Relaxed);
-        },
-        fill: |_, _, _| {
-            RUN.fetch_add(1, Relaxed);
-        },
-        fill_streaming: |_, _, _| {
-            RUN.fetch_add(1, Relaxed);
-        },
-        fence: || {
-            SETTLED.fetch_add(1, Relaxed);
-        },
-    };
-
-    #[test]
-    fn what_is_streamed_is_told_and_ordinary_stores_are_not_taken_for_it() {
-        let told = |routines, threshold| {
-            let engine = CpuEngine::from_parts(8, Mover::new(routines, threshold));
-            engine.capabilities().streams_from
-        };
-        assert_eq!(told(&NOTING, 4096), Some(4096));
-        assert_eq!(told(&NOTING, 0), Some(0));
-        assert_eq!(told(&NOTING, usize::MAX), None);
-        for routines in [&crate::portable::BYTES, &crate::portable::WORDS] {
-            assert_eq!(told(routines, 0), None, "these are ordinary stores");
-        }
-    }
-
-    #[test]
-    fn what_runs_at_once_is_fenced_by_the_next_submit_and_waits_behind_others() {
-        let mut engine = CpuEngine::from_parts(8, Mover::new(&COUNTING, 4096));
-        let copy = Operation::Copy { source: Iova::new(0x10_0000) };
-        let transfer =
-            |operation, length| Transfer { operation, destination: Iova::new(0x20_0000), length };
-        // SAFETY: these routines touch no memory.
-        let run = |engine: &mut CpuEngine, transfer| unsafe { engine.run(&transfer) };
-        let counts = || (RUN.swap(0, Relaxed), SETTLED.swap(0, Relaxed));
-        assert!(run(&mut engine, transfer(copy, 64)));
-        assert!(run(&mut engine, transfer(Operation::Fill { pattern: 7 }, 1)));
-        engine.submit();
-        assert_eq!(counts(), (2, 0), "ordinary stores need no fence");
-        assert!(run(&mut engine, transfer(copy, AT_ONCE)));
-        assert_eq!(counts(), (1, 0));
-        engine.submit();
-        engine.submit();
-        assert_eq!(counts(), (0, 1));
-        assert!(!run(&mut engine, transfer(copy, AT_ONCE + 1)));
-        let device = Operation::DeviceCopy { source: Iova::new(0x10_0000) };
-        assert!(!run(&mut engine, transfer(device, 64)));
-        // SAFETY: as above.
-        unsafe { engine.enqueue(Token::new(1), &transfer(copy, 64)) }.unwrap();
-        assert!(!run(&mut engine, transfer(copy, 64)), "one is before it");
-        engine.halt(Duration::ZERO).unwrap();
-        assert!(!run(&mut engine, transfer(copy, 64)));
-        assert_eq!(counts(), (0, 0));
-    }
-
-    #[test]
-    fn a_poll_that_streamed_fences_once_before_it_reports() {
-        let mut engine = CpuEngine::from_parts(8, Mover::new(&NOTING, 4096));
-        let mut run = |lengths: &[u64]| {
-            for &length in lengths {
-                let operation = Operation::Copy { source: Iova::new(0x10_0000) };
-                let transfer = Transfer { operation, destination: Iova::new(0x20_0000), length };
-                // SAFETY: these routines touch no memory.
-                unsafe { engine.enqueue(Token::new(length), &transfer) }.unwrap();
-            }
-            engine.submit();
-            let none = Completion { token: Token::new(0), outcome: Outcome::NotRun };
-            assert_eq!(engine.poll(&mut [none; 8]), lengths.len());
-            (STREAMED.load(Relaxed), FENCES.swap(0, Relaxed))
-        };
-        assert_eq!(run(&[]), (0, 0));
-        assert_eq!(run(&[64, 4095]), (0, 0));
-        assert_eq!(run(&[4096]), (0, 1));
-        assert_eq!(run(&[64, 4096, 65536, 64]), (0, 1));
-        assert_eq!(run(&[64]), (0, 0));
-    }
-}
+mod tests;

@@ -7,9 +7,12 @@
 
 use std::ptr;
 
-use dmaring_engine::{Operation, Transfer};
+use dmaring_engine::{Iova, Operation, Transfer};
 
-use crate::{device, routines::Routines};
+use crate::{
+    device,
+    routines::{READ_AHEAD, Routines},
+};
 
 /// Carries transfers out.
 #[derive(Debug)]
@@ -36,14 +39,19 @@ impl Mover {
         streams.then_some(self.streaming_threshold as u64)
     }
 
+    /// How many bytes ahead of a copy are read while a streamed one is under way; 0: none.
+    pub(crate) fn reads_ahead(&self) -> u64 {
+        self.routines.copy_ahead.map_or(0, |_| READ_AHEAD as u64)
+    }
+
     /// Carries one transfer out. Its bytes are visible to other threads only after [`Mover::fence`]
-    /// and whatever publishes the completion.
+    /// and whatever publishes the completion. `ahead`: where [`READ_AHEAD`] bytes begin that a copy to come reads.
     ///
     /// # Safety
     ///
     /// The caller swears what [`Engine::enqueue`](dmaring_engine::Engine::enqueue) asks for: ranges
     /// mapped with the rights needed, source and destination apart.
-    pub(crate) unsafe fn carry_out(&mut self, transfer: &Transfer) {
+    pub(crate) unsafe fn carry_out(&mut self, transfer: &Transfer, ahead: Option<Iova>) {
         let length = transfer.length as usize;
         let of_device = matches!(
             transfer.operation,
@@ -58,9 +66,16 @@ impl Mover {
             Operation::Copy { source } => {
                 let source = ptr::with_exposed_provenance::<u8>(source.get() as usize);
                 let copy = if streaming { routines.copy_streaming } else { routines.copy };
-                // SAFETY: (1) the ranges are mapped and apart (caller); (2) the processor has the
-                // instructions, or `routines::available` had not given them.
-                unsafe { copy(destination, source, length) };
+                match (routines.copy_ahead.filter(|_| streaming), ahead) {
+                    (Some(copy), Some(ahead)) => {
+                        let ahead = ptr::with_exposed_provenance::<u8>(ahead.get() as usize);
+                        // SAFETY: as below.
+                        unsafe { copy(destination, source, length, ahead) };
+                    }
+                    // SAFETY: (1) the ranges are mapped and apart (caller); (2) the processor has the
+                    // instructions, or `routines::available` had not given them.
+                    _ => unsafe { copy(destination, source, length) },
+                }
             }
             Operation::Fill { pattern } => {
                 let fill = if streaming { routines.fill_streaming } else { routines.fill };

@@ -22,6 +22,16 @@ pub(crate) type CopyRoutine = unsafe fn(*mut u8, *const u8, usize);
 /// As for [`CopyRoutine`], for the destination.
 pub(crate) type FillRoutine = unsafe fn(*mut u8, u64, usize);
 
+/// As [`CopyRoutine`], and reads [`READ_AHEAD`] bytes from the third pointer on into the caches.
+///
+/// # Safety
+///
+/// As for [`CopyRoutine`]; what is read ahead may be any address.
+pub(crate) type AheadRoutine = unsafe fn(*mut u8, *const u8, usize, *const u8);
+
+/// How far ahead of a copy its source is read, in bytes, and how much of the next one's.
+pub(crate) const READ_AHEAD: usize = 2048;
+
 /// One set of routines. A `&Routines` that [`available`] gave is proof that the processor has the
 /// instructions.
 pub(crate) struct Routines {
@@ -31,6 +41,8 @@ pub(crate) struct Routines {
     pub(crate) streams: bool,
     pub(crate) copy: CopyRoutine,
     pub(crate) copy_streaming: CopyRoutine,
+    /// The same where it is known what is copied next; `None`: that is of no use.
+    pub(crate) copy_ahead: Option<AheadRoutine>,
     pub(crate) fill: FillRoutine,
     pub(crate) fill_streaming: FillRoutine,
     /// Makes every streamed byte visible before whatever this thread stores next.

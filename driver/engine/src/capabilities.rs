@@ -26,4 +26,7 @@ pub struct Capabilities {
     pub streams_from: Option<u64>,
     /// The longest transfer, in bytes, that the engine carries out within a call of [`Engine::run`](crate::Engine::run); 0: none.
     pub at_once: u64,
+    /// How many bytes of the next source such a call reads ahead where it is told of one, if what it carries out is as long;
+    /// 0: none.
+    pub reads_ahead: u64,
 }

@@ -7,7 +7,7 @@
 use alloc::sync::Arc;
 use core::{fmt, task::Poll, time::Duration};
 
-use crate::{Capabilities, Completion, DmaMap, Status, Token, Transfer};
+use crate::{Capabilities, Completion, DmaMap, Iova, Status, Token, Transfer};
 
 /// A copy engine: takes transfers, carries them out, reports each once.
 ///
@@ -25,7 +25,8 @@ use crate::{Capabilities, Completion, DmaMap, Status, Token, Transfer};
 ///    written and visible to whoever reads memory after the report;
 /// 3. once [`halt`](Engine::halt) has returned `Ok`, or the engine has been dropped, no range is touched
 ///    any more;
-/// 4. nothing outside the ranges of transfers that were enqueued or [run](Engine::run) is ever read or written on their account;
+/// 4. nothing outside the ranges of transfers that were enqueued or [run](Engine::run), and of what such a call was told is ahead, is
+///    ever read on their account, and nothing outside the transfers' destinations written;
 /// 5. [`capabilities`](Engine::capabilities) and [`domain`](Engine::domain) always give the same answer.
 pub unsafe trait Engine: Send {
     /// The engine's name in statistics and messages: `cpu`, or a device's address.
@@ -65,11 +66,14 @@ pub unsafe trait Engine: Send {
     /// never reported; what the contract says of [`Outcome::Done`](crate::Outcome::Done) holds once the next
     /// [`submit`](Engine::submit) has returned. `false`: nothing was done, and it is to be enqueued.
     ///
+    /// `ahead`: where [`Capabilities::reads_ahead`] bytes begin that a copy to come is likely to read. They may be brought into the
+    /// caches, and nothing depends on it.
+    ///
     /// # Safety
     ///
-    /// As for [`enqueue`](Engine::enqueue), until that `submit` has returned.
-    unsafe fn run(&mut self, transfer: &Transfer) -> bool {
-        let _ = transfer;
+    /// As for [`enqueue`](Engine::enqueue), until that `submit` has returned; for the bytes `ahead` as for a source.
+    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool {
+        let _ = (transfer, ahead);
         false
     }
 

@@ -28,6 +28,7 @@ impl Default for ManualBuilder {
             host_memory: false,
             streams_from: None,
             at_once: 0,
+            reads_ahead: 0,
         };
         Self { name: String::from("manual"), capabilities, numa_node: None, domain: None }
     }
@@ -67,6 +68,12 @@ impl ManualBuilder {
     /// The longest transfer, in bytes, that the engine carries out where it is asked to, whatever the test says; none unless set.
     pub fn at_once(mut self, bytes: u64) -> Self {
         self.capabilities.at_once = bytes;
+        self
+    }
+
+    /// How many bytes the engine says that it reads ahead: it asks to be told where, and only notes it.
+    pub fn reads_ahead(mut self, bytes: u64) -> Self {
+        self.capabilities.reads_ahead = bytes;
         self
     }
 

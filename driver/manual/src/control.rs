@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dmaring_engine::{Completion, Status};
+use dmaring_engine::{Completion, Iova, Status};
 
 use crate::{Call, ManualDomain, Order, Recovery, Ticket, Violation, state::State};
 
@@ -69,6 +69,12 @@ impl Control {
     #[must_use]
     pub fn unsettled(&self) -> u64 {
         self.state().unsettled
+    }
+
+    /// What the engine was told is ahead, oldest first.
+    #[must_use]
+    pub fn told_ahead(&self) -> Vec<Iova> {
+        self.state().told_ahead.clone()
     }
 
     /// Whether the engine was halted.

@@ -132,6 +132,14 @@ impl ManualDomain {
         }
     }
 
+    /// Records it if what an engine may read ahead is not mapped.
+    pub(crate) fn look_ahead(&self, source: Iova, length: u64) {
+        let mut book = self.book();
+        if book.find(source, length, Rights::Read).is_none() {
+            book.violations.push(Violation::UnmappedAhead { source, length });
+        }
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }

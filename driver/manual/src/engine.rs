@@ -4,7 +4,8 @@
 use std::{sync::Arc, task::Poll, time::Duration};
 
 use dmaring_engine::{
-    Capabilities, Completion, DmaMap, Engine, EnqueueError, HaltError, Status, Token, Transfer,
+    Capabilities, Completion, DmaMap, Engine, EnqueueError, HaltError, Iova, Status, Token,
+    Transfer,
 };
 
 use crate::{Call, Control, ManualBuilder, ManualDomain};
@@ -72,9 +73,9 @@ unsafe impl Engine for ManualEngine {
         self.control.change(|state| state.enqueue(token, *transfer))
     }
 
-    unsafe fn run(&mut self, transfer: &Transfer) -> bool {
+    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool {
         self.control.enter(Call::Run);
-        self.control.change(|state| state.run(transfer))
+        self.control.change(|state| state.run(transfer, ahead))
     }
 
     fn submit(&mut self) {

@@ -12,7 +12,8 @@
 use std::{collections::VecDeque, sync::Arc, task::Poll};
 
 use dmaring_engine::{
-    Capabilities, Completion, EnqueueError, Operation, Outcome, Status, StatusKind, Token, Transfer,
+    Capabilities, Completion, EnqueueError, Iova, Operation, Outcome, Status, StatusKind, Token,
+    Transfer,
 };
 
 use crate::ManualDomain;
@@ -111,6 +112,8 @@ pub(crate) struct State {
     pub(crate) run: u64,
     /// Of those, how many no `submit` followed.
     pub(crate) unsettled: u64,
+    /// What was said to be ahead, oldest first.
+    pub(crate) told_ahead: Vec<Iova>,
     /// How many threads wait for a change.
     pub(crate) waiting: usize,
 }
@@ -139,6 +142,7 @@ impl State {
             polls: 0,
             run: 0,
             unsettled: 0,
+            told_ahead: Vec::new(),
             waiting: 0,
         }
     }
@@ -180,7 +184,7 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn run(&mut self, transfer: &Transfer) -> bool {
+    pub(crate) fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool {
         let known = match transfer.operation {
             Operation::Copy { .. } => true,
             Operation::Fill { .. } => self.capabilities.fill,
@@ -190,6 +194,10 @@ impl State {
             return false;
         }
         self.domain.begin(transfer);
+        if let Some(ahead) = ahead {
+            self.domain.look_ahead(ahead, self.capabilities.reads_ahead);
+            self.told_ahead.push(ahead);
+        }
         let has_run = self.domain.carry_out(transfer) == Outcome::Done;
         self.run += u64::from(has_run);
         self.unsettled += u64::from(has_run);

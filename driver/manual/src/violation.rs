@@ -11,6 +11,13 @@ pub enum Violation {
         /// The transfer.
         transfer: Transfer,
     },
+    /// What was said to be ahead does not lie within one live mapping.
+    UnmappedAhead {
+        /// Its first byte.
+        source: Iova,
+        /// How many bytes the engine reads ahead.
+        length: u64,
+    },
     /// A transfer's destination does not lie within one live mapping that may be written.
     UnmappedDestination {
         /// The transfer.

@@ -30,6 +30,7 @@ unsafe impl<R: RegisterIo> Engine for IoatChannel<R> {
             host_memory: false,
             streams_from: None,
             at_once: 0,
+            reads_ahead: 0,
         }
     }
 

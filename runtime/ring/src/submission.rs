@@ -124,6 +124,14 @@ impl Consumer {
         Some(entry)
     }
 
+    /// A copy of the entry that [`pop`](Self::pop) would take now; it stays where it is. Nothing in it has been checked, and its
+    /// producer may have changed it by the time it is popped, if it does not keep to its part.
+    #[must_use]
+    pub fn peek(&self, slots: &[SubmissionSlot]) -> Option<SubmissionEntry> {
+        let slot = slot_at(slots, self.head)?;
+        (slot.sequence() == self.head.wrapping_add(1)).then(|| slot.read())
+    }
+
     /// Whether [`pop`](Self::pop) would return `None` now.
     ///
     /// Entries published behind a position that is claimed and not yet published do not count: their

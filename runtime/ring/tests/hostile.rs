@@ -63,7 +63,9 @@ proptest! {
             handshake::prepare_park(header);
             for _ in 0..2 * submissions.len() {
                 let is_empty = poller.0.is_empty(submissions);
-                prop_assert_eq!(poller.0.pop(submissions).is_none(), is_empty);
+                let ahead = poller.0.peek(submissions);
+                prop_assert_eq!(ahead.is_none(), is_empty);
+                prop_assert_eq!(poller.0.pop(submissions), ahead);
             }
             handshake::cancel_park(header);
             let room = poller.1.room(header, completions);

@@ -8,7 +8,7 @@
 use std::{mem, task::Poll, time::Duration};
 
 use dmaring_engine::{
-    Completion, Engine, EnqueueError, HaltError, Outcome, Status, StatusKind, Token, Transfer,
+    Completion, Engine, EnqueueError, HaltError, Iova, Outcome, Status, StatusKind, Token, Transfer,
 };
 use dmaring_ring::CompletionCode;
 
@@ -38,7 +38,7 @@ trait Drive: Send + std::fmt::Debug {
     /// # Safety
     ///
     /// As there; `submit` follows before anybody is told.
-    unsafe fn run(&mut self, transfer: &Transfer) -> bool;
+    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool;
     fn submit(&mut self);
     fn collect(&mut self, line: &mut Line, turn: &mut Turn<'_>);
     fn stuck(&self) -> Option<Status>;
@@ -83,12 +83,12 @@ impl Lane {
     ///
     /// # Safety
     ///
-    /// The transfer's ranges are mapped in the engine's domain, with the rights that it needs, until [`settle`](Self::settle) was
-    /// called, and nobody is told of its end before.
+    /// The transfer's ranges, and what the engine reads ahead, are mapped in the engine's domain, with the rights that it needs, until
+    /// [`settle`](Self::settle) was called, and nobody is told of its end before.
     #[inline]
-    pub(super) unsafe fn run(&mut self, transfer: &Transfer) -> bool {
+    pub(super) unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool {
         // SAFETY: as the caller swears; `settle` submits.
-        let has_run = unsafe { self.driver.run(transfer) };
+        let has_run = unsafe { self.driver.run(transfer, ahead) };
         self.line.has_run |= has_run;
         has_run
     }
@@ -158,9 +158,9 @@ impl<E: Engine> Drive for Driver<E> {
         }
     }
 
-    unsafe fn run(&mut self, transfer: &Transfer) -> bool {
+    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool {
         // SAFETY: as the caller swears.
-        unsafe { self.0.run(transfer) }
+        unsafe { self.0.run(transfer, ahead) }
     }
 
     fn submit(&mut self) {

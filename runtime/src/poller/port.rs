@@ -96,6 +96,11 @@ impl Port {
         self.submissions.pop(pair.submission_slots())
     }
 
+    /// The entry that `take` gives next, room for it or not, as it is now.
+    pub(super) fn peek(&self) -> Option<SubmissionEntry> {
+        self.submissions.peek(self.peer.pair().submission_slots())
+    }
+
     /// Whether no entry waits to be taken.
     pub(super) fn is_empty(&self) -> bool {
         self.submissions.is_empty(self.peer.pair().submission_slots())

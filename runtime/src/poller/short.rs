@@ -8,16 +8,18 @@
 
 use std::mem;
 
-use dmaring_engine::{Operation, Rights, Transfer};
+use dmaring_engine::{Iova, Operation, Rights, Transfer};
 use dmaring_ring::{Opcode, SubmissionEntry};
 
 use super::{
     APPLICATION, Poller,
     lane::Lane,
+    line::Line,
     notice,
     ops::{Reach, Source},
+    port::Port,
 };
-use crate::placement::Kind;
+use crate::{placement::Kind, region::table::RegionTable};
 
 /// After how many short operations their ends are told, so that who waits for the first does not wait for all of a turn's.
 const TOLD_TOGETHER: u32 = 16;
@@ -107,10 +109,15 @@ impl Poller {
         let Some(port) = self.ports.get_mut(APPLICATION) else { return false };
         let since = if port.sampler.is_next(length) { Some(self.shared.nanos()) } else { None };
         let transfer = Transfer { operation, destination, length };
-        // SAFETY: (1) both ranges lie within regions that there are, with the rights for it; (2) the addresses are those of the
+        let ahead = if line.capabilities.reads_ahead.wrapping_sub(1) < length {
+            ahead(port, regions, line)
+        } else {
+            None
+        };
+        // SAFETY: (1) both ranges, and what is ahead, lie within regions that there are, with the rights for it; (2) the addresses are those of the
         // regions' mappings in this engine's domain; (3) this thread says that regions are quiet only between turns, and `tell_short`
         // settles the lane before it shows an end, in this turn.
-        if !unsafe { lane.run(&transfer) } {
+        if !unsafe { lane.run(&transfer, ahead) } {
             return false;
         }
         port.moved(length.max(notice::BYTES_PER_TURN));
@@ -170,6 +177,14 @@ impl Poller {
             port.show();
         }
     }
+}
+
+/// Where a copy that waits behind the one at hand reads as many bytes as the engine reads ahead.
+fn ahead(port: &Port, regions: &RegionTable, line: &Line) -> Option<Iova> {
+    let next = port.peek().filter(|next| next.opcode == Opcode::COPY)?;
+    let bytes = line.capabilities.reads_ahead;
+    let source = (next.source, next.source_offset);
+    if next.length < bytes { None } else { regions.plain(source, bytes, line.domain, Rights::Read) }
 }
 
 #[cfg(all(test, not(miri)))]
@@ -266,6 +281,40 @@ mod tests {
         let mut short = Short::new(&[]);
         short.count(BYTES_TOGETHER);
         assert!(short.is_to_be_told());
+    }
+
+    #[test]
+    fn what_is_ahead_is_the_source_of_the_copy_behind() {
+        const PAGE: u64 = 4096;
+        let (engine, control) = ManualEngine::builder().at_once(PAGE).reads_ahead(2048).build();
+        let runtime = Runtime::builder().engine(engine).build().unwrap();
+        control.release();
+        let [source, destination] = [(); 2].map(|()| runtime.allocate(4 * PAGE as usize).unwrap());
+        let base = runtime.shared().regions.base(source.0.key, 0).unwrap();
+        // Whether something was ahead of a copy of `first` bytes, with one of `second` bytes behind it, in so many batches.
+        let is_told = |batches, first, second| {
+            let before = control.told_ahead().len();
+            for _ in 0..batches {
+                let mut batch = runtime.batch();
+                batch.copy(&source, 0, &destination, 0, first);
+                batch.copy(&source, 2 * PAGE, &destination, 2 * PAGE, second);
+                block_on(batch.submit().all()).unwrap();
+                if control.told_ahead().len() > before {
+                    return true;
+                }
+            }
+            false
+        };
+        // The poller may be quicker than who submits, but not always.
+        assert!(is_told(100_000, PAGE, PAGE));
+        assert!(is_told(100_000, 2048, 2048));
+        for (first, second) in [(2047, PAGE), (PAGE, 2047)] {
+            assert!(!is_told(1000, first, second), "{first} and {second}");
+        }
+        let mut told = control.told_ahead();
+        told.dedup();
+        assert_eq!(told, [base.checked_add(2 * PAGE).unwrap()]);
+        assert_eq!(control.violations(), []);
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl RemoteEngine {
     pub(crate) fn new<E: Engine + 'static>(engine: E, worker: &Worker) -> Self {
         let name = engine.name().to_owned();
         // What is at once there is not at once here.
-        let capabilities = Capabilities { at_once: 0, ..engine.capabilities() };
+        let capabilities = Capabilities { at_once: 0, reads_ahead: 0, ..engine.capabilities() };
         let (domain, node) = (engine.domain(), engine.numa_node());
         let link = Arc::new(Link::new(capabilities.depth));
         let orders = worker.hire(engine, link.clone());

@@ -46,7 +46,15 @@ pub(crate) struct Kept {
 }
 
 /// Sides whose work is done by one thread; the others have one that submits and one that works.
-const ALONE: &[&str] = &["io_uring", "memcpy", "rep_movsb", "avx2_nt", "avx512_nt"];
+const ALONE: &[&str] = &[
+    "io_uring",
+    "memcpy",
+    "rep_movsb",
+    "avx2_nt",
+    "avx2_nt_straight",
+    "avx512_nt",
+    "avx512_nt_straight",
+];
 
 /// Reads a program's output.
 pub(crate) fn read(output: &str) -> Outcome<Vec<Record>> {

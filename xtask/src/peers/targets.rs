@@ -35,7 +35,8 @@ pub(super) struct Comparison {
 }
 
 /// Of these the best counts as the best bare loop.
-pub(super) const LOOPS: &[&str] = &["rep_movsb", "avx2_nt", "avx512_nt"];
+pub(super) const LOOPS: &[&str] =
+    &["rep_movsb", "avx2_nt", "avx2_nt_straight", "avx512_nt", "avx512_nt_straight"];
 
 const fn compare(
     what: &'static str,

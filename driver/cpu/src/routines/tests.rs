@@ -96,6 +96,39 @@ fn each_copy(mut check: impl FnMut(&str, CopyRoutine)) {
     }
 }
 
+/// Where what is said to be ahead begins: nowhere, at the end of all addresses, or at the destination.
+#[test]
+fn what_is_ahead_changes_nothing_wherever_it_is() {
+    let mut buffers = copy_buffers(LONGEST + 128);
+    for table in tables() {
+        let Some(copy) = table.copy_ahead else { continue };
+        for length in [1, 64, 2047, 2048, 2049, 4096, LONGEST] {
+            for (destination_align, source_align) in [(0, 0), (9, 9), (63, 32)] {
+                let (from, to) = &mut buffers;
+                let from = from.at(source_align, length);
+                let to = to.at(destination_align, length);
+                let source = from.as_ptr().wrapping_add(MARGIN);
+                let destination = to.as_mut_ptr().wrapping_add(MARGIN);
+                let end = std::ptr::without_provenance(usize::MAX - 63);
+                for ahead in [std::ptr::null(), end, destination.cast_const()] {
+                    to.fill(UNTOUCHED[0]);
+                    // SAFETY: (1) both buffers hold `length` bytes behind the margin; (2) they are two allocations;
+                    // (3) the table is one the machine has.
+                    unsafe { copy(destination, source, length, ahead) };
+                    fence();
+                    let what = || format!("{}: {length} bytes, then {ahead:?}", table.name);
+                    assert!(
+                        to[MARGIN..MARGIN + length] == from[MARGIN..MARGIN + length],
+                        "{}",
+                        what()
+                    );
+                    assert_margins(to, length, what);
+                }
+            }
+        }
+    }
+}
+
 fn each_fill(mut check: impl FnMut(&str, FillRoutine)) {
     for table in tables() {
         check(&format!("{} plain", table.name), table.fill);

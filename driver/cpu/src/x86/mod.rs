@@ -6,9 +6,11 @@
 //! twice within one transfer (moves overlap), never outside its ranges. Nothing is prefetched: ahead
 //! of streaming stores that gained nothing at any length measured.
 
+mod ahead;
 mod copy;
 mod fence;
 mod fill;
+mod processor;
 mod small;
 
 use std::is_x86_feature_detected;
@@ -20,6 +22,7 @@ static SSE2: Routines = Routines {
     streams: true,
     copy: copy::sse2::plain,
     copy_streaming: copy::sse2::streaming,
+    copy_ahead: None,
     fill: fill::sse2::plain,
     fill_streaming: fill::sse2::streaming,
     fence: fence::store_fence,
@@ -30,6 +33,7 @@ static AVX2: Routines = Routines {
     streams: true,
     copy: copy::avx2::plain,
     copy_streaming: copy::avx2::streaming,
+    copy_ahead: None,
     fill: fill::avx2::plain,
     fill_streaming: fill::avx2::streaming,
     fence: fence::store_fence,
@@ -40,14 +44,27 @@ static AVX512: Routines = Routines {
     streams: true,
     copy: copy::avx512::plain,
     copy_streaming: copy::avx512::streaming,
+    copy_ahead: None,
     fill: fill::avx512::plain,
     fill_streaming: fill::avx512::streaming,
     fence: fence::store_fence,
 };
 
+/// Streams page after page, and reads ahead: for processors whose own reading ahead is best at that.
+static AVX512_AHEAD: Routines = Routines {
+    name: "avx512-ahead",
+    copy_streaming: ahead::alone,
+    copy_ahead: Some(ahead::streaming),
+    ..AVX512
+};
+
 /// What this processor has, the best first.
 pub(crate) fn available() -> impl Iterator<Item = &'static Routines> {
-    let avx512 = is_x86_feature_detected!("avx512f").then_some(&AVX512);
+    let mut avx512 = [&AVX512, &AVX512_AHEAD];
+    if processor::is_best_ahead() {
+        avx512.reverse();
+    }
+    let avx512 = avx512.into_iter().filter(|_| is_x86_feature_detected!("avx512f"));
     let avx2 = is_x86_feature_detected!("avx2").then_some(&AVX2);
-    avx512.into_iter().chain(avx2).chain(Some(&SSE2))
+    avx512.chain(avx2).chain(Some(&SSE2))
 }

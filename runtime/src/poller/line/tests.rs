@@ -37,6 +37,7 @@ impl Bench {
             host_memory: false,
             streams_from: None,
             at_once: 0,
+            reads_ahead: 0,
         };
         let mut bench = Self {
             line: Line::new(String::new(), capabilities, settings),
