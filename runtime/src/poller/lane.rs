@@ -1,7 +1,7 @@
 //! A lane: one engine and the operations routed to it.
 //!
-//! Operations are fed to the engine in turns, a part each, and one operation holds at most half of the engine: a small copy
-//! behind a huge one waits for a turn, not for the huge one's end. The loops over parts and completions are
+//! Operations are fed to the engine in turns, a part each or, while nobody small waits, a stride of them, and one operation holds at most
+//! half of the engine: a small copy behind a huge one waits for a turn, not for the huge one's end. The loops over parts and completions are
 //! monomorphic; the one indirect call is per batch.
 #![allow(unsafe_code, reason = "island: hands memory to an engine")]
 
@@ -134,11 +134,12 @@ impl<E: Engine> Drive for Driver<E> {
         let mut fed = false;
         while room > 0 && skipped < line.queue.len() {
             let Some(index) = line.queue.pop_front() else { break };
+            let row = mem::take(&mut line.row);
             match self.feed_part(index, share, line, turn) {
-                Fed::Part { more } => {
+                Fed::Part { length, more } => {
                     (fed, skipped, room) = (true, 0, room - 1);
                     if more {
-                        line.queue.push_back(index);
+                        line.stand_again(index, row + length, turn.ops);
                     }
                 }
                 Fed::Share => {
@@ -146,6 +147,7 @@ impl<E: Engine> Drive for Driver<E> {
                     line.queue.push_back(index);
                 }
                 Fed::Full => {
+                    line.row = row;
                     line.queue.push_front(index);
                     break;
                 }
@@ -194,9 +196,8 @@ impl<E: Engine> Drive for Driver<E> {
 
 /// What became of an attempt to feed one part.
 enum Fed {
-    Part {
-        more: bool,
-    },
+    /// One of this length is in the engine.
+    Part { length: u64, more: bool },
     /// The operation has its share of the engine.
     Share,
     /// The engine has no room after all.
@@ -224,7 +225,7 @@ impl<E: Engine> Driver<E> {
                 let again = op.part_taken(&part);
                 let more = op.has_parts();
                 line.taken(index, again, turn);
-                Fed::Part { more }
+                Fed::Part { length: part.length, more }
             }
             Err(EnqueueError::Full) => Fed::Full,
             Err(refusal) => {
