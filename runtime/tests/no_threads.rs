@@ -27,6 +27,8 @@ fn a_thread_that_cannot_be_started_is_an_error_and_leaves_nothing_behind() {
     // The poller runs, and the thread that comes with the first region is the one that cannot start.
     let (engine, control) = ManualEngine::new();
     let runtime = never_parking().engine(engine).ring_entries(16).build().unwrap();
+    // A thread that begins takes memory of its own, and the process ends where there is none.
+    control.wait_for_polls(1);
     let error = without_threads(|| runtime.register(vec![0u8; 64])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LimitExceeded);
     assert!(error.to_string().contains("cannot start the housekeeper"), "{error}");
