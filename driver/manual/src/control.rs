@@ -65,6 +65,12 @@ impl Control {
         self.state().run
     }
 
+    /// How many bytes of them there were at most between two polls.
+    #[must_use]
+    pub fn most_run(&self) -> u64 {
+        self.state().most_run
+    }
+
     /// How many of them no `submit` has followed yet: whose ends nobody may be told.
     #[must_use]
     pub fn unsettled(&self) -> u64 {

@@ -110,7 +110,10 @@ pub(crate) struct State {
     pub(crate) polls: u64,
     /// How many transfers were carried out at once.
     pub(crate) run: u64,
-    /// Of those, how many no `submit` followed.
+    /// How many bytes since the last poll, and how many at most between two.
+    run_bytes: u64,
+    pub(crate) most_run: u64,
+    /// Of those carried out at once, how many no `submit` followed.
     pub(crate) unsettled: u64,
     /// What was said to be ahead, oldest first.
     pub(crate) told_ahead: Vec<Iova>,
@@ -141,6 +144,8 @@ impl State {
             doorbells: 0,
             polls: 0,
             run: 0,
+            run_bytes: 0,
+            most_run: 0,
             unsettled: 0,
             told_ahead: Vec::new(),
             waiting: 0,
@@ -200,6 +205,8 @@ impl State {
         }
         let has_run = self.domain.carry_out(transfer) == Outcome::Done;
         self.run += u64::from(has_run);
+        self.run_bytes += transfer.length;
+        self.most_run = self.most_run.max(self.run_bytes);
         self.unsettled += u64::from(has_run);
         has_run
     }
@@ -214,6 +221,7 @@ impl State {
 
     pub(crate) fn poll(&mut self, completions: &mut [Completion]) -> usize {
         self.polls += 1;
+        self.run_bytes = 0;
         if self.auto {
             self.end_automatically();
         }

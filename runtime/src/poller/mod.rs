@@ -299,6 +299,8 @@ impl Poller {
                 self.hold_staged(&entry);
             } else if port != APPLICATION || !self.carry_out(&entry) {
                 self.begin(port, &entry);
+            } else if self.short.has_had_its_turn() {
+                break;
             }
         }
         true
