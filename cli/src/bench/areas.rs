@@ -133,7 +133,7 @@ impl Areas {
     /// Makes both, every page of them present.
     pub(super) fn new(length: u64) -> io::Result<Self> {
         let (mut source, mut destination) = (map(length)?, map(length)?);
-        fill(&mut source);
+        fill(0, &mut source);
         destination.fill(UNTOUCHED);
         Ok(Self { source, destination })
     }
@@ -147,22 +147,28 @@ fn map(length: u64) -> io::Result<MmapMut> {
     Ok(memory)
 }
 
-/// Bytes of which no two blocks are alike, and none is [`UNTOUCHED`].
-fn fill(buffer: &mut [u8]) {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    for (word, number) in buffer.chunks_mut(8).zip(1_u64..) {
-        // splitmix64's finaliser; the highest bit of each byte is cleared, and UNTOUCHED has it set.
-        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let bytes = ((mixed ^ (mixed >> 27)) & (ONES * 0x7f)).to_le_bytes();
-        let length = word.len();
-        word.copy_from_slice(&bytes[..length]);
+/// Writes what every source holds from `offset` on: bytes of which no two blocks are alike, and none is [`UNTOUCHED`].
+pub(super) fn fill(offset: u64, buffer: &mut [u8]) {
+    let lead = (offset % 8) as usize;
+    let (first, rest) = buffer.split_at_mut(buffer.len().min((8 - lead) % 8));
+    first.copy_from_slice(&word(offset / 8)[lead..][..first.len()]);
+    for (bytes, number) in rest.chunks_mut(8).zip(offset.div_ceil(8)..) {
+        bytes.copy_from_slice(&word(number)[..bytes.len()]);
     }
+}
+
+/// Eight bytes of a source, by their number.
+fn word(number: u64) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // splitmix64's finaliser; the highest bit of each byte is cleared, and UNTOUCHED has it set.
+    let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    ((mixed ^ (mixed >> 27)) & (ONES * 0x7f)).to_le_bytes()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Areas, Cache, Lengths, Machine, UNTOUCHED};
+    use super::{Areas, Cache, Lengths, Machine, UNTOUCHED, fill};
     use crate::bench::settings::{Settings, tests::arguments};
 
     fn machine(cache: u64, memory: u64) -> Machine {
@@ -239,5 +245,12 @@ mod tests {
         let mut blocks: Vec<_> = one.source.chunks(64).collect();
         blocks.sort_unstable();
         assert!(blocks.windows(2).all(|pair| pair[0] != pair[1]));
+        for (offset, length) in
+            (0..20).flat_map(|offset| (0..30).map(move |length| (offset, length)))
+        {
+            let mut bytes = vec![UNTOUCHED; length];
+            fill(offset, &mut bytes);
+            assert_eq!(bytes, one.source[offset as usize..][..length], "{length} from {offset} on");
+        }
     }
 }

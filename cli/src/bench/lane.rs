@@ -109,14 +109,13 @@ impl Lane {
         self.emulated.is_some()
     }
 
-    /// Measures one point and checks the destination against `source`, which holds what every source does.
+    /// Measures one point and checks the destination.
     ///
     /// # Errors
     ///
     /// A message that says what failed.
     pub(super) fn measure(
         &self,
-        source: &[u8],
         blocks: &Blocks,
         depth: u32,
         limits: Limits,
@@ -133,7 +132,7 @@ impl Lane {
             .map(|part| move || submit::copy(&part, limits))
             .collect();
         let totals = point::run(workers, &probe.placement.beside, &mut probe.cycles)?;
-        verify::check(&self.destination, source, blocks, &totals.copies)
+        verify::check(&self.destination, blocks, &totals.copies)
             .map_err(|error| error.to_string())?;
         Ok(totals)
     }

@@ -31,7 +31,7 @@ pub(super) fn measure(
         .map(|(source, destination)| move || Ok(copy(source, destination, blocks, limits)))
         .collect();
     let totals = point::run(workers, &probe.placement.every, &mut probe.cycles)?;
-    verify::check(&mut areas.destination[..], &areas.source, blocks, &totals.copies)
+    verify::check(&mut areas.destination[..], blocks, &totals.copies)
         .map_err(|error| error.to_string())?;
     Ok(totals)
 }

@@ -153,7 +153,7 @@ impl Run {
                 for depth in &settings.depths {
                     progress.next(&place);
                     let totals = lane
-                        .measure(&areas.source, &blocks, *depth, limits, probe)
+                        .measure(&blocks, *depth, limits, probe)
                         .map_err(|why| failed(lane.name(), why))?;
                     points.push(Point::of_engine(&memcpy, lane.name(), *depth, &blocks, &totals));
                 }
