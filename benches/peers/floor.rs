@@ -1,13 +1,13 @@
 //! What the rings alone allow: the same entries and completions between the same two cores, and nothing else. No operation is
 //! checked or carried out, nothing has a waker, and nobody else submits. Once more with the other locked instructions that a copy
-//! takes in the runtime, on a few words that no other core uses; not those that a reap takes for all that it finds, nor fences. And
-//! of many regions, with copies that are made and dropped.
+//! takes in the runtime, on a few words that no other core uses; those that a reap takes for all that it finds, and fences, only
+//! where one copy is awaited after the other. And of many regions, with copies that are made and dropped.
 //!
 //! Whoever answers is tuned to the work as no poller could be: it leaves the ring alone for as long after few entries as is fastest.
 
 use std::{
     hint,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence},
     thread,
 };
 
@@ -23,6 +23,7 @@ use dmaring_ring::{
 
 use crate::{
     Outcome, Setup,
+    locks::Words,
     short::{BATCH, COPIES, DEPTH, LATENCIES},
 };
 
@@ -70,8 +71,10 @@ fn between_cores(setup: &Setup, work: impl FnOnce(&mut Client<'_>, &Server) -> O
 }
 
 fn works(client: &mut Client<'_>, server: &Server) -> Outcome {
-    client.latency()?;
     let words = Words::default();
+    client.latency("rings", || {}, || {}, || {})?;
+    let asked_for_sleepers = || fence(Ordering::SeqCst);
+    client.latency("rings_and_locks", || words.begin(), asked_for_sleepers, || words.end())?;
     let alone = |_| {
         words.of_two_handles();
         words.of_some();
@@ -88,51 +91,6 @@ fn works(client: &mut Client<'_>, server: &Server) -> Outcome {
     client.best::<1>(server, ("rings_and_locks", "copy64-32"), alone)?;
     client.best::<BATCH>(server, ("rings", "copy64-32-batch"), |_| {})?;
     client.best::<BATCH>(server, ("rings_and_locks", "copy64-32-batch"), in_batch)
-}
-
-/// Words in lines of their own, written by the locked instructions of a copy that are not the ring's.
-#[derive(Debug, Default)]
-struct Words {
-    handles: [Line; 2],
-    permits: Line,
-    free: Line,
-    holds: Line,
-    state: Line,
-}
-
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Line(AtomicU64);
-
-impl Words {
-    /// Handles of both regions are taken: for a copy by itself, or for a batch.
-    fn of_two_handles(&self) {
-        for handles in &self.handles {
-            handles.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// A permit, a slot off the free list and back on it, and the runtime that is kept and let go: for a copy by itself, or for a batch.
-    fn of_some(&self) {
-        self.permits.exchange();
-        self.free.exchange();
-        self.free.exchange();
-        self.holds.0.fetch_add(1, Ordering::Relaxed);
-        self.holds.0.fetch_sub(1, Ordering::Release);
-    }
-
-    /// The slot is resolved and released.
-    fn of_an_end(&self) {
-        self.state.exchange();
-    }
-}
-
-impl Line {
-    fn exchange(&self) {
-        let now = self.0.load(Ordering::Acquire);
-        // Nobody else writes it.
-        let _ = self.0.compare_exchange(now, now + 1, Ordering::AcqRel, Ordering::Acquire);
-    }
 }
 
 /// Whoever answers.
@@ -186,15 +144,24 @@ impl<'a> Client<'a> {
         Self { rings, answers, pushed: 0, ended: 0, in_order: true }
     }
 
-    /// One entry after the other.
-    fn latency(&mut self) -> Outcome {
+    /// One entry after the other: what is done before each, when it is pushed, and when its answer was taken.
+    fn latency(
+        &mut self,
+        side: &str,
+        before: impl Fn(),
+        pushed: impl Fn(),
+        after: impl Fn(),
+    ) -> Outcome {
         let mut latencies = Latencies::new();
         for count in [LATENCIES / 10, LATENCIES] {
-            let measuring = Measuring::begin("rings", "copy64-1")?;
+            let measuring = Measuring::begin(side, "copy64-1")?;
             latencies.reset();
             for _ in 0..count {
+                before();
                 self.push::<1>();
+                pushed();
                 self.wait_for(1);
+                after();
                 latencies.tick();
             }
             if count == LATENCIES {

@@ -9,6 +9,7 @@ mod costs;
 mod executors;
 mod floor;
 mod idle;
+mod locks;
 mod memory;
 mod short;
 mod sleeper;

@@ -70,6 +70,7 @@ const COLD_1M: &str = "cold copies, 1 MiB, 8 in flight";
 pub(super) const COMPARISONS: &[Comparison] = &[
     compare(SPIN, "copy64-1", Peer("dpdk", "copy64-1"), AtMost(0.9)),
     compare(SPIN, "copy64-1", Peer("rings", "copy64-1"), Told),
+    compare(SPIN, "copy64-1", Peer("rings_and_locks", "copy64-1"), Told),
     compare(TOKIO, "copy64-1-tokio", Peer("spawn_blocking", "copy64-1-tokio"), AtMost(0.5)),
     compare(TOKIO, "copy64-1-tokio", Peer("mpsc_oneshot", "copy64-1-tokio"), AtMost(0.5)),
     compare(FUTURES, "copy64-32", Peer("dpdk", "copy64-32"), AtLeast(2.5)),
