@@ -1,7 +1,7 @@
 //! A lane: one engine and the operations routed to it.
 //!
-//! Operations are fed to the engine in turns, a part each or, while nobody small waits, a stride of them, and one operation holds at most
-//! half of the engine: a small copy behind a huge one waits for a turn, not for the huge one's end. The loops over parts and completions are
+//! Operations are fed to the engine in turns, a part each, and one operation holds at most half of the engine: a small copy
+//! behind a huge one waits for a turn, not for the huge one's end. The loops over parts and completions are
 //! monomorphic; the one indirect call is per batch.
 #![allow(unsafe_code, reason = "island: hands memory to an engine")]
 
@@ -134,12 +134,11 @@ impl<E: Engine> Drive for Driver<E> {
         let mut fed = false;
         while room > 0 && skipped < line.queue.len() {
             let Some(index) = line.queue.pop_front() else { break };
-            let row = mem::take(&mut line.row);
             match self.feed_part(index, share, line, turn) {
-                Fed::Part { length, more } => {
+                Fed::Part { more } => {
                     (fed, skipped, room) = (true, 0, room - 1);
                     if more {
-                        line.stand_again(index, row + length, turn.ops);
+                        line.queue.push_back(index);
                     }
                 }
                 Fed::Share => {
@@ -147,7 +146,6 @@ impl<E: Engine> Drive for Driver<E> {
                     line.queue.push_back(index);
                 }
                 Fed::Full => {
-                    line.row = row;
                     line.queue.push_front(index);
                     break;
                 }
@@ -196,8 +194,9 @@ impl<E: Engine> Drive for Driver<E> {
 
 /// What became of an attempt to feed one part.
 enum Fed {
-    /// One of this length is in the engine.
-    Part { length: u64, more: bool },
+    Part {
+        more: bool,
+    },
     /// The operation has its share of the engine.
     Share,
     /// The engine has no room after all.
@@ -225,7 +224,7 @@ impl<E: Engine> Driver<E> {
                 let again = op.part_taken(&part);
                 let more = op.has_parts();
                 line.taken(index, again, turn);
-                Fed::Part { length: part.length, more }
+                Fed::Part { more }
             }
             Err(EnqueueError::Full) => Fed::Full,
             Err(refusal) => {

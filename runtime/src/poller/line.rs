@@ -17,12 +17,6 @@ use super::{
 };
 use crate::{clock::Clock, stats::EngineCounters};
 
-/// How many bytes of an operation are fed one after the other, while nobody small waits. The CPU copies what lies side by side faster,
-/// and moves as much between two looks at the rings; of a DMA engine's transfers one is as long.
-const STRIDE: u64 = 256 << 10;
-/// How far down the line it is looked for somebody small.
-const NEAR: usize = 8;
-
 /// What a lane knows besides its engine.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -35,8 +29,6 @@ pub(super) struct Line {
     pub(super) domain: usize,
     /// Operations with parts to feed.
     pub(super) queue: VecDeque<usize>,
-    /// How many bytes of the first of them were fed just now.
-    pub(super) row: u64,
     /// Operations to be replayed, while the engine is being reset.
     replay: VecDeque<usize>,
     /// Operations of `queue` that are being replayed.
@@ -84,7 +76,6 @@ impl Line {
             node: None,
             domain,
             queue: VecDeque::with_capacity(operations),
-            row: 0,
             replay: VecDeque::with_capacity(operations),
             replaying: 0,
             outstanding: 0,
@@ -100,17 +91,6 @@ impl Line {
     /// How many of the engine's transfers one operation may hold.
     pub(super) fn share(&self) -> u32 {
         u32::try_from(self.capabilities.depth / 2).unwrap_or(u32::MAX).max(1)
-    }
-
-    /// Puts an operation with more parts back in line, of which `row` bytes were fed one after the other.
-    pub(super) fn stand_again(&mut self, index: usize, row: u64, ops: &Ops) {
-        let is_large = |&other: &usize| ops.get(other).is_some_and(|op| op.is_larger_than(1));
-        if row < STRIDE && self.queue.iter().take(NEAR).all(is_large) {
-            self.row = row;
-            self.queue.push_front(index);
-        } else {
-            self.queue.push_back(index);
-        }
     }
 
     /// Whether nothing waits to be fed.

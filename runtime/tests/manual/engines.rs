@@ -2,7 +2,7 @@
 
 use dmaring::{ErrorKind, Runtime};
 use dmaring_engine::Operation;
-use dmaring_manual::{Control, ManualEngine, Ticket};
+use dmaring_manual::{Control, ManualEngine};
 use futures::executor::block_on;
 
 use crate::common::{eventually, manual_with, never_parking, pattern, region_of};
@@ -117,49 +117,4 @@ fn large_operations_are_fed_in_turn() {
     }
     control.release();
     assert_eq!(block_on(first).unwrap() + block_on(second).unwrap(), 1 << 16);
-}
-
-/// In which order parts of these operations, each of so many bytes, are fed to an engine that takes 64 KiB at a time and is
-/// full when they come, and then has room for all at once, or for one after the other: the operations by their numbers.
-fn order(lengths: &[u64], at_once: bool) -> Vec<usize> {
-    const DEPTH: u64 = 64;
-    const ROOM: u64 = 1 << 22;
-    let engine = ManualEngine::builder().depth(DEPTH as usize).max_transfer(64 << 10);
-    let (runtime, control) = manual_with(128, engine);
-    let memory = runtime.allocate((ROOM as usize) * (lengths.len() + 1)).unwrap();
-    let base = memory.as_mut_ptr().unwrap().addr().get() as u64;
-    let before: Vec<_> = (0..DEPTH).map(|n| memory.fill(n * 64, 64, n).submit()).collect();
-    control.wait_for_submitted(DEPTH as usize);
-    let fill = |(number, &length): (u64, &u64)| memory.fill(number * ROOM, length, 1).submit();
-    let operations: Vec<_> = (1..).zip(lengths).map(fill).collect();
-    eventually("the poller has them all", || {
-        runtime.stats().submitted == DEPTH + lengths.len() as u64
-    });
-    control.wait_for_polls(5);
-    if at_once {
-        control.complete_all();
-    } else {
-        for _ in 0..DEPTH {
-            control.complete_next();
-            control.wait_for_polls(5);
-        }
-    }
-    let parts = lengths.iter().map(|length| length.div_ceil(64 << 10)).sum::<u64>();
-    let fed = control.wait_for_submitted(parts as usize);
-    let of = |part: &Ticket| ((part.transfer.destination.get() - base) / ROOM - 1) as usize;
-    let order = fed.iter().map(of).collect();
-    control.release();
-    assert!(before.into_iter().chain(operations).all(|fill| block_on(fill).is_ok()));
-    order
-}
-
-#[test]
-fn large_operations_go_on_for_a_stride_unless_somebody_small_waits() {
-    const KIB: u64 = 1 << 10;
-    for at_once in [true, false] {
-        let order = |lengths: &[u64]| order(lengths, at_once);
-        let in_strides = [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0];
-        assert_eq!(order(&[640 * KIB, 512 * KIB]), in_strides);
-        assert_eq!(order(&[320 * KIB, 320 * KIB, 64 * KIB]), [0, 1, 2, 0, 0, 0, 0, 1, 1, 1, 1]);
-    }
 }
