@@ -117,7 +117,8 @@ impl<'a> World<'a> {
             let is_empty = self.consumer.is_empty(slots);
             let ahead = self.consumer.peek(slots);
             let popped = self.consumer.pop(slots);
-            assert_eq!((popped.is_none(), popped), (is_empty, ahead));
+            assert_eq!(popped.is_none(), is_empty);
+            assert_eq!(popped, ahead);
             if let Some(model) = &mut self.model {
                 assert_eq!(popped, model.submitted.pop_front());
             }

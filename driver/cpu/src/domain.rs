@@ -22,7 +22,7 @@ struct HostAddresses;
 // SAFETY: (1) the address returned is that of the memory itself; (2) rights are not enforced beyond
 // those of the process's own page tables, which cannot tell the CPU engine from the rest of the
 // process; (3) CPU engines touch memory only for transfers, and `unmap`'s caller swears that none
-// is outstanding.
+// is outstanding; what is ahead of one they prefetch within the call, which is no access.
 unsafe impl DmaMap for HostAddresses {
     fn granule(&self) -> usize {
         1

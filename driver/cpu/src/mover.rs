@@ -41,7 +41,10 @@ impl Mover {
 
     /// How many bytes ahead of a copy are read while a streamed one is under way; 0: none.
     pub(crate) fn reads_ahead(&self) -> u64 {
-        self.routines.copy_ahead.map_or(0, |_| READ_AHEAD as u64)
+        match (self.routines.copy_ahead, self.streams_from()) {
+            (Some(_), Some(_)) => READ_AHEAD as u64,
+            _ => 0,
+        }
     }
 
     /// Carries one transfer out. Its bytes are visible to other threads only after [`Mover::fence`]
@@ -65,16 +68,17 @@ impl Mover {
         match transfer.operation {
             Operation::Copy { source } => {
                 let source = ptr::with_exposed_provenance::<u8>(source.get() as usize);
+                let copy_ahead = routines.copy_ahead.filter(|_| streaming).zip(ahead);
                 let copy = if streaming { routines.copy_streaming } else { routines.copy };
-                match (routines.copy_ahead.filter(|_| streaming), ahead) {
-                    (Some(copy), Some(ahead)) => {
-                        let ahead = ptr::with_exposed_provenance::<u8>(ahead.get() as usize);
-                        // SAFETY: as below.
+                match copy_ahead {
+                    Some((copy, ahead)) => {
+                        let ahead = ptr::with_exposed_provenance(ahead.get() as usize);
+                        // SAFETY: (1) the ranges are mapped and apart (caller), and what is ahead may be anywhere; (2) the
+                        // processor has the instructions, or `routines::available` had not given them.
                         unsafe { copy(destination, source, length, ahead) };
                     }
-                    // SAFETY: (1) the ranges are mapped and apart (caller); (2) the processor has the
-                    // instructions, or `routines::available` had not given them.
-                    _ => unsafe { copy(destination, source, length) },
+                    // SAFETY: as above.
+                    None => unsafe { copy(destination, source, length) },
                 }
             }
             Operation::Fill { pattern } => {

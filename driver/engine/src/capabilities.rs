@@ -15,7 +15,7 @@ pub struct Capabilities {
     /// never lost, so that it can stand in for an engine that failed. Such an engine has
     /// [`Operation::DeviceCopy`](crate::Operation::DeviceCopy), and `DeviceFill` if it fills.
     pub host_memory: bool,
-    /// From how many bytes on a transfer leaves no whole line of 64 bytes of its destination in a cache of
+    /// From how many bytes on a transfer leaves no modified whole line of 64 bytes of its destination in a cache of
     /// the host: each, at a multiple of 64, is written with non-temporal stores, which are fenced before the
     /// completion. What comes before the first such line and after the last goes through the caches, and so does,
     /// whatever its length, all that [`Operation::DeviceCopy`](crate::Operation::DeviceCopy) and
@@ -26,7 +26,7 @@ pub struct Capabilities {
     pub streams_from: Option<u64>,
     /// The longest transfer, in bytes, that the engine carries out within a call of [`Engine::run`](crate::Engine::run); 0: none.
     pub at_once: u64,
-    /// How many bytes of the next source such a call reads ahead where it is told of one, if what it carries out is as long;
-    /// 0: none.
+    /// How many bytes of a source to come such a call may read ahead where it is told of one, if it carries out a copy of at least as
+    /// many; 0: none.
     pub reads_ahead: u64,
 }

@@ -205,7 +205,7 @@ impl State {
         }
         let has_run = self.domain.carry_out(transfer) == Outcome::Done;
         self.run += u64::from(has_run);
-        self.run_bytes += transfer.length;
+        self.run_bytes += if has_run { transfer.length } else { 0 };
         self.most_run = self.most_run.max(self.run_bytes);
         self.unsettled += u64::from(has_run);
         has_run

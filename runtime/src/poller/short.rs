@@ -14,10 +14,8 @@ use dmaring_ring::{Opcode, SubmissionEntry};
 use super::{
     APPLICATION, Poller,
     lane::Lane,
-    line::Line,
     notice,
     ops::{Reach, Source},
-    port::Port,
 };
 use crate::{placement::Kind, region::table::RegionTable};
 
@@ -118,13 +116,14 @@ impl Poller {
         let Some(port) = self.ports.get_mut(APPLICATION) else { return false };
         let since = if port.sampler.is_next(length) { Some(self.shared.nanos()) } else { None };
         let transfer = Transfer { operation, destination, length };
-        let ahead = if line.capabilities.reads_ahead.wrapping_sub(1) < length {
-            ahead(port, regions, line)
-        } else {
-            None
-        };
-        // SAFETY: (1) both ranges, and what is ahead, lie within regions that there are, with the rights for it; (2) the addresses are those of the
-        // regions' mappings in this engine's domain; (3) this thread says that regions are quiet only between turns, and `tell_short`
+        let reads = line.capabilities.reads_ahead;
+        // An engine with others before it runs nothing.
+        let looks = (1..=length).contains(&reads) && line.outstanding() == 0;
+        let next =
+            if looks && matches!(operation, Operation::Copy { .. }) { port.peek() } else { None };
+        let ahead = next.and_then(|next| ahead(regions, &next, reads, line.domain));
+        // SAFETY: (1) both ranges, and what is ahead, lie within regions that there are, with the rights for it; (2) the addresses are
+        // those of the regions' mappings in this engine's domain; (3) this thread says that regions are quiet only between turns, and `tell_short`
         // settles the lane before it shows an end, in this turn.
         if !unsafe { lane.run(&transfer, ahead) } {
             return false;
@@ -188,12 +187,14 @@ impl Poller {
     }
 }
 
-/// Where a copy that waits behind the one at hand reads as many bytes as the engine reads ahead.
-fn ahead(port: &Port, regions: &RegionTable, line: &Line) -> Option<Iova> {
-    let next = port.peek().filter(|next| next.opcode == Opcode::COPY)?;
-    let bytes = line.capabilities.reads_ahead;
-    let source = (next.source, next.source_offset);
-    if next.length < bytes { None } else { regions.plain(source, bytes, line.domain, Rights::Read) }
+/// Where an entry that waits reads so many bytes, if it is of a copy from memory and has as many. Whether it will be admitted is not
+/// asked.
+#[inline]
+fn ahead(regions: &RegionTable, next: &SubmissionEntry, bytes: u64, domain: usize) -> Option<Iova> {
+    if next.opcode != Opcode::COPY || next.length < bytes {
+        return None;
+    }
+    regions.plain((next.source, next.source_offset), bytes, domain, Rights::Read)
 }
 
 #[cfg(all(test, not(miri)))]

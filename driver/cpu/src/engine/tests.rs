@@ -132,6 +132,8 @@ static LOOKING: Routines = Routines {
     copy: |_, source, _| note(source, None),
     copy_streaming: |_, source, _| note(source, None),
     copy_ahead: Some(|_, source, _, ahead| note(source, Some(ahead))),
+    // What others count is none of its own.
+    fence: || {},
     ..NOTING
 };
 
@@ -140,7 +142,10 @@ fn what_is_ahead_is_the_source_of_the_next_that_was_submitted() {
     const KIB: u64 = 1024;
     let mut engine = CpuEngine::from_parts(8, Mover::new(&LOOKING, 4096));
     assert_eq!(engine.capabilities().reads_ahead, READ_AHEAD as u64);
-    assert_eq!(CpuEngine::from_parts(8, Mover::new(&NOTING, 4096)).capabilities().reads_ahead, 0);
+    for (routines, threshold) in [(&NOTING, 4096), (&LOOKING, usize::MAX)] {
+        let engine = CpuEngine::from_parts(8, Mover::new(routines, threshold));
+        assert_eq!(engine.capabilities().reads_ahead, 0);
+    }
     let copy = |page: u64| Operation::Copy { source: Iova::new(page << 20) };
     let destination = Iova::new(1 << 40);
     let plan = [

@@ -32,10 +32,9 @@ pub(super) unsafe fn streaming(
     let last = lines.min(READ_AHEAD / LINE);
     let (mut to, mut from) = (destination.wrapping_add(head), source.wrapping_add(head));
     if lines > last {
-        // SAFETY: (1) so many lines lie within the ranges (caller), at least one, and what is prefetched is within the
-        // source, READ_AHEAD bytes before its last line's end at most; (2) the destination is at a line boundary, which
-        // the stores need: `head` leads to one; (3) the processor has the instructions (caller); (4) registers written
-        // are declared, the stack is not used.
+        // SAFETY: (1) so many lines lie within the ranges (caller), at least one, and what is prefetched last is the
+        // first byte of the last line; (2) the destination is at a line boundary, which the stores need: `head` leads to
+        // one; (3) the processor has the instructions (caller); (4) registers written are declared, the stack is not used.
         unsafe {
             asm!(
                 "2:",

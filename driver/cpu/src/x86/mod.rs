@@ -3,8 +3,8 @@
 //! Every one is assembly, because the memory may be accessed by others at the same time, of which
 //! Rust's memory model has no word: the compiler takes an assembly block as one access of unknown
 //! kind, and the instructions are what the processor's manual says. Bytes may be read or written
-//! twice within one transfer (moves overlap), never outside its ranges. Nothing is prefetched: ahead
-//! of streaming stores that gained nothing at any length measured.
+//! twice within one transfer (moves overlap), never outside its ranges. Of what comes next some bytes may be
+//! prefetched, which is no access (`ahead.rs`).
 
 mod ahead;
 mod copy;
@@ -50,7 +50,7 @@ static AVX512: Routines = Routines {
     fence: fence::store_fence,
 };
 
-/// Streams page after page, and reads ahead: for processors whose own reading ahead is best at that.
+/// Streams line after line, and reads ahead: for processors on which that is fastest.
 static AVX512_AHEAD: Routines = Routines {
     name: "avx512-ahead",
     copy_streaming: ahead::alone,

@@ -2,12 +2,12 @@
 
 use std::arch::x86_64::__cpuid;
 
-/// The first of AMD's families on which reading ahead was measured to be best: Zen 5.
+/// The family of Zen 5, on which reading ahead was measured to be best.
 const FIRST: u32 = 0x1a;
 
 /// Whether copies that read ahead are the fastest on this processor.
 ///
-/// Known of AMD's processors from family 0x1a on: `docs/cpu-engine.md` has the figures.
+/// Measured on AMD's family 0x1a, whose figures `docs/performance.md` has, and taken to be so on those that follow.
 pub(super) fn is_best_ahead() -> bool {
     let vendor = __cpuid(0);
     is_amd([vendor.ebx, vendor.edx, vendor.ecx])

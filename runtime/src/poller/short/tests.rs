@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{
     super::{admit::admit, ops::Reach},
-    BYTES_IN_A_TURN, BYTES_TOGETHER, Short, TOLD_TOGETHER,
+    BYTES_IN_A_TURN, BYTES_TOGETHER, Short, TOLD_TOGETHER, ahead,
 };
 use crate::{
     OnError, Runtime,
@@ -75,6 +75,32 @@ proptest! {
             prop_assert_eq!(written, Iova::new(base).checked_add(to));
             prop_assert!(fills || read == Iova::new(source_base).checked_add(from));
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    /// Whatever is written in an entry that waits: what is ahead of it lies within memory that is there and may be read.
+    #[test]
+    fn what_is_ahead_lies_within_memory(
+        source in 0..6usize,
+        bytes in 1..=LENGTH,
+        length in prop_oneof![1..=LENGTH + 1, Just(u64::MAX)],
+        // By how far behind the last byte's end what is read ahead would end.
+        beyond in prop_oneof![-2..3i64, Just(i64::MAX), Just(i64::MIN)],
+        opcode in prop_oneof![Just(Opcode::COPY), Just(Opcode::FILL), Just(Opcode::COPY_VECTORED)],
+    ) {
+        let (table, keys) = regions();
+        let (key, base) = keys[source];
+        let source_offset = LENGTH.wrapping_sub(bytes).wrapping_add_signed(beyond);
+        let next = SubmissionEntry { opcode, source: key, source_offset, length, ..Default::default() };
+        // Open memory, and memory that may be read.
+        let is_memory = source < 2;
+        let fits = source_offset.checked_add(bytes).is_some_and(|end| end <= LENGTH);
+        let expected = opcode == Opcode::COPY && length >= bytes && is_memory && fits;
+        let told = ahead(&table, &next, bytes, 0);
+        prop_assert_eq!(told, Iova::new(base).checked_add(source_offset).filter(|_| expected));
     }
 }
 
