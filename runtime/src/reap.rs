@@ -134,7 +134,26 @@ impl<C: Load, P: RingPair> Client<C, P> {
     /// # Safety
     ///
     /// The caller is the one future of this life and has not given it up.
+    #[inline]
     pub(crate) unsafe fn poll(
+        &self,
+        key: Key,
+        waker: &Waker,
+        left: &mut LeftWaker,
+    ) -> Option<Ticket> {
+        // SAFETY: as the caller swears.
+        let ticket = unsafe { self.outcome_or_promise(key, waker, left) }?;
+        if ticket.entry().code() == CompletionCode::EARLY {
+            // The end is still to come, and it may be that nobody has asked for it, nor will: with the first poll it is over.
+            self.request_notify();
+        }
+        Some(ticket)
+    }
+
+    /// # Safety
+    ///
+    /// As [`poll`](Self::poll) says.
+    unsafe fn outcome_or_promise(
         &self,
         key: Key,
         waker: &Waker,

@@ -55,6 +55,27 @@ fn a_late_copy_is_told_at_its_deadline_and_not_before_and_keeps_what_it_uses() {
 }
 
 #[test]
+fn what_was_late_before_its_first_poll_is_let_go_of_when_it_ends_though_nobody_polls_again() {
+    let (runtime, control, clock) = runtime(16, ManualEngine::builder());
+    let region = region_of(&runtime, &pattern(1, 4096));
+    // Not one alone, which its first poll would linger for.
+    let late: Vec<_> = (4..6).map(|n| copy(&region, n).timeout(LIMIT).submit()).collect();
+    control.wait_for_submitted(2);
+    clock.advance(LIMIT);
+    eventually("both are told", || runtime.stats().timed_out == 2);
+    control.wait_for_polls(200);
+    for mut late in late {
+        let Poll::Ready(outcome) = poll_once(&mut late) else { panic!("it is told") };
+        assert_eq!(kind(outcome), ErrorKind::TimedOut);
+    }
+    drop(region);
+    control.complete_all();
+    eventually("the unmapping", || control.domain().live() == 0);
+    assert_eq!(runtime.stats().in_flight, 0);
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
 fn a_time_limit_of_one_that_waited_and_was_served_keeps_nobody_awake() {
     let (engine, control) = ManualEngine::builder().build();
     let idle = Idle::Adaptive { spin: Duration::ZERO, park_after: Duration::ZERO };
