@@ -225,8 +225,13 @@ impl<C: Load, P: RingPair> Client<C, P> {
         } else {
             None
         };
+        let is_under_way = self.inflight.slot(key).is_some_and(|slot| slot.outcome().is_none());
         // SAFETY: as the caller swears.
         unsafe { self.inflight.detach(key) };
+        if is_under_way {
+            // It may never have been polled, and nobody else may poll: the poller is asked to take back what it keeps.
+            self.request_notify();
+        }
         left
     }
 

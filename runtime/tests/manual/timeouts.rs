@@ -76,6 +76,19 @@ fn what_was_late_before_its_first_poll_is_let_go_of_when_it_ends_though_nobody_p
 }
 
 #[test]
+fn what_is_dropped_before_its_first_poll_is_let_go_of_when_it_ends() {
+    let (runtime, control, _) = runtime(16, ManualEngine::builder());
+    let region = region_of(&runtime, &pattern(1, 4096));
+    let dropped: Vec<_> = (4..6).map(|n| copy(&region, n).submit()).collect();
+    control.wait_for_submitted(2);
+    drop((dropped, region));
+    control.complete_all();
+    eventually("the unmapping", || control.domain().live() == 0);
+    assert_eq!(runtime.stats().in_flight, 0);
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
 fn a_time_limit_of_one_that_waited_and_was_served_keeps_nobody_awake() {
     let (engine, control) = ManualEngine::builder().build();
     let idle = Idle::Adaptive { spin: Duration::ZERO, park_after: Duration::ZERO };
