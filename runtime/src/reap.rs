@@ -143,7 +143,7 @@ impl<C: Load, P: RingPair> Client<C, P> {
     ) -> Option<Ticket> {
         // SAFETY: as the caller swears.
         let ticket = unsafe { self.outcome_or_promise(key, waker, left) }?;
-        if ticket.entry().code() == CompletionCode::EARLY {
+        if ticket.is_early() {
             // The end is still to come, and it may be that nobody has asked for it, nor will: with the first poll it is over.
             self.request_notify();
         }

@@ -8,7 +8,7 @@ use dmaring_ring::{CompletionCode, CompletionEntry, Key, SubmissionEntry, handsh
 
 use crate::{
     client::{Client, NO_DEADLINE, RingPair},
-    inflight::Finished,
+    inflight::{Finished, Ticket},
     permit::{Closed, Queue},
     reap::{Leftovers, Load},
     sync::{MutexGuard, Ordering},
@@ -225,7 +225,8 @@ impl<C: Load, P: RingPair> Client<C, P> {
         } else {
             None
         };
-        let is_under_way = self.inflight.slot(key).is_some_and(|slot| slot.outcome().is_none());
+        let slot = self.inflight.slot(key);
+        let is_under_way = slot.is_some_and(|slot| slot.outcome().is_none_or(Ticket::is_early));
         // SAFETY: as the caller swears.
         unsafe { self.inflight.detach(key) };
         if is_under_way {

@@ -29,7 +29,7 @@
 
 use std::{fmt, task::Waker};
 
-use dmaring_ring::{CompletionEntry, Key, SubmissionEntry};
+use dmaring_ring::{CompletionCode, CompletionEntry, Key, SubmissionEntry};
 
 use crate::{
     foreign,
@@ -63,8 +63,13 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// Whether the end is still to come.
+    #[inline]
+    pub(crate) fn is_early(self) -> bool {
+        self.entry().code() == CompletionCode::EARLY
+    }
+
     /// The completion that it is of, but for the key.
-    #[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
     #[inline]
     pub(crate) fn entry(self) -> CompletionEntry {
         CompletionEntry::from_words([Key::default().to_word(), self.result])

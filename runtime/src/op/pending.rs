@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use dmaring_ring::{CompletionCode, Key, SubmissionEntry};
+use dmaring_ring::{Key, SubmissionEntry};
 
 use super::request::Request;
 use crate::{
@@ -71,7 +71,7 @@ impl Flight {
     #[inline]
     fn known(&self, shared: &Shared) -> Option<Ticket> {
         let outcome = shared.client.inflight.slot(self.key)?.outcome();
-        outcome.filter(|ticket| ticket.entry().code() != CompletionCode::EARLY)
+        outcome.filter(|ticket| !ticket.is_early())
     }
 
     /// The outcome if it comes within a moment, of an operation that is alone in flight.
