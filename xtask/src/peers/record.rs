@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::targets::LOOPS;
 use crate::failure::{Failure, Outcome};
 
 /// One work of one side, measured once.
@@ -45,16 +46,8 @@ pub(crate) struct Kept {
     pub(crate) record: Record,
 }
 
-/// Sides whose work is done by one thread; the others have one that submits and one that works.
-const ALONE: &[&str] = &[
-    "io_uring",
-    "memcpy",
-    "rep_movsb",
-    "avx2_nt",
-    "avx2_nt_straight",
-    "avx512_nt",
-    "avx512_nt_straight",
-];
+/// Sides whose work is done by one thread, as is that of the bare [`LOOPS`]; the others have one that submits and one that works.
+const ALONE: &[&str] = &["io_uring", "memcpy"];
 
 /// Reads a program's output.
 pub(crate) fn read(output: &str) -> Outcome<Vec<Record>> {
@@ -90,7 +83,8 @@ impl Record {
     /// Why it does not count, if it does not.
     pub(crate) fn void(&self) -> Option<String> {
         let Threads { pinned, migrations, .. } = self.threads;
-        let needed = if ALONE.contains(&self.side.as_str()) { 1 } else { 2 };
+        let is_alone = [ALONE, LOOPS].iter().any(|sides| sides.contains(&self.side.as_str()));
+        let needed = if is_alone { 1 } else { 2 };
         let who = format!("{}, {}", self.side, self.work);
         if pinned < needed {
             return Some(format!(
