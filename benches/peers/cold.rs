@@ -8,6 +8,7 @@ use std::{hint::black_box, iter};
 use dmaring::Idle;
 use dmaring_benches::{
     loops::Loop,
+    pinning,
     record::{Chunks, Measuring, Unit},
     spin::block_on,
 };
@@ -33,7 +34,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
         for side in sides {
             match side {
                 None => through_engine(setup, &mut pair, &blocks, (&work, depth))?,
-                Some(bare) => alone(bare, &mut pair, &blocks, &work)?,
+                Some(bare) => alone(setup, (bare, &work), &mut pair, &blocks)?,
             }
         }
     }
@@ -58,9 +59,10 @@ fn through_engine(
     Ok(record.print(pair.verify(blocks)?)?)
 }
 
-fn alone(bare: Loop, pair: &mut Pair, blocks: &Blocks, work: &str) -> Outcome {
+fn alone(setup: &Setup, (bare, work): (Loop, &str), pair: &mut Pair, blocks: &Blocks) -> Outcome {
     let (source, destination) = pair.slices()?;
     let size = blocks.size as usize;
+    pinning::pin(setup.poller_core)?;
     let measuring = Measuring::begin(bare.name(), work)?;
     let mut chunks = Chunks::of(blocks.count());
     for number in 0..blocks.count() {
@@ -70,5 +72,6 @@ fn alone(bare: Loop, pair: &mut Pair, blocks: &Blocks, work: &str) -> Outcome {
     }
     black_box(destination);
     let record = measuring.end(Unit::BytesPerS, chunks.rates(blocks.size))?;
+    pinning::pin(setup.app_core)?;
     Ok(record.print(pair.verify(blocks)?)?)
 }

@@ -10,7 +10,7 @@ use crate::{CpuEngine, mover::Mover, routines};
 pub(crate) const STREAMING_THRESHOLD: usize = 4096;
 
 /// How many transfers an engine holds unless told otherwise.
-pub(crate) const DEPTH: usize = 64;
+pub(crate) const DEPTH: usize = 16;
 
 /// How many transfers an engine holds at most: more would wait here no better than in the runtime's ring.
 const MAX_DEPTH: usize = 65_536;
@@ -24,7 +24,7 @@ pub struct CpuBuilder {
 }
 
 impl Default for CpuBuilder {
-    /// 64 transfers deep, non-temporal stores from 4 KiB up.
+    /// 16 transfers deep, non-temporal stores from 4 KiB up.
     fn default() -> Self {
         Self { depth: DEPTH, streaming_threshold: STREAMING_THRESHOLD }
     }

@@ -7,7 +7,7 @@
 
 use std::ptr;
 
-use dmaring_engine::{Iova, Operation, Transfer};
+use dmaring_engine::{Ahead, Operation, Transfer};
 
 use crate::{
     device,
@@ -39,7 +39,7 @@ impl Mover {
         streams.then_some(self.streaming_threshold as u64)
     }
 
-    /// How many bytes ahead of a copy are read while a streamed one is under way; 0: none.
+    /// How many bytes of the copy behind are read at most while a streamed one is under way; 0: none.
     pub(crate) fn reads_ahead(&self) -> u64 {
         match (self.routines.copy_ahead, self.streams_from()) {
             (Some(_), Some(_)) => READ_AHEAD as u64,
@@ -48,13 +48,13 @@ impl Mover {
     }
 
     /// Carries one transfer out. Its bytes are visible to other threads only after [`Mover::fence`]
-    /// and whatever publishes the completion. `ahead`: where [`READ_AHEAD`] bytes begin that a copy to come reads.
+    /// and whatever publishes the completion. `ahead`: what a copy to come reads.
     ///
     /// # Safety
     ///
     /// The caller swears what [`Engine::enqueue`](dmaring_engine::Engine::enqueue) asks for: ranges
     /// mapped with the rights needed, source and destination apart.
-    pub(crate) unsafe fn carry_out(&mut self, transfer: &Transfer, ahead: Option<Iova>) {
+    pub(crate) unsafe fn carry_out(&mut self, transfer: &Transfer, ahead: Option<Ahead>) {
         let length = transfer.length as usize;
         let of_device = matches!(
             transfer.operation,
@@ -72,10 +72,11 @@ impl Mover {
                 let copy = if streaming { routines.copy_streaming } else { routines.copy };
                 match copy_ahead {
                     Some((copy, ahead)) => {
-                        let ahead = ptr::with_exposed_provenance(ahead.get() as usize);
+                        let bytes = ahead.length as usize;
+                        let ahead = ptr::with_exposed_provenance(ahead.source.get() as usize);
                         // SAFETY: (1) the ranges are mapped and apart (caller), and what is ahead may be anywhere; (2) the
                         // processor has the instructions, or `routines::available` had not given them.
-                        unsafe { copy(destination, source, length, ahead) };
+                        unsafe { copy(destination, source, length, ahead, bytes) };
                     }
                     // SAFETY: as above.
                     None => unsafe { copy(destination, source, length) },

@@ -22,15 +22,20 @@ pub(crate) type CopyRoutine = unsafe fn(*mut u8, *const u8, usize);
 /// As for [`CopyRoutine`], for the destination.
 pub(crate) type FillRoutine = unsafe fn(*mut u8, u64, usize);
 
-/// As [`CopyRoutine`], and reads [`READ_AHEAD`] bytes from the third pointer on into the caches.
+/// As [`CopyRoutine`], and reads up to [`READ_AHEAD`] bytes into the caches, of as many as the last argument says from the third pointer on. 0:
+/// none.
 ///
 /// # Safety
 ///
 /// As for [`CopyRoutine`]; what is read ahead may be any address.
-pub(crate) type AheadRoutine = unsafe fn(*mut u8, *const u8, usize, *const u8);
+pub(crate) type AheadRoutine = unsafe fn(*mut u8, *const u8, usize, *const u8, usize);
 
-/// How far ahead of a copy its source is read, in bytes, and how much of the next one's.
-pub(crate) const READ_AHEAD: usize = 2048;
+/// How far ahead of a copy its source is read at most, in bytes, and how much of the next one's.
+pub(crate) const READ_AHEAD: usize = 20 << 10;
+
+/// From how many bytes on the next copy is read ahead. What is read ahead of a copy is as far away as the next one is long, so that it
+/// would come too late.
+pub(crate) const READ_AHEAD_FROM: u64 = 2 << 10;
 
 /// One set of routines. A `&Routines` that [`available`] gave is proof that the processor has the
 /// instructions.

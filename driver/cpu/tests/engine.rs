@@ -122,7 +122,7 @@ fn a_length_outside_the_limits_is_refused_without_a_trace() {
         }
     }
     engine.submit();
-    assert_eq!((engine.room(), poll(&mut engine, 4)), (64, vec![]));
+    assert_eq!((engine.room(), poll(&mut engine, 4)), (16, vec![]));
 }
 
 #[test]
@@ -141,6 +141,12 @@ fn a_poll_stops_when_its_budget_of_bytes_is_used_up() {
     assert_eq!(poll(&mut engine, 64), [4, 5, 6, 7]);
     assert_eq!(poll(&mut engine, 64), [8]);
     assert_eq!(bytes(&destination), [3; 64 * KIB]);
+    // One that does not fit any more waits for the next.
+    for token in 0..9 {
+        enqueue(&mut engine, token, &Transfer { length: 60 << 10, ..transfer }).unwrap();
+    }
+    engine.submit();
+    assert_eq!(poll(&mut engine, 64), [0, 1, 2, 3]);
 }
 
 #[test]

@@ -26,7 +26,6 @@ pub struct Capabilities {
     pub streams_from: Option<u64>,
     /// The longest transfer, in bytes, that the engine carries out within a call of [`Engine::run`](crate::Engine::run); 0: none.
     pub at_once: u64,
-    /// How many bytes of a source to come such a call may read ahead where it is told of one, if it carries out a copy of at least as
-    /// many; 0: none.
+    /// How many bytes at most of a source to come such a call reads ahead where it is told of one; 0: none.
     pub reads_ahead: u64,
 }

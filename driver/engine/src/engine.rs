@@ -7,7 +7,7 @@
 use alloc::sync::Arc;
 use core::{fmt, task::Poll, time::Duration};
 
-use crate::{Capabilities, Completion, DmaMap, Iova, Status, Token, Transfer};
+use crate::{Ahead, Capabilities, Completion, DmaMap, Status, Token, Transfer};
 
 /// A copy engine: takes transfers, carries them out, reports each once.
 ///
@@ -66,13 +66,12 @@ pub unsafe trait Engine: Send {
     /// never reported; what the contract says of [`Outcome::Done`](crate::Outcome::Done) holds once the next
     /// [`submit`](Engine::submit) has returned. `false`: nothing was done, and it is to be enqueued.
     ///
-    /// `ahead`: where [`Capabilities::reads_ahead`] bytes begin that a copy to come is likely to read. They may be brought into the
-    /// caches, and nothing depends on it.
+    /// `ahead`: what a copy to come is likely to read. It may be brought into the caches, and nothing depends on it.
     ///
     /// # Safety
     ///
-    /// As for [`enqueue`](Engine::enqueue), until that `submit` has returned; for the bytes `ahead` as for a source.
-    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool {
+    /// As for [`enqueue`](Engine::enqueue), until that `submit` has returned; for what is `ahead` as for a source.
+    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Ahead>) -> bool {
         let _ = (transfer, ahead);
         false
     }

@@ -24,4 +24,4 @@ pub use device_memory::DeviceMemory;
 pub use engine::{Engine, EnqueueError, HaltError};
 pub use limits::{MapLimits, Quota};
 pub use map::{DmaMap, MapError, Rights};
-pub use transfer::{Operation, Transfer};
+pub use transfer::{Ahead, Operation, Transfer};

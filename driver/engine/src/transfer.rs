@@ -14,6 +14,15 @@ pub struct Transfer {
     pub length: u64,
 }
 
+/// Where a copy to come is likely to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// The first byte read.
+    pub source: Iova,
+    /// How many bytes are read from there on: from 1 to [`Capabilities::reads_ahead`](crate::Capabilities::reads_ahead).
+    pub length: u64,
+}
+
 /// What a transfer writes to its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dmaring_engine::{Completion, Iova, Status};
+use dmaring_engine::{Ahead, Completion, Status};
 
 use crate::{Call, ManualDomain, Order, Recovery, Ticket, Violation, state::State};
 
@@ -79,7 +79,7 @@ impl Control {
 
     /// What the engine was told is ahead, oldest first.
     #[must_use]
-    pub fn told_ahead(&self) -> Vec<Iova> {
+    pub fn told_ahead(&self) -> Vec<Ahead> {
         self.state().told_ahead.clone()
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use dmaring_engine::{
-    DmaMap, Iova, MapError, Operation, Outcome, Rights, Status, StatusKind, Transfer,
+    Ahead, DmaMap, Iova, MapError, Operation, Outcome, Rights, Status, StatusKind, Transfer,
 };
 
 use crate::{Violation, memory::Span};
@@ -133,7 +133,7 @@ impl ManualDomain {
     }
 
     /// Records it if what an engine may read ahead is not mapped.
-    pub(crate) fn look_ahead(&self, source: Iova, length: u64) {
+    pub(crate) fn look_ahead(&self, Ahead { source, length }: Ahead) {
         let mut book = self.book();
         if book.find(source, length, Rights::Read).is_none() {
             book.violations.push(Violation::UnmappedAhead { source, length });

@@ -4,7 +4,7 @@
 use std::{sync::Arc, task::Poll, time::Duration};
 
 use dmaring_engine::{
-    Capabilities, Completion, DmaMap, Engine, EnqueueError, HaltError, Iova, Status, Token,
+    Ahead, Capabilities, Completion, DmaMap, Engine, EnqueueError, HaltError, Status, Token,
     Transfer,
 };
 
@@ -73,7 +73,7 @@ unsafe impl Engine for ManualEngine {
         self.control.change(|state| state.enqueue(token, *transfer))
     }
 
-    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool {
+    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Ahead>) -> bool {
         self.control.enter(Call::Run);
         self.control.change(|state| state.run(transfer, ahead))
     }

@@ -12,7 +12,7 @@
 use std::{collections::VecDeque, sync::Arc, task::Poll};
 
 use dmaring_engine::{
-    Capabilities, Completion, EnqueueError, Iova, Operation, Outcome, Status, StatusKind, Token,
+    Ahead, Capabilities, Completion, EnqueueError, Operation, Outcome, Status, StatusKind, Token,
     Transfer,
 };
 
@@ -116,7 +116,7 @@ pub(crate) struct State {
     /// Of those carried out at once, how many no `submit` followed.
     pub(crate) unsettled: u64,
     /// What was said to be ahead, oldest first.
-    pub(crate) told_ahead: Vec<Iova>,
+    pub(crate) told_ahead: Vec<Ahead>,
     /// How many threads wait for a change.
     pub(crate) waiting: usize,
 }
@@ -189,7 +189,7 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool {
+    pub(crate) fn run(&mut self, transfer: &Transfer, ahead: Option<Ahead>) -> bool {
         let known = match transfer.operation {
             Operation::Copy { .. } => true,
             Operation::Fill { .. } => self.capabilities.fill,
@@ -200,7 +200,7 @@ impl State {
         }
         self.domain.begin(transfer);
         if let Some(ahead) = ahead {
-            self.domain.look_ahead(ahead, self.capabilities.reads_ahead);
+            self.domain.look_ahead(ahead);
             self.told_ahead.push(ahead);
         }
         let has_run = self.domain.carry_out(transfer) == Outcome::Done;

@@ -8,7 +8,8 @@
 use std::{mem, task::Poll, time::Duration};
 
 use dmaring_engine::{
-    Completion, Engine, EnqueueError, HaltError, Iova, Outcome, Status, StatusKind, Token, Transfer,
+    Ahead, Completion, Engine, EnqueueError, HaltError, Outcome, Status, StatusKind, Token,
+    Transfer,
 };
 use dmaring_ring::CompletionCode;
 
@@ -38,7 +39,7 @@ trait Drive: Send + std::fmt::Debug {
     /// # Safety
     ///
     /// As there; `submit` follows before anybody is told.
-    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool;
+    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Ahead>) -> bool;
     fn submit(&mut self);
     fn collect(&mut self, line: &mut Line, turn: &mut Turn<'_>);
     fn stuck(&self) -> Option<Status>;
@@ -86,7 +87,7 @@ impl Lane {
     /// The transfer's ranges, and what the engine reads ahead, are mapped in the engine's domain, with the rights that it needs, until
     /// [`settle`](Self::settle) was called, and nobody is told of its end before.
     #[inline]
-    pub(super) unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool {
+    pub(super) unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Ahead>) -> bool {
         // SAFETY: as the caller swears; `settle` submits.
         let has_run = unsafe { self.driver.run(transfer, ahead) };
         self.line.has_run |= has_run;
@@ -158,7 +159,7 @@ impl<E: Engine> Drive for Driver<E> {
         }
     }
 
-    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Iova>) -> bool {
+    unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Ahead>) -> bool {
         // SAFETY: as the caller swears.
         unsafe { self.0.run(transfer, ahead) }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use dmaring::{Durability, OnError};
 use dmaring_cpu::CpuEngine;
+use dmaring_engine::Engine;
 use dmaring_manual::ManualEngine;
 use futures::executor::block_on;
 
@@ -42,11 +43,12 @@ fn a_devices_copy_is_written_back_line_by_line() {
     assert!(recorder.take(&destination).is_empty(), "nobody asked for it");
 }
 
-/// The CPU engine's threshold is 4096 bytes, and its parts have 64 KiB.
+/// The CPU engine's threshold is 4096 bytes.
 #[test]
 fn the_cpus_streamed_lines_are_fenced_only_and_the_others_written_back() {
     let engine = CpuEngine::new();
     let streams = engine.instructions() != "portable";
+    let part = engine.capabilities().max_transfer;
     let (builder, recorder) = recording();
     let runtime = builder.engine(engine).build().unwrap();
     let source = region_of(&runtime, &pattern(1, 1 << 20));
@@ -72,7 +74,6 @@ fn the_cpus_streamed_lines_are_fenced_only_and_the_others_written_back() {
     assert_eq!(written(1, 4096), [0, 64].into());
     assert_eq!(written(0, 4097), [64].into());
     // Two whole parts and a short one; the line where parts meet is whole in neither, and comes once.
-    let part = 64 << 10;
     let seams = [0, part / 64, 2 * part / 64].map(|line| line as usize);
     let rest = touched(2 * part + 10, 100);
     assert_eq!(written(10, 2 * part + 100), seams.into_iter().chain(rest).collect());

@@ -6,6 +6,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+use dmaring_engine::Iova;
+
 use super::*;
 use crate::routines::Routines;
 
@@ -119,11 +121,13 @@ fn a_poll_that_streamed_fences_once_before_it_reports() {
     assert_eq!(run(&[64]), (0, 0));
 }
 
-static AHEAD: Mutex<Vec<(u64, Option<u64>)>> = Mutex::new(Vec::new());
+/// In which MiB a copy read, in which one that what was ahead of it, and how many bytes that was.
+type Seen = (usize, Option<(usize, usize)>);
+static AHEAD: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
 
-fn note(source: *const u8, ahead: Option<*const u8>) {
-    let address = |pointer: *const u8| pointer.addr() as u64;
-    AHEAD.lock().unwrap().push((address(source), ahead.map(address)));
+fn note(source: *const u8, ahead: Option<(*const u8, usize)>) {
+    let ahead = ahead.map(|(ahead, bytes)| (ahead.addr() >> 20, bytes));
+    AHEAD.lock().unwrap().push((source.addr() >> 20, ahead));
 }
 
 /// Routines that touch no memory and note what is copied from where, and what is ahead.
@@ -131,7 +135,7 @@ static LOOKING: Routines = Routines {
     name: "looking",
     copy: |_, source, _| note(source, None),
     copy_streaming: |_, source, _| note(source, None),
-    copy_ahead: Some(|_, source, _, ahead| note(source, Some(ahead))),
+    copy_ahead: Some(|_, source, _, ahead, bytes| note(source, Some((ahead, bytes)))),
     // What others count is none of its own.
     fence: || {},
     ..NOTING
@@ -141,7 +145,7 @@ static LOOKING: Routines = Routines {
 fn what_is_ahead_is_the_source_of_the_next_that_was_submitted() {
     const KIB: u64 = 1024;
     let mut engine = CpuEngine::from_parts(8, Mover::new(&LOOKING, 4096));
-    assert_eq!(engine.capabilities().reads_ahead, READ_AHEAD as u64);
+    assert_eq!(engine.capabilities().reads_ahead, crate::routines::READ_AHEAD as u64);
     for (routines, threshold) in [(&NOTING, 4096), (&LOOKING, usize::MAX)] {
         let engine = CpuEngine::from_parts(8, Mover::new(routines, threshold));
         assert_eq!(engine.capabilities().reads_ahead, 0);
@@ -169,14 +173,9 @@ fn what_is_ahead_is_the_source_of_the_next_that_was_submitted() {
     let none = Completion { token: Token::new(0), outcome: Outcome::NotRun };
     let seen = |engine: &mut CpuEngine, places| {
         engine.poll(&mut [none; 8][..places]);
-        AHEAD
-            .lock()
-            .unwrap()
-            .drain(..)
-            .map(|(at, ahead)| (at >> 20, ahead.map(|at| at >> 20)))
-            .collect::<Vec<_>>()
+        AHEAD.lock().unwrap().drain(..).collect::<Vec<_>>()
     };
-    assert_eq!(seen(&mut engine, 1), [(1, Some(2))]);
+    assert_eq!(seen(&mut engine, 1), [(1, Some((2, 4096)))]);
     // What is too short to be read ahead, is not read, or is no memory of the host, is not.
     assert_eq!(seen(&mut engine, 5), [(2, None), (3, None), (4, None), (5, None)]);
     engine.halt(Duration::ZERO).unwrap();
@@ -193,10 +192,11 @@ fn what_is_ahead_is_the_source_of_the_next_that_was_submitted() {
     assert_eq!(seen(&mut engine, 8), [(1, None)], "the next was not submitted");
     engine.submit();
     assert_eq!(seen(&mut engine, 8), [(2, None)], "there is none");
-    for (length, ahead) in [(4 * KIB, Some(3)), (4 * KIB - 1, None)] {
+    let ahead = Ahead { source: Iova::new(3 << 20), length: 5000 };
+    for (length, expected) in [(4 * KIB, Some((3, 5000))), (4 * KIB - 1, None)] {
         let transfer = Transfer { operation: copy(1), destination, length };
         // SAFETY: as above.
-        assert!(unsafe { engine.run(&transfer, Some(Iova::new(3 << 20))) });
-        assert_eq!(seen(&mut engine, 0), [(1, ahead)], "{length}");
+        assert!(unsafe { engine.run(&transfer, Some(ahead)) });
+        assert_eq!(seen(&mut engine, 0), [(1, expected)], "{length}");
     }
 }

@@ -1,7 +1,7 @@
 //! Every routine of every instruction set that this machine has, against a model.
 #![allow(unsafe_code, reason = "calls the routines on buffers of its own")]
 
-use super::{CopyRoutine, FillRoutine, Routines, available};
+use super::{CopyRoutine, FillRoutine, READ_AHEAD, Routines, available};
 use crate::portable;
 
 /// Bytes around the destination that must stay as they are.
@@ -102,7 +102,7 @@ fn what_is_ahead_changes_nothing_wherever_it_is() {
     let mut buffers = copy_buffers(LONGEST + 128);
     for table in tables() {
         let Some(copy) = table.copy_ahead else { continue };
-        for length in [1, 64, 2047, 2048, 2049, 4096, LONGEST] {
+        for length in [1, 64, 2047, 2048, 2049, 4096, READ_AHEAD - 1, READ_AHEAD + 65, LONGEST] {
             for (destination_align, source_align) in [(0, 0), (9, 9), (63, 32)] {
                 let (from, to) = &mut buffers;
                 let from = from.at(source_align, length);
@@ -111,18 +111,18 @@ fn what_is_ahead_changes_nothing_wherever_it_is() {
                 let destination = to.as_mut_ptr().wrapping_add(MARGIN);
                 let end = std::ptr::without_provenance(usize::MAX - 63);
                 for ahead in [std::ptr::null(), end, destination.cast_const()] {
-                    to.fill(UNTOUCHED[0]);
-                    // SAFETY: (1) both buffers hold `length` bytes behind the margin; (2) they are two allocations;
-                    // (3) the table is one the machine has.
-                    unsafe { copy(destination, source, length, ahead) };
-                    fence();
-                    let what = || format!("{}: {length} bytes, then {ahead:?}", table.name);
-                    assert!(
-                        to[MARGIN..MARGIN + length] == from[MARGIN..MARGIN + length],
-                        "{}",
-                        what()
-                    );
-                    assert_margins(to, length, what);
+                    for bytes in [0, 1, 2048, READ_AHEAD, usize::MAX] {
+                        to.fill(UNTOUCHED[0]);
+                        // SAFETY: (1) both buffers hold `length` bytes behind the margin; (2) they are two allocations;
+                        // (3) the table is one the machine has.
+                        unsafe { copy(destination, source, length, ahead, bytes) };
+                        fence();
+                        let what =
+                            || format!("{}: {length} bytes, then {bytes} at {ahead:?}", table.name);
+                        let (copied, read) = (&to[MARGIN..][..length], &from[MARGIN..][..length]);
+                        assert!(copied == read, "{}", what());
+                        assert_margins(to, length, what);
+                    }
                 }
             }
         }
@@ -147,7 +147,8 @@ fn copy_buffers(length: usize) -> (Buffer, Buffer) {
 }
 
 /// Lengths from which a routine does otherwise, and the longest; Miri's routines have none.
-const BORDERS: &[usize] = if cfg!(miri) { &[96] } else { &[512, 4096, 16384, 32768, LONGEST] };
+const BORDERS: &[usize] =
+    if cfg!(miri) { &[96] } else { &[512, 4096, 16384, READ_AHEAD, 32768, LONGEST] };
 const LONGEST: usize = if cfg!(miri) { 96 } else { 65536 };
 
 /// Lengths that end before, at and after every border of the routines.

@@ -1,12 +1,13 @@
 //! Streaming copies that read ahead, on into the copy that comes next.
 //!
 //! Line after line, with non-temporal stores, while the source is read into the caches
-//! [`READ_AHEAD`] bytes ahead. The last lines of a copy read the first ones of the next, whose first
+//! [`READ_AHEAD`] bytes ahead, or as many as the copy or the next one has. The last lines of a copy read
+//! the first ones of the next, whose first
 //! bytes are then near when it begins: between two cold blocks no time passes in which no read is
 //! under way. A prefetch of an address that may not be read does nothing.
 #![allow(unsafe_code, reason = "assembly loops on shared memory")]
 
-use std::arch::asm;
+use std::{arch::asm, ptr};
 
 use super::small;
 use crate::routines::READ_AHEAD;
@@ -24,12 +25,15 @@ pub(super) unsafe fn streaming(
     source: *const u8,
     length: usize,
     ahead: *const u8,
+    bytes: usize,
 ) {
     let head = length.min(destination.addr().wrapping_neg() % LINE);
     // SAFETY: the head is part of the ranges (caller), and below 64 bytes.
     unsafe { small::copy(destination, source, head) };
     let lines = (length - head) / LINE;
-    let last = lines.min(READ_AHEAD / LINE);
+    let known = if bytes == 0 { READ_AHEAD } else { bytes.min(READ_AHEAD) };
+    // So many lines at the end read the next source, and those before them the line so far ahead.
+    let last = lines.min(known / LINE);
     let (mut to, mut from) = (destination.wrapping_add(head), source.wrapping_add(head));
     if lines > last {
         // SAFETY: (1) so many lines lie within the ranges (caller), at least one, and what is prefetched last is the
@@ -38,7 +42,7 @@ pub(super) unsafe fn streaming(
         unsafe {
             asm!(
                 "2:",
-                "prefetcht0 [{s} + {ahead}]",
+                "prefetcht0 [{s} + {distance}]",
                 "vmovdqu64 zmm16, [{s}]",
                 "vmovntdq [{d}], zmm16",
                 "add {s}, 64",
@@ -46,13 +50,15 @@ pub(super) unsafe fn streaming(
                 "dec {n}",
                 "jnz 2b",
                 s = inout(reg) from, d = inout(reg) to,
-                n = inout(reg) lines - last => _, ahead = const READ_AHEAD,
+                n = inout(reg) lines - last => _, distance = in(reg) last * LINE,
                 out("zmm16") _,
                 options(nostack)
             )
         };
     }
     if last > 0 {
+        // Where nothing is known of the next the line that is copied takes its place.
+        let ahead = if bytes == 0 { from } else { ahead };
         // SAFETY: (1) so many lines are left of the ranges (caller), at least one; a prefetch reads nothing that the
         // program sees, and never fails; (2) to (4) as above.
         unsafe {
@@ -77,7 +83,7 @@ pub(super) unsafe fn streaming(
     unsafe { small::copy(to, from, length - head - lines * LINE) };
 }
 
-/// The same where nothing is known of the next: the source itself takes its place, which is in the caches by then.
+/// The same where nothing is known of the next.
 ///
 /// # Safety
 ///
@@ -85,5 +91,5 @@ pub(super) unsafe fn streaming(
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn alone(destination: *mut u8, source: *const u8, length: usize) {
     // SAFETY: as the caller swears.
-    unsafe { streaming(destination, source, length, source) };
+    unsafe { streaming(destination, source, length, ptr::null(), 0) };
 }

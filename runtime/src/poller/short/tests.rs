@@ -1,6 +1,6 @@
 //! What is short, what is told of it and when, and what is ahead of it.
 
-use dmaring_engine::{Iova, Rights};
+use dmaring_engine::{Ahead, Iova, Rights};
 use dmaring_manual::ManualEngine;
 use dmaring_ring::{Key, Opcode, SubmissionEntry};
 use futures::executor::block_on;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{
     super::{admit::admit, ops::Reach},
-    BYTES_IN_A_TURN, BYTES_TOGETHER, Short, TOLD_TOGETHER, ahead,
+    BYTES_IN_A_TURN, BYTES_TOGETHER, READ_AHEAD_FROM, Short, TOLD_TOGETHER, ahead,
 };
 use crate::{
     OnError, Runtime,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Bytes of each region below.
-const LENGTH: u64 = 100;
+const LENGTH: u64 = 4096;
 
 /// A region of every kind, with where it is; the last has ended.
 fn regions() -> (RegionTable, Vec<(Key, u64)>) {
@@ -85,7 +85,7 @@ proptest! {
     #[test]
     fn what_is_ahead_lies_within_memory(
         source in 0..6usize,
-        bytes in 1..=LENGTH,
+        most in 1..=LENGTH,
         length in prop_oneof![1..=LENGTH + 1, Just(u64::MAX)],
         // By how far behind the last byte's end what is read ahead would end.
         beyond in prop_oneof![-2..3i64, Just(i64::MAX), Just(i64::MIN)],
@@ -93,14 +93,16 @@ proptest! {
     ) {
         let (table, keys) = regions();
         let (key, base) = keys[source];
-        let source_offset = LENGTH.wrapping_sub(bytes).wrapping_add_signed(beyond);
+        let told = length.min(most);
+        let source_offset = LENGTH.wrapping_sub(told).wrapping_add_signed(beyond);
         let next = SubmissionEntry { opcode, source: key, source_offset, length, ..Default::default() };
         // Open memory, and memory that may be read.
         let is_memory = source < 2;
-        let fits = source_offset.checked_add(bytes).is_some_and(|end| end <= LENGTH);
-        let expected = opcode == Opcode::COPY && length >= bytes && is_memory && fits;
-        let told = ahead(&table, &next, bytes, 0);
-        prop_assert_eq!(told, Iova::new(base).checked_add(source_offset).filter(|_| expected));
+        let fits = source_offset.checked_add(told).is_some_and(|end| end <= LENGTH);
+        let expected = opcode == Opcode::COPY && length >= READ_AHEAD_FROM && is_memory && fits;
+        let source = Iova::new(base).checked_add(source_offset).filter(|_| expected);
+        let expected = source.map(|source| Ahead { source, length: told });
+        prop_assert_eq!(ahead(&table, &next, most, 0), expected);
     }
 }
 
@@ -123,7 +125,7 @@ fn a_turn_counts_what_was_carried_out_in_it() {
 #[test]
 fn what_is_ahead_is_the_source_of_the_copy_behind() {
     const PAGE: u64 = 4096;
-    let (engine, control) = ManualEngine::builder().at_once(PAGE).reads_ahead(2048).build();
+    let (engine, control) = ManualEngine::builder().at_once(PAGE).reads_ahead(3072).build();
     let runtime = Runtime::builder().engine(engine).build().unwrap();
     control.release();
     let [source, destination] = [(); 2].map(|()| runtime.allocate(4 * PAGE as usize).unwrap());
@@ -150,7 +152,8 @@ fn what_is_ahead_is_the_source_of_the_copy_behind() {
     }
     let mut told = control.told_ahead();
     told.dedup();
-    assert_eq!(told, [base.checked_add(2 * PAGE).unwrap()]);
+    let source = base.checked_add(2 * PAGE).unwrap();
+    assert_eq!(told, [3072, 2048].map(|length| Ahead { source, length }));
     assert_eq!(control.violations(), []);
 }
 
