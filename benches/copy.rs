@@ -107,7 +107,7 @@ fn in_flight(
     let begin = Instant::now();
     spin::windowed(
         count_and_depth,
-        spin::block_on,
+        |copy| spin::block_on(copy),
         |_| {
             let [from, to] = offsets();
             source.copy_to(from, destination, to, size).submit()

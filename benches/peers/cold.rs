@@ -53,7 +53,7 @@ fn through_engine(
     // The poller is on its core when it has answered once.
     block_on(copies.copy(0))?;
     let measuring = Measuring::begin("dmaring", work)?;
-    let chunks = copies.in_flight(blocks.count(), depth, block_on)?;
+    let chunks = copies.in_flight(blocks.count(), depth, |copy| block_on(copy))?;
     let record = measuring.end(Unit::BytesPerS, chunks.rates(blocks.size))?;
     drop((source, destination, runtime));
     Ok(record.print(pair.verify(blocks)?)?)

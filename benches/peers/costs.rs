@@ -64,9 +64,9 @@ fn pages(runtime: &Runtime, regions: u32) -> Result<Vec<Region>, dmaring::Error>
 fn one_pair(runtime: &Runtime, pair: &mut Pair, blocks: &Blocks, work: &str) -> Outcome {
     let (source, destination) = pair.regions(runtime)?;
     let copies = Copies { blocks, source: &source, destination: &destination };
-    copies.in_flight(COPIES / 10, DEPTH, block_on)?;
+    copies.in_flight(COPIES / 10, DEPTH, |copy| block_on(copy))?;
     let measuring = Measuring::begin("dmaring", work)?;
-    let chunks = copies.in_flight(COPIES / 2, DEPTH, block_on)?;
+    let chunks = copies.in_flight(COPIES / 2, DEPTH, |copy| block_on(copy))?;
     let record = measuring.end(Unit::PerS, chunks.rates(1))?;
     drop((source, destination));
     Ok(record.print(pair.verify(blocks)?)?)
@@ -88,7 +88,7 @@ fn scattered(regions: &[Region], order: &Order, work: &str) -> Outcome {
                 failure = outcome;
             }
         };
-        windowed((count, DEPTH), block_on, begin, ended);
+        windowed((count, DEPTH), |copy| block_on(copy), begin, ended);
         failure.map(|_| chunks)
     };
     run(REGIONS.into())?;
@@ -148,8 +148,8 @@ fn threads(
                     let pinned = pinning::pin(core.unwrap_or(setup.app_core));
                     all.wait();
                     all.wait();
-                    let copied =
-                        copies.in_flight(share, DEPTH / count, futures::executor::block_on);
+                    let copied = copies
+                        .in_flight(share, DEPTH / count, |copy| futures::executor::block_on(copy));
                     all.wait();
                     all.wait();
                     pinned?;

@@ -33,7 +33,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
     let runtime = setup.runtime(Idle::default())?;
     let (source, destination) = pair.regions(&runtime)?;
     let copies = Copies { blocks: &blocks, source: &source, destination: &destination };
-    copies.in_flight(blocks.count(), 32, block_on)?;
+    copies.in_flight(blocks.count(), 32, |copy| block_on(copy))?;
     let mut sleeper = Sleeper::start(setup.poller_core)?;
 
     let copying = Measuring::begin("dmaring", "idle-first-copy")?;

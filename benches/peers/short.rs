@@ -98,7 +98,7 @@ fn under_tokio(runtime: &Runtime, pair: &mut Pair, blocks: &Blocks) -> Outcome {
 fn futures_in_flight(runtime: &Runtime, pair: &mut Pair, blocks: &Blocks) -> Outcome {
     let (source, destination) = pair.regions(runtime)?;
     let copies = Copies { blocks, source: &source, destination: &destination };
-    let run = |count| copies.in_flight(count, DEPTH, block_on);
+    let run = |count| copies.in_flight(count, DEPTH, |copy| block_on(copy));
     run(COPIES / 10)?;
     let measuring = Measuring::begin("dmaring", "copy64-32")?;
     let chunks = run(COPIES)?;
@@ -132,7 +132,7 @@ fn batches(
                 failure = outcome;
             }
         };
-        windowed((count / batch as u64, DEPTH / batch), block_on, begin, ended);
+        windowed((count / batch as u64, DEPTH / batch), |all| block_on(all), begin, ended);
         failure.map(|()| chunks)
     };
     run(COPIES / 10)?;
@@ -189,7 +189,7 @@ impl Copies<'_> {
         &self,
         count: u64,
         depth: usize,
-        executor: impl Fn(Copy) -> Result<u64, Error>,
+        executor: impl Fn(&mut Copy) -> Result<u64, Error>,
     ) -> Result<Chunks, Error> {
         let mut chunks = Chunks::of(count);
         let mut failure = Ok(0);

@@ -1,7 +1,6 @@
 //! An executor that never sleeps: it polls until there is an answer.
 
 use std::{
-    collections::VecDeque,
     future::Future,
     pin::pin,
     task::{Context, Poll, Waker},
@@ -20,25 +19,28 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Keeps `depth` futures under way until `count` have ended, and hands each output over, in order.
 ///
-/// `begin` makes future `n` and has it submitted; the oldest is awaited by `executor` before the next one is begun.
-pub fn windowed<F: Future>(
+/// `begin` makes future `n` and has it submitted; the oldest is awaited by `executor`, where it is, before the next one is begun in its
+/// place.
+pub fn windowed<F: Future + Unpin>(
     (count, depth): (u64, usize),
-    executor: impl Fn(F) -> F::Output,
+    executor: impl Fn(&mut F) -> F::Output,
     mut begin: impl FnMut(u64) -> F,
     mut ended: impl FnMut(u64, F::Output),
 ) {
-    let mut window = VecDeque::with_capacity(depth);
-    let mut over = 0;
+    let mut window = Vec::with_capacity(depth.max(1));
+    let (mut over, mut oldest) = (0, 0);
     for number in 0..count {
-        if window.len() == depth.max(1)
-            && let Some(oldest) = window.pop_front()
-        {
-            ended(over, executor(oldest));
-            over += 1;
+        if window.len() < depth.max(1) {
+            window.push(begin(number));
+            continue;
         }
-        window.push_back(begin(number));
+        ended(over, executor(&mut window[oldest]));
+        over += 1;
+        window[oldest] = begin(number);
+        oldest = if oldest + 1 == window.len() { 0 } else { oldest + 1 };
     }
-    for future in window {
+    window.rotate_left(oldest);
+    for future in &mut window {
         ended(over, executor(future));
         over += 1;
     }
@@ -57,10 +59,15 @@ mod tests {
             begun.set(begun.get() + 1);
             ready(number)
         };
-        windowed((10, 4), block_on, begin, |number, output: u64| {
-            assert!(begun.get() <= number + 4, "{} begun, {number} ended", begun.get());
-            outputs.push(output);
-        });
+        windowed(
+            (10, 4),
+            |future| block_on(future),
+            begin,
+            |number, output: u64| {
+                assert!(begun.get() <= number + 4, "{} begun, {number} ended", begun.get());
+                outputs.push(output);
+            },
+        );
         assert!(outputs.into_iter().eq(0..10));
     }
 }
