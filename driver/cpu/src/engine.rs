@@ -14,7 +14,11 @@ use dmaring_engine::{
     Status, StatusKind, Token, Transfer,
 };
 
-use crate::{CpuBuilder, domain, mover::Mover, routines::READ_AHEAD_FROM};
+use crate::{
+    CpuBuilder, domain,
+    mover::Mover,
+    routines::{READ_AHEAD, READ_AHEAD_FROM},
+};
 
 /// The longest transfer, in bytes.
 ///
@@ -28,7 +32,9 @@ const AT_ONCE: u64 = MAX_TRANSFER;
 
 /// How many bytes one `poll` moves at most before it reports: 10 to 30 µs on cold
 /// memory, after which the poller looks at its rings again.
-const POLL_BUDGET: u64 = MAX_TRANSFER;
+const POLL_BUDGET: u64 = 256 * 1024;
+
+const _: () = assert!(MAX_TRANSFER <= POLL_BUDGET, "every transfer has its poll");
 
 /// The CPU as a copy engine.
 ///
@@ -79,7 +85,7 @@ impl CpuEngine {
         let next = self.queue.front().filter(|_| self.runnable > 0)?.transfer;
         match next.operation {
             Operation::Copy { source } if next.length >= READ_AHEAD_FROM => {
-                Some(Ahead { source, length: next.length })
+                Some(Ahead { source, length: next.length.min(READ_AHEAD) })
             }
             _ => None,
         }
@@ -149,6 +155,7 @@ unsafe impl Engine for CpuEngine {
         if !known || transfer.length > AT_ONCE || self.halted || !self.queue.is_empty() {
             return false;
         }
+        let ahead = ahead.filter(|ahead| ahead.length >= READ_AHEAD_FROM);
         // SAFETY: the caller swore that the ranges are mapped until the next `submit`, which fences.
         unsafe { self.mover.carry_out(transfer, ahead) };
         true

@@ -42,7 +42,7 @@ impl Mover {
     /// How many bytes of the copy behind are read at most while a streamed one is under way; 0: none.
     pub(crate) fn reads_ahead(&self) -> u64 {
         match (self.routines.copy_ahead, self.streams_from()) {
-            (Some(_), Some(_)) => READ_AHEAD as u64,
+            (Some(_), Some(_)) => READ_AHEAD,
             _ => 0,
         }
     }

@@ -31,7 +31,7 @@ pub(crate) type FillRoutine = unsafe fn(*mut u8, u64, usize);
 pub(crate) type AheadRoutine = unsafe fn(*mut u8, *const u8, usize, *const u8, usize);
 
 /// How far ahead of a copy its source is read at most, in bytes, and how much of the next one's.
-pub(crate) const READ_AHEAD: usize = 20 << 10;
+pub(crate) const READ_AHEAD: u64 = 20 << 10;
 
 /// From how many bytes on the next copy is read ahead. What is read ahead of a copy is as far away as the next one is long, so that it
 /// would come too late.

@@ -147,6 +147,20 @@ fn a_poll_stops_when_its_budget_of_bytes_is_used_up() {
     }
     engine.submit();
     assert_eq!(poll(&mut engine, 64), [0, 1, 2, 3]);
+    assert_eq!(poll(&mut engine, 64), [4, 5, 6, 7]);
+    assert_eq!(poll(&mut engine, 64), [8]);
+    // The longest has a poll of its own.
+    let max = engine.capabilities().max_transfer;
+    let (source, destination) = (shared(max as usize, 4), shared(max as usize, 0));
+    let longest = copy(map(&engine, &source), map(&engine, &destination), max as usize);
+    for (token, transfer) in [(0, transfer), (1, longest), (2, longest)] {
+        enqueue(&mut engine, token, &transfer).unwrap();
+    }
+    engine.submit();
+    for token in 0..3 {
+        assert_eq!(poll(&mut engine, 64), [token]);
+    }
+    assert_eq!(bytes(&destination), vec![4; max as usize]);
 }
 
 #[test]
@@ -184,7 +198,7 @@ fn copies_and_fills_of_mixed_lengths_match_a_model() {
     };
     for token in 0_u64..if cfg!(miri) { 25 } else { 4000 } {
         let divisor = 1 + below(100);
-        let length = 1 + below(size.min(64 * KIB) / divisor);
+        let length = 1 + below(size / divisor);
         let (start, end) = (below(size - length + 1), below(size - length + 1));
         let destination = to.checked_add(end as u64).unwrap();
         let operation = if token % 3 == 0 {

@@ -71,6 +71,12 @@ impl Control {
         self.state().most_run
     }
 
+    /// How many bytes of them there were at most before a `submit`.
+    #[must_use]
+    pub fn most_unsettled(&self) -> u64 {
+        self.state().most_unsettled
+    }
+
     /// How many of them no `submit` has followed yet: whose ends nobody may be told.
     #[must_use]
     pub fn unsettled(&self) -> u64 {

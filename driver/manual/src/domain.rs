@@ -132,9 +132,12 @@ impl ManualDomain {
         }
     }
 
-    /// Records it if what an engine may read ahead is not mapped.
-    pub(crate) fn look_ahead(&self, Ahead { source, length }: Ahead) {
+    /// Records it if what an engine may read ahead, `most` bytes at most, is not mapped, or is none or more.
+    pub(crate) fn look_ahead(&self, Ahead { source, length }: Ahead, most: u64) {
         let mut book = self.book();
+        if !(1..=most).contains(&length) {
+            book.violations.push(Violation::LengthAhead { length });
+        }
         if book.find(source, length, Rights::Read).is_none() {
             book.violations.push(Violation::UnmappedAhead { source, length });
         }

@@ -115,6 +115,9 @@ pub(crate) struct State {
     pub(crate) most_run: u64,
     /// Of those carried out at once, how many no `submit` followed.
     pub(crate) unsettled: u64,
+    /// How many bytes those had, and how many at most.
+    unsettled_bytes: u64,
+    pub(crate) most_unsettled: u64,
     /// What was said to be ahead, oldest first.
     pub(crate) told_ahead: Vec<Ahead>,
     /// How many threads wait for a change.
@@ -147,6 +150,8 @@ impl State {
             run_bytes: 0,
             most_run: 0,
             unsettled: 0,
+            unsettled_bytes: 0,
+            most_unsettled: 0,
             told_ahead: Vec::new(),
             waiting: 0,
         }
@@ -200,7 +205,7 @@ impl State {
         }
         self.domain.begin(transfer);
         if let Some(ahead) = ahead {
-            self.domain.look_ahead(ahead);
+            self.domain.look_ahead(ahead, self.capabilities.reads_ahead);
             self.told_ahead.push(ahead);
         }
         let has_run = self.domain.carry_out(transfer) == Outcome::Done;
@@ -208,11 +213,13 @@ impl State {
         self.run_bytes += if has_run { transfer.length } else { 0 };
         self.most_run = self.most_run.max(self.run_bytes);
         self.unsettled += u64::from(has_run);
+        self.unsettled_bytes += if has_run { transfer.length } else { 0 };
+        self.most_unsettled = self.most_unsettled.max(self.unsettled_bytes);
         has_run
     }
 
     pub(crate) fn submit(&mut self) {
-        self.unsettled = 0;
+        (self.unsettled, self.unsettled_bytes) = (0, 0);
         if !self.enqueued.is_empty() {
             self.doorbells += 1;
             self.running.append(&mut self.enqueued);

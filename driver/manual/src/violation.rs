@@ -15,7 +15,12 @@ pub enum Violation {
     UnmappedAhead {
         /// Its first byte.
         source: Iova,
-        /// How many bytes the engine reads ahead.
+        /// How many bytes it was told of.
+        length: u64,
+    },
+    /// What was said to be ahead has no byte, or more than the engine reads ahead.
+    LengthAhead {
+        /// How many bytes it was told of.
         length: u64,
     },
     /// A transfer's destination does not lie within one live mapping that may be written.

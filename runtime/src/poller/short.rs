@@ -93,6 +93,10 @@ impl Poller {
         {
             return false;
         }
+        if length >= BYTES_TOGETHER {
+            // Who waits for those before does not wait for a long one, too.
+            self.tell_short();
+        }
         let source = match entry.opcode {
             Opcode::COPY => Source::Region(entry.source, entry.source_offset),
             Opcode::FILL => Source::Pattern(entry.source_offset),

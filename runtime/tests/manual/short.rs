@@ -95,16 +95,18 @@ fn an_engine_that_does_not_fill_is_not_asked_to() {
 #[test]
 fn bytes_arrive_at_every_length_and_offset() {
     let runtime = Runtime::builder().engine(CpuEngine::new()).build().unwrap();
-    let (source, target) = (runtime.allocate(8192).unwrap(), runtime.allocate(8192).unwrap());
-    let content: Vec<u8> = (0..8192u32).map(|at| (at % 251) as u8).collect();
+    let room = 1 << 20;
+    let (source, target) = (runtime.allocate(room).unwrap(), runtime.allocate(room).unwrap());
+    let content: Vec<u8> = (0..room as u32).map(|at| (at % 251) as u8).collect();
     source.write_at(0, &content).unwrap();
-    for length in (1..=LONGEST).step_by(7) {
+    let parts = [64 << 10, 256 << 10, 512 << 10].into_iter().flat_map(|part| part - 1..=part + 1);
+    for length in (1..=LONGEST).step_by(7).chain(parts) {
         let (from, to) = (length % 67, length % 129);
-        block_on(target.fill(0, 8192, 0)).unwrap();
+        block_on(target.fill(0, room as u64, 0)).unwrap();
         block_on(source.copy_to(from, &target, to, length)).unwrap();
-        let mut found = vec![0; 8192];
+        let mut found = vec![0; room];
         target.read_at(0, &mut found).unwrap();
-        let mut expected = vec![0; 8192];
+        let mut expected = vec![0; room];
         let (start, end) = (to as usize, (to + length) as usize);
         expected[start..end].copy_from_slice(&content[from as usize..(from + length) as usize]);
         assert!(found == expected, "{length} bytes from {from} to {to}");

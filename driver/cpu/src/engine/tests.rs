@@ -145,7 +145,7 @@ static LOOKING: Routines = Routines {
 fn what_is_ahead_is_the_source_of_the_next_that_was_submitted() {
     const KIB: u64 = 1024;
     let mut engine = CpuEngine::from_parts(8, Mover::new(&LOOKING, 4096));
-    assert_eq!(engine.capabilities().reads_ahead, crate::routines::READ_AHEAD as u64);
+    assert_eq!(engine.capabilities().reads_ahead, READ_AHEAD);
     for (routines, threshold) in [(&NOTING, 4096), (&LOOKING, usize::MAX)] {
         let engine = CpuEngine::from_parts(8, Mover::new(routines, threshold));
         assert_eq!(engine.capabilities().reads_ahead, 0);

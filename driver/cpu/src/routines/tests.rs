@@ -1,7 +1,7 @@
 //! Every routine of every instruction set that this machine has, against a model.
 #![allow(unsafe_code, reason = "calls the routines on buffers of its own")]
 
-use super::{CopyRoutine, FillRoutine, READ_AHEAD, Routines, available};
+use super::{CopyRoutine, FillRoutine, Routines, available};
 use crate::portable;
 
 /// Bytes around the destination that must stay as they are.
@@ -148,8 +148,9 @@ fn copy_buffers(length: usize) -> (Buffer, Buffer) {
 
 /// Lengths from which a routine does otherwise, and the longest; Miri's routines have none.
 const BORDERS: &[usize] =
-    if cfg!(miri) { &[96] } else { &[512, 4096, 16384, READ_AHEAD, 32768, LONGEST] };
-const LONGEST: usize = if cfg!(miri) { 96 } else { 65536 };
+    if cfg!(miri) { &[96] } else { &[512, 4096, 16384, READ_AHEAD, 32768, 65536, LONGEST] };
+const LONGEST: usize = if cfg!(miri) { 96 } else { 256 << 10 };
+const READ_AHEAD: usize = super::READ_AHEAD as usize;
 
 /// Lengths that end before, at and after every border of the routines.
 fn long_lengths() -> Vec<usize> {

@@ -1,18 +1,18 @@
 //! Streaming copies that read ahead, on into the copy that comes next.
 //!
 //! Line after line, with non-temporal stores, while the source is read into the caches
-//! [`READ_AHEAD`] bytes ahead, or as many as the copy or the next one has. The last lines of a copy read
-//! the first ones of the next, whose first
-//! bytes are then near when it begins: between two cold blocks no time passes in which no read is
+//! [`READ_AHEAD`] bytes ahead, or as many as the next copy has. The last lines of a copy read the first
+//! ones of the next, whose first bytes are then near when it begins: between two cold blocks no time passes in which no read is
 //! under way. A prefetch of an address that may not be read does nothing.
 #![allow(unsafe_code, reason = "assembly loops on shared memory")]
 
 use std::{arch::asm, ptr};
 
 use super::small;
-use crate::routines::READ_AHEAD;
+use crate::routines;
 
 const LINE: usize = 64;
+const READ_AHEAD: usize = routines::READ_AHEAD as usize;
 
 /// Copies with non-temporal stores, for a fence to follow, and reads the next source ahead.
 ///
@@ -31,9 +31,9 @@ pub(super) unsafe fn streaming(
     // SAFETY: the head is part of the ranges (caller), and below 64 bytes.
     unsafe { small::copy(destination, source, head) };
     let lines = (length - head) / LINE;
-    let known = if bytes == 0 { READ_AHEAD } else { bytes.min(READ_AHEAD) };
+    let distance = if bytes == 0 { alone_ahead(length) } else { bytes.min(READ_AHEAD) };
     // So many lines at the end read the next source, and those before them the line so far ahead.
-    let last = lines.min(known / LINE);
+    let last = lines.min(distance / LINE);
     let (mut to, mut from) = (destination.wrapping_add(head), source.wrapping_add(head));
     if lines > last {
         // SAFETY: (1) so many lines lie within the ranges (caller), at least one, and what is prefetched last is the
@@ -81,6 +81,11 @@ pub(super) unsafe fn streaming(
     }
     // SAFETY: the tail is part of the ranges (caller), and below 64 bytes.
     unsafe { small::copy(to, from, length - head - lines * LINE) };
+}
+
+/// How far ahead a copy is read where nothing is known of the next: the last lines, so many, read nothing, and are few of it.
+fn alone_ahead(length: usize) -> usize {
+    (length / 8).clamp(2 << 10, READ_AHEAD)
 }
 
 /// The same where nothing is known of the next.

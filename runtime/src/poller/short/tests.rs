@@ -175,6 +175,21 @@ fn a_turn_carries_out_some_and_leaves_the_rest_to_the_next() {
 }
 
 #[test]
+fn who_waits_for_a_short_one_does_not_wait_for_the_long_one_behind_it() {
+    let (engine, control) = ManualEngine::builder().at_once(BYTES_TOGETHER).build();
+    let runtime = Runtime::builder().engine(engine).build().unwrap();
+    let region = runtime.allocate(2 * BYTES_TOGETHER as usize).unwrap();
+    for _ in 0..100 {
+        let mut batch = runtime.batch();
+        for (offset, length) in [(0, 64), (64, 64), (BYTES_TOGETHER, BYTES_TOGETHER)] {
+            batch.push(region.fill(offset, length, 1));
+        }
+        block_on(batch.submit().all()).unwrap();
+    }
+    assert_eq!((control.run(), control.most_unsettled()), (300, BYTES_TOGETHER));
+}
+
+#[test]
 fn among_engines_it_is_the_cpus_by_the_calibrations_word_alone() {
     let [(left, one), (right, other)] =
         [false, true].map(|host| ManualEngine::builder().host_memory(host).at_once(8192).build());
