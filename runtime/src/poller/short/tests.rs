@@ -159,19 +159,20 @@ fn what_is_ahead_is_the_source_of_the_copy_behind() {
 
 #[test]
 fn a_turn_carries_out_some_and_leaves_the_rest_to_the_next() {
-    const LENGTH: u64 = 64 << 10;
-    let (engine, control) = ManualEngine::builder().at_once(LENGTH).build();
-    let runtime = Runtime::builder().engine(engine).build().unwrap();
-    let region = runtime.allocate(64 * LENGTH as usize).unwrap();
-    for _ in 0..10 {
-        let mut batch = runtime.batch();
-        // They come faster than this engine, whose every byte is looked up, carries them out.
-        (0..64).for_each(|block| batch.push(region.fill(block * LENGTH, LENGTH, block)));
-        block_on(batch.submit().all()).unwrap();
+    // Of the second length two are more than a turn's.
+    for (length, most) in [(64 << 10, BYTES_IN_A_TURN), (160 << 10, 320 << 10)] {
+        let (engine, control) = ManualEngine::builder().at_once(length).build();
+        let runtime = Runtime::builder().engine(engine).build().unwrap();
+        let region = runtime.allocate(64 * length as usize).unwrap();
+        for _ in 0..10 {
+            let mut batch = runtime.batch();
+            // They come faster than this engine, whose every byte is looked up, carries them out.
+            (0..64).for_each(|block| batch.push(region.fill(block * length, length, block)));
+            block_on(batch.submit().all()).unwrap();
+        }
+        assert_eq!((control.run(), control.most_run()), (640, most));
+        assert_eq!(control.violations(), []);
     }
-    assert_eq!(control.run(), 640);
-    assert_eq!(control.most_run(), BYTES_IN_A_TURN);
-    assert_eq!(control.violations(), []);
 }
 
 #[test]
