@@ -11,6 +11,7 @@ use dmaring_engine::{DmaMap, Engine};
 use dmaring_ring::{Layout, LayoutError};
 
 use crate::{
+    bundle::Blocks,
     calibration::EngineFacts,
     client::Client,
     clock::{Clock, MonotonicClock},
@@ -335,6 +336,8 @@ impl Builder {
             batches: SpareLists::new(),
             regions: RegionTable::new(domains.len()),
             segments: SegmentTable::new(),
+            bundles: Blocks::new(),
+            at_once: lanes.at_once(),
             steering,
             striping,
             engines: facts,

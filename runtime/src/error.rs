@@ -153,6 +153,13 @@ impl Error {
         )
     }
 
+    /// The same once more, of another operation that it stands for. Without the source.
+    pub(crate) fn again(&self) -> Self {
+        let Repr { kind, message, in_use, .. } = &*self.0;
+        let (message, source) = (message.clone(), None);
+        Self(Box::new(Repr { kind: *kind, message, source, in_use: *in_use }))
+    }
+
     /// The same, of a segment of a vectored copy.
     pub(crate) fn in_segment(mut self, number: u32) -> Self {
         if let ErrorKind::Device(device) = &mut self.0.kind {

@@ -57,6 +57,13 @@ impl<T> Handle<T> {
         self.0 == other.0
     }
 
+    /// Where the object is: no two that are there at one time are at one place.
+    #[inline]
+    #[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
+    pub(crate) fn address(&self) -> usize {
+        self.0.addr().get()
+    }
+
     /// How many there are. Who is told that there is one sees what was done by those that are gone.
     #[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
     pub(crate) fn count(&self) -> u64 {

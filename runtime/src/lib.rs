@@ -60,6 +60,8 @@ pub mod bounce;
 #[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]
+mod bundle;
+#[cfg(not(loom))]
 mod calibration;
 #[cfg(not(loom))]
 mod clock;

@@ -11,6 +11,7 @@ use dmaring_ring::{SubmissionEntry, handshake};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
+    bundle::{self, Blocks},
     calibration::EngineFacts,
     client::{Client, RingPair},
     clock::Clock,
@@ -21,7 +22,7 @@ use crate::{
     memory::RingMemory,
     op::{Linger, Policy, SpareLists},
     persist::Persist,
-    placement::{Steering, Striping},
+    placement::{Kind, Steering, Striping},
     quiesce::Quiesce,
     region::{Cargo, Registered, table::RegionTable},
     restore::Restores,
@@ -36,6 +37,9 @@ pub(crate) struct Shared {
     pub(crate) batches: SpareLists,
     pub(crate) regions: RegionTable,
     pub(crate) segments: SegmentTable,
+    pub(crate) bundles: Blocks,
+    /// The longest copy that the engine which is to have short ones carries out at once, in bytes; 0: there is no such engine.
+    pub(crate) at_once: u64,
     pub(crate) steering: Steering,
     /// What the builder said about striping.
     pub(crate) striping: Striping,
@@ -76,6 +80,14 @@ impl Shared {
     #[inline]
     pub(crate) fn check_process(&self) -> Result<(), Error> {
         if self.origin.is_elsewhere() { Err(Error::forked()) } else { Ok(()) }
+    }
+
+    /// The longest copy that goes into a bundle now, in bytes; 0: none does. What an engine does not carry out at once gains nothing by
+    /// being in one.
+    pub(crate) fn bundled(&self) -> u64 {
+        let most = self.at_once.min(bundle::LONGEST);
+        let is_hosts = |length| self.steering.kind(length) == Kind::Host;
+        if self.engines.len() == 1 || is_hosts(1) && is_hosts(most) { most } else { 0 }
     }
 
     /// The event descriptor, made when first asked for.

@@ -45,7 +45,7 @@ pub struct Stats {
     pub retried: u64,
     /// Bytes of operations that ended in success: written, or made durable by [`Region::persist`](crate::Region::persist).
     pub bytes: u64,
-    /// Operations submitted and not yet reaped, at this moment; as an [`Observer`](crate::observe::Observer) tells it, those
+    /// Operations submitted and not yet reaped, at this moment, of which those of a batch that share a place in the ring count as one; as an [`Observer`](crate::observe::Observer) tells it, those
     /// that the poller has taken and not yet answered.
     pub in_flight: u64,
     /// How often the poller went to sleep.

@@ -51,7 +51,9 @@ impl Devices {
         functions: &[Address],
         builder: Builder,
     ) -> Result<(Self, Builder), String> {
-        let (devices, mut builder) = if functions.is_empty() {
+        let (devices, mut builder) = if plan.alone {
+            (Self { emulated: None }, builder)
+        } else if functions.is_empty() {
             Self::emulated(plan, domain, builder)?
         } else {
             Self::functions(plan, functions, builder)?

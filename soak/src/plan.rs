@@ -77,6 +77,8 @@ pub(crate) struct Engines {
     pub(crate) status_interval: u32,
     pub(crate) seed: u64,
     pub(crate) cpu: bool,
+    /// There is the CPU and no device.
+    pub(crate) alone: bool,
     /// Something may go wrong.
     pub(crate) faulty: bool,
     pub(crate) hang_after: Duration,
@@ -220,7 +222,8 @@ fn life(random: &mut Rng, scale: Scale, threads: usize, forgets: bool) -> Life {
 }
 
 fn engines(random: &mut Rng, scale: Scale) -> Engines {
-    let faulty = scale.functions > 0 || random.u8(..5) > 0;
+    let alone = scale.functions == 0 && !scale.short_copies && random.u8(..8) == 0;
+    let faulty = !alone && (scale.functions > 0 || random.u8(..5) > 0);
     let presets = Preset::ALL;
     let preset = presets[random.usize(..presets.len())];
     Engines {
@@ -231,7 +234,8 @@ fn engines(random: &mut Rng, scale: Scale) -> Engines {
         ring_entries: 8 << random.u32(..7),
         status_interval: 1 << random.u32(..=10),
         seed: random.u64(..),
-        cpu: random.u8(..3) > 0,
+        cpu: alone || random.u8(..3) > 0,
+        alone,
         faulty,
         hang_after: if faulty {
             Duration::from_millis(random.u64(50..400))

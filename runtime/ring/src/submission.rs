@@ -132,6 +132,12 @@ impl Consumer {
         (slot.sequence() == self.head.wrapping_add(1)).then(|| slot.read())
     }
 
+    /// How many entries were popped so far.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.head
+    }
+
     /// Whether [`pop`](Self::pop) would return `None` now.
     ///
     /// Entries published behind a position that is claimed and not yet published do not count: their

@@ -1,15 +1,21 @@
 //! Many operations under one doorbell.
 
+mod bundle;
+
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     mem,
+    ops::Range,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
+use dmaring_ring::CompletionCode;
 use futures_core::Stream;
 
+use self::bundle::Open;
 use super::{
     future::{Copy, CopyVectored, Fill, Op, Persist},
     lists::{self, Lists},
@@ -17,6 +23,7 @@ use super::{
     request::Request,
 };
 use crate::{
+    bundle::Part,
     collect::Collected,
     error::{Error, ErrorKind},
     handle::Handles,
@@ -39,6 +46,10 @@ pub struct Batch {
     /// Handles at hand of the region that was copied from last, and of the one that was copied to.
     sources: Option<Handles<RegionInner>>,
     destinations: Option<Handles<RegionInner>>,
+    /// The longest copy that goes into a bundle, in bytes; 0: none does.
+    bundled: u64,
+    /// The operation that was put last, if it is a bundle that others can join.
+    open: Option<Open>,
 }
 
 /// The operations of a submitted batch.
@@ -50,8 +61,14 @@ pub struct Batch {
 pub struct Submitted {
     shared: Arc<Shared>,
     lists: Lists,
-    /// The first that has not given its outcome.
+    /// How many outcomes are still to be given.
+    left: usize,
+    /// The first operation that has not given its outcome.
     next: usize,
+    /// The copies of the bundle before it that were made, and are still to be told of.
+    made: Range<usize>,
+    /// The outcomes of that bundle, where not all of its copies were made.
+    mixed: VecDeque<Result<u64, Error>>,
     /// The slots of those that have given their outcome.
     free: Chain,
 }
@@ -64,12 +81,25 @@ impl Batch {
         // In a child of fork nothing is taken.
         let spare = shared.check_process().map(|()| shared.batches.take());
         let lists = spare.unwrap_or_default();
-        let submitted = Submitted { shared, lists, next: 0, free: Chain::default() };
-        Self { submitted, sources: None, destinations: None }
+        let bundled = shared.bundled();
+        let submitted = Submitted {
+            shared,
+            lists,
+            left: 0,
+            next: 0,
+            made: 0..0,
+            mixed: VecDeque::new(),
+            free: Chain::default(),
+        };
+        Self { submitted, sources: None, destinations: None, bundled, open: None }
     }
 
     /// Adds a copy as [`Region::copy_to`] makes it, without options. Of many between the same regions each costs less than one that
     /// is made before and [pushed](Batch::push); where each is between other regions it costs more.
+    ///
+    /// Of those that follow each other, are between the same two regions and have at most 1024 bytes, up to 16 share one place in the ring, where
+    /// the engine that is to have them is one that carries them out at once, such as the CPU. Each is made and has its outcome by itself. If an
+    /// engine is lost with one of them and does not let go of it, all that share its place are told so.
     #[inline]
     pub fn copy(
         &mut self,
@@ -79,22 +109,30 @@ impl Batch {
         destination_offset: u64,
         length: u64,
     ) {
-        let source = Region(Handles::take(&mut self.sources, &source.0));
-        let destination = Region(Handles::take(&mut self.destinations, &destination.0));
-        self.push(source.into_copy(source_offset, destination, destination_offset, length));
+        let part = Part { source_offset, destination_offset, length };
+        if let Some(open) = &mut self.open
+            && open.join(source, destination, &part)
+        {
+            self.submitted.lists.parts.push(part);
+            self.submitted.left += 1;
+        } else {
+            self.copy_first(source, destination, part);
+        }
     }
 
     /// Adds a [`struct@Copy`], a [`CopyVectored`], a [`Fill`] or a [`Persist`]. One that was submitted already is not
     /// submitted again.
     #[inline]
     pub fn push(&mut self, operation: impl Into<Operation>) {
+        self.close_bundle();
         self.submitted.lists.operations.push(operation.into().0);
+        self.submitted.left += 1;
     }
 
     /// How many operations there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.submitted.lists.operations.len()
+        self.submitted.left
     }
 
     /// Whether there are none.
@@ -104,16 +142,20 @@ impl Batch {
     }
 
     /// Submits all, in order. What is refused gives its error as its outcome.
-    pub fn submit(self) -> Submitted {
-        let Self { mut submitted, sources, destinations } = self;
-        let Submitted { shared, lists: Lists { operations, entries }, .. } = &mut submitted;
+    pub fn submit(mut self) -> Submitted {
+        self.close_bundle();
+        let Self { mut submitted, sources, destinations, .. } = self;
+        let Submitted { shared, lists: Lists { operations, parts, entries }, .. } = &mut submitted;
         let wanted = operations.iter().filter(|operation| operation.wants_a_place()).count();
         // In a child of fork nothing is taken, not even a lock.
         let mut collected = shared.check_process().map(|()| shared.client.collect(wanted, entries));
         for operation in operations {
+            operation.be_one_copy(parts);
             match &mut collected {
-                Ok(collected) => operation
-                    .submit_with(|request, cargo| prepare(shared, request, cargo, collected)),
+                Ok(collected) => operation.submit_with(|request, cargo| {
+                    let parts = request.bundle().and_then(|places| parts.get(places));
+                    prepare(shared, request, (cargo, parts), collected)
+                }),
                 Err(_) => operation.refuse(Error::forked),
             }
         }
@@ -129,7 +171,7 @@ impl Batch {
 fn prepare(
     shared: &Arc<Shared>,
     request: &Request,
-    cargo: Cargo,
+    (cargo, parts): (Cargo, Option<&[Part]>),
     collected: &mut Collected<'_, Cargo, RingMemory>,
 ) -> Result<Flight, Error> {
     if !Arc::ptr_eq(shared, &cargo.destination.0.shared) {
@@ -139,10 +181,14 @@ fn prepare(
         ));
     }
     let entry = request.entry(&cargo);
-    match collected.add(cargo, entry) {
-        Ok(key) => Ok(Flight::new(key)),
-        Err(_) => Err(refusal(Refusal::TableFull)),
+    let Ok(key) = collected.add(cargo, entry) else { return Err(refusal(Refusal::TableFull)) };
+    // It is not pushed before all are prepared.
+    if let Some(parts) = parts
+        && let Some(block) = shared.bundles.get_or_make(key.index)
+    {
+        block.write(parts);
     }
+    Ok(Flight::new(key))
 }
 
 impl Submitted {
@@ -167,27 +213,55 @@ impl Submitted {
     }
 }
 
+impl Submitted {
+    /// The first operation has its outcome: its slot goes back, and the next is the first.
+    #[inline]
+    fn end_first(&mut self) {
+        let Self { shared, lists: Lists { operations, .. }, next, free, .. } = self;
+        if let Some(flight) = operations.get_mut(*next).and_then(Op::take_flight) {
+            flight.end_to(shared, free);
+        }
+        *next += 1;
+        if free.len() >= KEPT || *next == operations.len() {
+            shared.client.inflight.give_back(free);
+        }
+    }
+}
+
 impl Stream for Submitted {
     type Item = Result<u64, Error>;
 
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { shared, lists: Lists { operations, .. }, next, free } = &mut *self;
-        let Some(first) = operations.get_mut(*next) else { return Poll::Ready(None) };
-        let outcome = ready!(first.poll_with(shared, context));
-        *next += 1;
-        if let Some(flight) = first.take_flight() {
-            flight.end_to(shared, free);
+        let this = &mut *self;
+        loop {
+            if let Some(part) = this.made.next().and_then(|place| this.lists.parts.get(place)) {
+                this.left -= 1;
+                return Poll::Ready(Some(Ok(part.length)));
+            }
+            if let Some(outcome) = this.mixed.pop_front() {
+                this.left -= 1;
+                return Poll::Ready(Some(outcome));
+            }
+            let Some(first) = this.lists.operations.get_mut(this.next) else {
+                return Poll::Ready(None);
+            };
+            let Some(places) = first.bundle() else {
+                let outcome = ready!(first.poll_with(&this.shared, context));
+                this.end_first();
+                this.left -= 1;
+                return Poll::Ready(Some(outcome));
+            };
+            match ready!(first.poll_bundle(&this.shared, context)) {
+                Ok(ticket) if ticket.entry().code() == CompletionCode::DONE => this.made = places,
+                outcome => this.tell_mixed(places, outcome),
+            }
+            this.end_first();
         }
-        if free.len() >= KEPT || *next == operations.len() {
-            shared.client.inflight.give_back(free);
-        }
-        Poll::Ready(Some(outcome))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.lists.operations.len() - self.next;
-        (left, Some(left))
+        (self.left, Some(self.left))
     }
 }
 

@@ -4,10 +4,13 @@ use std::{
     error, fmt,
     future::Future,
     mem,
+    ops::Range,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
+
+use dmaring_ring::Key;
 
 use super::{
     OnError,
@@ -16,6 +19,7 @@ use super::{
     request::{Request, Work},
 };
 use crate::{
+    bundle::Part,
     error::{Error, ErrorKind},
     inflight::Ticket,
     region::Cargo,
@@ -66,6 +70,30 @@ impl Op {
     pub(super) fn set(&mut self, set: impl FnOnce(&mut Request)) {
         if let Stage::Idle(_) = self.stage {
             set(&mut self.request);
+        }
+    }
+
+    /// Which copies of its batch it makes, if it is a bundle of them.
+    #[inline]
+    pub(super) fn bundle(&self) -> Option<Range<usize>> {
+        self.request.bundle()
+    }
+
+    /// A bundle of one copy becomes that copy.
+    #[inline]
+    pub(super) fn be_one_copy(&mut self, parts: &[Part]) {
+        if let Work::Bundle { first, count: 1 } = self.request.work
+            && let Some(part) = parts.get(first as usize)
+        {
+            self.set(|request| *request = part.request());
+        }
+    }
+
+    /// The name of what was submitted with a batch.
+    pub(super) fn key(&self) -> Option<Key> {
+        match &self.stage {
+            Stage::Batched(flight) => Some(flight.key()),
+            _ => None,
         }
     }
 
@@ -178,6 +206,20 @@ impl Op {
         let Stage::Batched(flight) = &mut self.stage else { return self.poll(context) };
         let ticket = ready!(flight.poll(shared, self.request.length, context));
         Poll::Ready(ticket.and_then(|ticket| decode(&self.request, ticket)))
+    }
+
+    /// The same of a bundle, of which the ticket tells.
+    #[inline]
+    pub(super) fn poll_bundle(
+        &mut self,
+        shared: &Shared,
+        context: &Context<'_>,
+    ) -> Poll<Result<Ticket, Error>> {
+        match &mut self.stage {
+            Stage::Batched(flight) => flight.poll(shared, self.request.length, context),
+            // It was refused.
+            _ => self.poll(context).map(|outcome| outcome.and(Err(polled_again()))),
+        }
     }
 
     /// What the batch that submitted it gives up.

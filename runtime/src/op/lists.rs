@@ -4,6 +4,7 @@ use crossbeam_queue::ArrayQueue;
 use dmaring_ring::SubmissionEntry;
 
 use super::future::Op;
+use crate::bundle::Part;
 
 /// How many operations a batch has room for at first.
 const ROOM: usize = 16;
@@ -16,6 +17,8 @@ const KEPT: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     pub(super) operations: Vec<Op>,
+    /// The copies that are in bundles.
+    pub(super) parts: Vec<Part>,
     pub(super) entries: Vec<SubmissionEntry>,
 }
 
@@ -31,6 +34,7 @@ impl SpareLists {
     pub(super) fn take(&self) -> Lists {
         self.0.pop().unwrap_or_else(|| Lists {
             operations: Vec::with_capacity(ROOM),
+            parts: Vec::with_capacity(ROOM),
             entries: Vec::with_capacity(ROOM),
         })
     }
@@ -39,7 +43,9 @@ impl SpareLists {
     pub(super) fn put(&self, mut lists: Lists) {
         lists.operations.clear();
         lists.entries.clear();
+        lists.parts.clear();
         trim(&mut lists.entries);
+        trim(&mut lists.parts);
         if lists.operations.capacity() <= LARGEST {
             // There is no place: they are freed.
             let _ = self.0.push(lists);
@@ -48,9 +54,9 @@ impl SpareLists {
 }
 
 /// Gives the room of a list back that will not be kept.
-pub(super) fn trim(entries: &mut Vec<SubmissionEntry>) {
-    if entries.capacity() > LARGEST {
-        *entries = Vec::new();
+pub(super) fn trim<T>(list: &mut Vec<T>) {
+    if list.capacity() > LARGEST {
+        *list = Vec::new();
     }
 }
 
@@ -77,9 +83,11 @@ mod tests {
         (0..KEPT + 3).for_each(|_| spare.put(Lists::default()));
         assert_eq!(spare.0.len(), KEPT);
         while spare.0.pop().is_some() {}
-        spare.put(Lists { operations: Vec::with_capacity(LARGEST + 1), entries: Vec::new() });
+        spare.put(Lists { operations: Vec::with_capacity(LARGEST + 1), ..Lists::default() });
         assert_eq!(spare.0.len(), 0);
-        spare.put(Lists { operations: Vec::new(), entries: Vec::with_capacity(LARGEST + 1) });
-        assert_eq!(spare.take().entries.capacity(), 0);
+        let (entries, parts) = (Vec::with_capacity(LARGEST + 1), Vec::with_capacity(LARGEST + 1));
+        spare.put(Lists { operations: Vec::new(), parts, entries });
+        let kept = spare.take();
+        assert_eq!((kept.entries.capacity(), kept.parts.capacity()), (0, 0));
     }
 }

@@ -45,6 +45,10 @@ impl Flight {
         Self { key, left: LeftWaker::default(), fresh: true }
     }
 
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
     /// The outcome of the operation, which has so many bytes, or a promise that `context`'s waker will be called.
     #[inline]
     pub(super) fn poll(

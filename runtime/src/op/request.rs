@@ -1,13 +1,14 @@
 //! What an operation asks for: checked once, turned into a ring entry, and kept for what its errors will name.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use dmaring_ring::{EntryFlags, Key, Opcode, SubmissionEntry};
 
 use super::OnError;
 use crate::{
+    bundle::Part,
     error::{Error, ErrorKind},
-    region::Cargo,
+    region::{Cargo, Region},
     segments::{SegmentCargo, SegmentNumbers},
 };
 
@@ -45,6 +46,20 @@ pub(crate) enum Work {
     /// What the list in the cargo says, of which these are the numbers. Its ranges were checked when it was made; whether its
     /// regions are still open is checked when it is submitted.
     Segments(SegmentNumbers),
+    /// Several short copies, of which the batch knows where they are: so many, from this one of its list on. Their ranges were
+    /// checked when they were put to it.
+    Bundle {
+        first: u32,
+        count: u32,
+    },
+}
+
+impl Part {
+    /// This copy by itself.
+    pub(crate) fn request(&self) -> Request {
+        let &Self { source_offset, destination_offset, length } = self;
+        Request::new(Work::Copy { source_offset }, destination_offset, length)
+    }
 }
 
 impl Request {
@@ -77,6 +92,10 @@ impl Request {
                 source.has_plain(source_offset, self.length) && source.is_apart_from(destination)
             }
             (Work::Fill { .. }, None) => true,
+            // The length is that of all copies together.
+            (Work::Bundle { .. }, Some(source)) => {
+                return source.has_plain(0, 0) && destination.has_plain(0, 0);
+            }
             _ => false,
         };
         is_read
@@ -89,6 +108,10 @@ impl Request {
     fn check_closely(&self, cargo: &Cargo) -> Result<(), Error> {
         let Cargo { source, destination, segments } = cargo;
         let (to, length) = (self.destination_offset, self.length);
+        if let Work::Bundle { .. } = self.work {
+            source.as_ref().map_or(Ok(()), Region::check_open)?;
+            return destination.check_open();
+        }
         if self.on_error == Some(OnError::RetryOnCpu) && !destination.0.shared.policy.has_cpu {
             return Err(Error::new(ErrorKind::Unsupported, NO_CPU));
         }
@@ -136,6 +159,7 @@ impl Request {
             Work::Fill { pattern } => (Opcode::FILL, pattern),
             Work::Persist => (Opcode::PERSIST, 0),
             Work::Segments(_) => (Opcode::COPY_VECTORED, 0),
+            Work::Bundle { count, .. } => (Opcode::COPY_BUNDLE, u64::from(count)),
         };
         let mut flags = EntryFlags::empty();
         flags.set(EntryFlags::FENCE, self.fenced);
@@ -164,7 +188,24 @@ impl Request {
     pub(crate) fn source_offset(&self) -> Option<u64> {
         match self.work {
             Work::Copy { source_offset } => Some(source_offset),
-            Work::Fill { .. } | Work::Persist | Work::Segments(_) => None,
+            Work::Fill { .. } | Work::Persist | Work::Segments(_) | Work::Bundle { .. } => None,
+        }
+    }
+
+    /// A bundle has so many copies, of so many bytes together.
+    #[inline]
+    pub(crate) fn be_bundle_of(&mut self, copies: u32, bytes: u64) {
+        if let Work::Bundle { count, .. } = &mut self.work {
+            (*count, self.length) = (copies, bytes);
+        }
+    }
+
+    /// Which copies of its batch a bundle makes.
+    #[inline]
+    pub(crate) fn bundle(&self) -> Option<Range<usize>> {
+        match self.work {
+            Work::Bundle { first, count } => Some(first as usize..(first + count) as usize),
+            _ => None,
         }
     }
 

@@ -22,6 +22,10 @@
 //! So a peer that guesses a key before its life begins may have an honest future told of the peer's operation, before its own
 //! has ended or in place of it. Such a future resolves, wrongly, and its slot lets go of the regions; the memory stays where it is.
 //!
+//! Where the copies of a bundle are stands beside its slot (`bundle.rs`). A peer that names the slot may have that read as its own, or
+//! overwritten with how its own copies ended: then the honest bundle is told of a peer's ends, or copies other ranges of the two regions that
+//! it names, which the peer could have had copied as well.
+//!
 //! A count for each slot and no look beyond it: a load, a test and a store for an operation. Slots outnumber the ring's
 //! entries once results lie unclaimed, so the counts grow with the table of slots, and never beyond it, whatever index an entry
 //! names.

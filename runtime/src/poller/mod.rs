@@ -5,6 +5,7 @@
 //! rings' words and the region table's atomics, and nothing else.
 
 mod admit;
+mod bundled;
 mod captive;
 mod deadlines;
 mod doze;
@@ -14,6 +15,7 @@ mod fence;
 mod idle;
 mod keys;
 mod lane;
+mod lanes;
 mod line;
 mod notice;
 mod ops;
@@ -33,13 +35,13 @@ mod watch;
 
 use std::sync::Arc;
 
-use dmaring_engine::Engine;
 use dmaring_ring::{CompletionCode, Key, Opcode, SubmissionEntry, handshake};
 
 pub use self::idle::Idle;
 pub(crate) use self::idle::{Advice, Idler};
 use self::{
     admit::{Admitted, admit},
+    bundled::admit_bundle,
     deadlines::Deadlines,
     fence::Fences,
     keys::Keys,
@@ -54,7 +56,7 @@ use self::{
     table::Ops,
     vectored::admit_vectored,
 };
-pub(crate) use self::{lane::LaneSettings, recovery::Retirement};
+pub(crate) use self::{lane::LaneSettings, lanes::Lanes, recovery::Retirement};
 use crate::{
     client::RingPair,
     foreign,
@@ -101,16 +103,6 @@ pub(crate) struct Poller {
     /// How many of the application's operations an engine has that was lost and keeps them.
     captives: usize,
     closing: bool,
-}
-
-/// Builds lanes from engines, which then move to the poller's thread.
-#[derive(Debug, Default)]
-pub(crate) struct Lanes(Vec<Lane>);
-
-impl Lanes {
-    pub(crate) fn add<E: Engine + 'static>(&mut self, engine: E, settings: LaneSettings) {
-        self.0.push(Lane::new(engine, settings));
-    }
 }
 
 impl Poller {
@@ -308,14 +300,15 @@ impl Poller {
 
     /// Checks an entry and begins its operation, or answers that it is refused.
     fn begin(&mut self, port: usize, entry: &SubmissionEntry) {
-        if port == APPLICATION && !self.enter_key(entry.key) {
+        let copies = bundled::copies(entry);
+        if port == APPLICATION && !self.enter_key(entry.key, copies) {
             return;
         }
         let counters = &self.shared.counters.runtime;
-        let admitted = if entry.opcode == Opcode::COPY_VECTORED {
-            admit_vectored(&self.shared, port, entry)
-        } else {
-            admit(&self.shared.regions, self.shared.policy, port, entry)
+        let admitted = match entry.opcode {
+            Opcode::COPY_VECTORED => admit_vectored(&self.shared, port, entry),
+            Opcode::COPY_BUNDLE => admit_bundle(&self.shared, port, entry),
+            _ => admit(&self.shared.regions, self.shared.policy, port, entry),
         };
         let admitted = match admitted {
             // It would wait for an engine that may never let go.
@@ -325,7 +318,7 @@ impl Poller {
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(failure) => {
-                counters.failed.add(1);
+                counters.failed.add(copies.into());
                 if port == APPLICATION {
                     self.keys.leave(entry.key.index);
                 }
@@ -348,7 +341,11 @@ impl Poller {
         if let Some(port) = self.ports.get_mut(port) {
             port.owed += port::ENTRIES_PER_OPERATION;
             port.active += 1;
-            weight = port.sampler.weigh(length);
+            weight = if copies > 1 {
+                port.sampler.weigh_together(copies)
+            } else {
+                port.sampler.weigh(length)
+            };
         }
         let mut begins = true;
         if let Some(op) = self.ops.get_mut(index) {
@@ -371,11 +368,11 @@ impl Poller {
     }
 
     /// Counts an entry of the application's, unless it is refused for its key: see [`keys`].
-    fn enter_key(&mut self, key: Key) -> bool {
+    fn enter_key(&mut self, key: Key, copies: u32) -> bool {
         let is_in = self.keys.enter(key.index) || self.enter_beside(key);
         let counters = &self.shared.counters.runtime;
         if is_in {
-            counters.submitted.add(1);
+            counters.submitted.add(copies.into());
         } else {
             counters.violations.add(1);
         }
@@ -394,6 +391,7 @@ impl Poller {
                 Ok(())
             }
             (_, Source::Segments(list)) => return self.send_segments(index, list),
+            (_, Source::Bundle(..)) => return self.send_bundle(index),
             _ => {
                 if port == APPLICATION
                     && let Some(stripes) = self.shared.steering.stripes(length)
@@ -437,13 +435,14 @@ impl Poller {
             let counters = &self.shared.counters.runtime;
             match outcome {
                 Ok(()) => {
-                    counters.completed.add(1);
+                    counters.completed.add(op.copies());
                     counters.bytes.add(op.length);
                     if op.is_retrying() {
                         counters.retried.add(1);
                     }
                 }
-                Err(_) => counters.failed.add(1),
+                // Of a mixed bundle those that were made were counted.
+                Err(failure) => counters.failed.add(failure.failed_of(op.copies())),
             }
         }
         if let Some(port) = self.ports.get_mut(op.port) {

@@ -110,6 +110,8 @@ pub(super) enum Source {
     Nothing,
     /// The list of a vectored copy.
     Segments(Key),
+    /// The region that the copies of a bundle read, and how many they are.
+    Bundle(Key, u32),
 }
 
 /// What makes the bytes of an operation durable.
@@ -301,7 +303,7 @@ impl ActiveOp {
                 }
             }
             // It is in pieces, and never in an engine itself.
-            Source::Segments(_) => return None,
+            Source::Segments(_) | Source::Bundle(..) => return None,
         };
         let destination = self.addresses.destination.checked_add(offset)?;
         Some(Part { number, length, transfer: Transfer { operation, destination, length } })
@@ -402,6 +404,12 @@ impl ActiveOp {
     pub(super) fn is_retry(&self, number: u32) -> bool {
         let of = |trouble: &Trouble| trouble.failed.iter().any(|(failed, _)| *failed == number);
         self.trouble.as_ref().is_some_and(|trouble| trouble.retrying && of(trouble))
+    }
+
+    /// How many the application sees in it.
+    #[inline]
+    pub(super) fn copies(&self) -> u64 {
+        if let Source::Bundle(_, copies) = self.source { copies.into() } else { 1 }
     }
 
     /// Whether its bytes are written and are still to be made durable.

@@ -43,7 +43,7 @@ impl Poller {
         self.begin_split(index, split);
     }
 
-    fn begin_split(&mut self, parent: usize, mut split: Split) {
+    pub(super) fn begin_split(&mut self, parent: usize, mut split: Split) {
         split.parent = parent;
         split.held.resize(self.lanes.len(), Held::default());
         let index = self.splits.enter(split);
@@ -70,6 +70,10 @@ impl Poller {
                     (verdict, None)
                 }
                 Ok((_, None)) => break,
+                Err(failure) if split.is_bundle() => {
+                    split.part_refused(next.length, failure);
+                    continue;
+                }
                 Err(failure) => {
                     let failure = split.failure_at(split.segment, split.offset, failure);
                     split.fail(failure);
@@ -100,6 +104,11 @@ impl Poller {
             return None;
         }
         let parent = self.ops.get(split.parent)?;
+        if split.is_bundle() {
+            let from =
+                if let Source::Bundle(from, _) = parent.source { from } else { return None };
+            return split.next_part(from, parent.destination.0);
+        }
         let Some(list) = split.list else {
             let left = parent.length.checked_sub(split.offset).filter(|&left| left > 0)?;
             let (region, to) = parent.destination;
@@ -262,9 +271,17 @@ impl Poller {
         {
             let piece = split.pieces.swap_remove(at);
             split.release(&piece);
-            split.retried |= ended.is_retrying();
+            if split.is_bundle() {
+                split.part_ended(piece.segment, outcome);
+                if ended.is_retrying() && outcome.is_ok() {
+                    self.shared.counters.runtime.retried.add(1);
+                }
+            } else {
+                split.retried |= ended.is_retrying();
+            }
             // One that was stopped is so because the operation has failed already.
-            if let Err(failure) = outcome
+            if !split.is_bundle()
+                && let Err(failure) = outcome
                 && failure.code != CompletionCode::ABORTED
             {
                 fails = true;
@@ -295,7 +312,9 @@ impl Poller {
     /// Every piece has ended, and so has the operation.
     fn end_split(&mut self, index: usize) {
         let Some(split) = self.splits.leave(index) else { return };
-        if let Some(op) = self.ops.get_mut(split.parent) {
+        if split.is_bundle() {
+            self.end_bundle(&split);
+        } else if let Some(op) = self.ops.get_mut(split.parent) {
             match split.failure.or_else(|| split.shortfall(op.length)) {
                 Some(failure) => op.fail(failure),
                 None if split.retried && !op.told_early => {

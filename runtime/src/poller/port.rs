@@ -101,6 +101,11 @@ impl Port {
         self.submissions.peek(self.peer.pair().submission_slots())
     }
 
+    /// How many entries were taken so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.submissions.position()
+    }
+
     /// Whether no entry waits to be taken.
     pub(super) fn is_empty(&self) -> bool {
         self.submissions.is_empty(self.peer.pair().submission_slots())

@@ -76,7 +76,7 @@ impl Poller {
     /// How far an order has come.
     fn progress(&self, order: &Order) -> Progress {
         let client = &self.shared.client;
-        let taken = self.shared.counters.runtime.submitted.get();
+        let taken = self.ports.get(APPLICATION).map_or(0, Port::taken);
         let mut progress = order.progress;
         if progress == Progress::Line && !client.any_waiting(|entry| self.names(entry, order.key)) {
             progress = Progress::Ring { taken };
@@ -104,7 +104,7 @@ impl Poller {
             };
             note(op.destination.0);
             match op.source {
-                Source::Region(region, _) => note(region),
+                Source::Region(region, _) | Source::Bundle(region, _) => note(region),
                 Source::Segments(list) => self.listed(list).for_each(note),
                 Source::Pattern(_) | Source::Nothing => {}
             }

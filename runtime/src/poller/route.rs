@@ -159,7 +159,8 @@ impl Poller {
         let destination = address(op.destination.0, op.destination.1);
         let source = match op.source {
             Source::Region(region, offset) => address(region, offset),
-            Source::Pattern(_) | Source::Nothing | Source::Segments(_) => destination,
+            Source::Pattern(_) | Source::Nothing => destination,
+            Source::Segments(_) | Source::Bundle(..) => return Err(refuse(Refused::Malformed)),
         };
         let (Some(source), Some(destination)) = (source, destination) else {
             return Err(refuse(Refused::Unmapped));
@@ -217,7 +218,9 @@ impl Poller {
                 Source::Region(region, offset) => staging::Source::Region(region, offset),
                 Source::Pattern(pattern) => staging::Source::Pattern(pattern),
                 Source::Nothing => staging::Source::Nothing,
-                Source::Segments(_) => return Err(refuse(Refused::Malformed)),
+                Source::Segments(_) | Source::Bundle(..) => {
+                    return Err(refuse(Refused::Malformed));
+                }
             },
             destination: op.destination,
             length: op.length,

@@ -58,10 +58,24 @@ impl Sampler {
         if self.left > 0 { None } else { Some(self.draw()) }
     }
 
+    /// For how many operations short ones count that are measured together; `None`: they are not.
+    #[inline]
+    pub(super) fn weigh_together(&mut self, count: u32) -> Option<NonZeroU32> {
+        let beyond = count.checked_sub(self.left);
+        self.left = self.left.saturating_sub(count);
+        beyond.map(|beyond| self.draw().saturating_add(beyond))
+    }
+
     /// Whether the next that is weighed, if it has this length, is measured.
     #[inline]
     pub(super) fn is_next(&self, length: u64) -> bool {
-        length >= LONG || self.left <= 1
+        length >= LONG || self.is_among(1)
+    }
+
+    /// Whether one of so many short ones to come is measured.
+    #[inline]
+    pub(super) fn is_among(&self, count: u32) -> bool {
+        self.left <= count
     }
 
     /// The weight of the one chosen, after the next was chosen.
@@ -148,6 +162,24 @@ mod tests {
         assert_eq!(longest, 2 * DISTANCE - 1);
         let expected = (operations - FIRST) / DISTANCE + FIRST;
         assert!(measured.abs_diff(expected) < expected / 10, "{measured}, not about {expected}");
+    }
+
+    #[test]
+    fn those_that_are_measured_together_stand_for_all_up_to_the_last_of_them() {
+        let mut sampler = Sampler::default();
+        let (mut weights, mut count) = (0, 0);
+        for round in 0..if cfg!(miri) { 300 } else { 10_000 } {
+            let together = round % 16 + 1;
+            let is_among = sampler.is_among(together);
+            let weight = sampler.weigh_together(together);
+            assert_eq!(is_among, weight.is_some());
+            count += together;
+            if let Some(weight) = weight {
+                weights += weight.get();
+                assert_eq!(weights, count);
+            }
+        }
+        assert!(weights > count / 2);
     }
 
     #[test]

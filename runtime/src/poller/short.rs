@@ -3,14 +3,16 @@
 //! The way through the poller's tables takes longer than a copy of a few cache lines, and is a tenth of the time of one of 64 KiB, and
 //! what is in the tables is done in turns, of which each begins anew.
 //! Where the engine that is to have it carries out such transfers at once, and the entry asks for nothing else, it is checked, carried out and
-//! answered, and is in no table at all. An entry of which any of this cannot be said goes the way of all others, and what is wrong
+//! answered, and is in no table at all. So are the copies of a bundle (`short/bundle.rs`). An entry of which any of this cannot be said goes the way of all others, and what is wrong
 //! with it is found there: an operation is short only if it would be admitted.
 #![allow(unsafe_code, reason = "island: hands memory to an engine")]
+
+mod bundle;
 
 use std::mem;
 
 use dmaring_engine::{Ahead, Operation, Rights, Transfer};
-use dmaring_ring::{Opcode, SubmissionEntry};
+use dmaring_ring::{Key, Opcode, SubmissionEntry};
 
 use super::{
     APPLICATION, Poller,
@@ -52,12 +54,12 @@ impl Short {
         Self { longest, untold: 0, bytes: 0, carried: 0, moved: 0 }
     }
 
-    /// One was carried out.
+    /// Some were carried out, of so many bytes together.
     #[inline]
-    fn count(&mut self, bytes: u64) {
-        self.untold += 1;
+    fn count(&mut self, operations: u32, bytes: u64) {
+        self.untold += operations;
         self.bytes += bytes;
-        self.carried += 1;
+        self.carried += operations;
         self.moved += bytes;
     }
 
@@ -100,9 +102,12 @@ impl Poller {
         let source = match entry.opcode {
             Opcode::COPY => Source::Region(entry.source, entry.source_offset),
             Opcode::FILL => Source::Pattern(entry.source_offset),
+            Opcode::COPY_BUNDLE => return self.carry_out_bundle(entry),
             _ => return false,
         };
-        let Some(number) = self.lane_at_once(source, entry) else { return false };
+        let Some(number) = self.lane_at_once(source, entry.destination, length) else {
+            return false;
+        };
         let Some(lane) = self.lanes.get_mut(number) else { return false };
         let line = &lane.line;
         if length > line.capabilities.at_once || !line.recovery.is_fed() || !line.is_idle() {
@@ -149,7 +154,7 @@ impl Poller {
         if let (Some(since), Some(weight)) = (since, weight) {
             self.measure_short(since, weight, number);
         }
-        self.short.count(length);
+        self.short.count(1, length);
         if self.short.is_to_be_told() {
             self.tell_short();
         }
@@ -158,17 +163,17 @@ impl Poller {
 
     /// The lane that is to have it, if that is settled without a look at what the others have to do.
     #[inline]
-    fn lane_at_once(&self, source: Source, entry: &SubmissionEntry) -> Option<usize> {
-        if self.shared.steering.stripes(entry.length).is_some() {
+    fn lane_at_once(&self, source: Source, destination: Key, length: u64) -> Option<usize> {
+        if self.shared.steering.stripes(length).is_some() {
             return None;
         }
         if self.lanes.len() == 1 {
             return Some(0);
         }
-        if self.shared.steering.kind(entry.length) != Kind::Host {
+        if self.shared.steering.kind(length) != Kind::Host {
             return None;
         }
-        let want = self.want((source, entry.destination), Reach::Memory, entry.length);
+        let want = self.want((source, destination), Reach::Memory, length);
         self.choose(&want).ok()
     }
 

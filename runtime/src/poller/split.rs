@@ -25,6 +25,7 @@ use dmaring_ring::{CompletionCode, Key};
 use slab::Slab;
 
 use super::{
+    bundled::Bundled,
     lane::Lane,
     ops::{Durable, Failure, Reach, Source},
 };
@@ -52,6 +53,8 @@ pub(super) struct Split {
     pub(super) parent: usize,
     /// The list of a vectored operation.
     pub(super) list: Option<Key>,
+    /// The copies of a bundle, each a segment.
+    pub(super) parts: Vec<Bundled>,
     /// The segment from which the next piece is, and where in it that begins; one that is striped has one segment.
     pub(super) segment: usize,
     pub(super) offset: u64,
@@ -126,11 +129,12 @@ impl Splits {
 
     /// Keeps the memory of a split that has ended.
     pub(super) fn recycle(&mut self, ended: Split) {
-        let Split { mut lanes, mut held, mut pieces, .. } = ended;
+        let Split { mut parts, mut lanes, mut held, mut pieces, .. } = ended;
+        parts.clear();
         lanes.clear();
         held.clear();
         pieces.clear();
-        self.idle.push(Split { lanes, held, pieces, ..Split::default() });
+        self.idle.push(Split { parts, lanes, held, pieces, ..Split::default() });
     }
 }
 
@@ -192,6 +196,6 @@ pub(super) fn advanced(source: Source, offset: u64) -> Source {
     match source {
         Source::Region(region, from) => Source::Region(region, from.saturating_add(offset)),
         Source::Pattern(pattern) => Source::Pattern(pattern.rotate_right((offset % 8) as u32 * 8)),
-        Source::Segments(_) | Source::Nothing => source,
+        Source::Segments(_) | Source::Bundle(..) | Source::Nothing => source,
     }
 }

@@ -76,7 +76,7 @@ impl Poller {
 
     /// Answers an operation whose deadline passed before it was taken.
     pub(super) fn refuse_late(&mut self, port: usize, key: Key) {
-        self.count_early(port, Early::Deadline);
+        self.count_early(port, Early::Deadline, 1);
         if port == APPLICATION {
             self.keys.leave(key.index);
         }
@@ -96,9 +96,10 @@ impl Poller {
         op.told_early = true;
         op.fail(Failure::of(CompletionCode::ABORTED));
         let (port, key, route, group) = (op.port, op.key, op.route, op.group);
+        let copies = op.copies();
         let is_held = std::mem::replace(&mut op.is_held, false);
         let is_out = op.outstanding() > 0;
-        self.count_early(port, why);
+        self.count_early(port, why, copies);
         if let Some(port) = self.ports.get_mut(port) {
             port.post_early(key, why);
             port.owed = port.owed.saturating_sub(1);
@@ -121,12 +122,12 @@ impl Poller {
         self.ended.push(index);
     }
 
-    fn count_early(&self, port: usize, why: Early) {
+    fn count_early(&self, port: usize, why: Early, copies: u64) {
         let counters = &self.shared.counters.runtime;
         if port == APPLICATION {
-            counters.failed.add(1);
+            counters.failed.add(copies);
             if why == Early::Deadline {
-                counters.timed_out.add(1);
+                counters.timed_out.add(copies);
             }
         }
     }

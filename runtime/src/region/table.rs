@@ -79,6 +79,22 @@ impl RegionFacts {
     }
 }
 
+/// Memory of the host, as an engine reaches it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainMemory {
+    base: Iova,
+    length: u64,
+}
+
+impl PlainMemory {
+    /// Where a range of it is, if it has the range.
+    #[inline]
+    pub(crate) fn at(&self, offset: u64, length: u64) -> Option<Iova> {
+        let fits = offset.checked_add(length).is_some_and(|last| last <= self.length);
+        if fits { self.base.checked_add(offset) } else { None }
+    }
+}
+
 /// One line: what an operation that names the region has to fetch.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -217,14 +233,25 @@ impl RegionTable {
         domain: usize,
         rights: Rights,
     ) -> Option<Iova> {
-        let (flags, end, base) = self.read(key, |entry| {
+        self.plain_memory(key, domain, rights)?.at(offset, length)
+    }
+
+    /// What is to be known of a region for that, to be asked for several ranges: it is of this moment.
+    #[inline]
+    pub(crate) fn plain_memory(
+        &self,
+        key: Key,
+        domain: usize,
+        rights: Rights,
+    ) -> Option<PlainMemory> {
+        let (flags, length, base) = self.read(key, |entry| {
             let base = entry.base(domain).map(|base| base.load(Ordering::Relaxed));
             (entry.flags.load(Ordering::Relaxed), entry.length.load(Ordering::Relaxed), base)
         })?;
         let asked = if matches!(rights, Rights::ReadWrite) { READ | WRITE } else { READ };
         let is_plain = flags & (asked | STAGED | DEVICE | HOST_READS) == asked;
-        let fits = offset.checked_add(length).is_some_and(|last| last <= end);
-        if is_plain && fits { Iova::new(base?).checked_add(offset) } else { None }
+        let base = Iova::new(base?);
+        is_plain.then_some(PlainMemory { base, length })
     }
 
     fn read<T>(&self, key: Key, read: impl FnOnce(&Entry) -> T) -> Option<T> {

@@ -163,8 +163,12 @@ impl Drawing<'_> {
                 Step::One { operation: self.operation(place), manner, fate: self.fate() }
             }
             70..=81 => {
-                let places = self.places(8);
-                let operations = places.into_iter().map(|place| self.plain(place)).collect();
+                let operations = if self.random.bool() {
+                    self.row()
+                } else {
+                    let places = self.places(8);
+                    places.into_iter().map(|place| self.plain(place)).collect()
+                };
                 Step::Batch { operations, fate: self.fate() }
             }
             82..=88 => self.chain(),
@@ -224,6 +228,22 @@ impl Drawing<'_> {
         };
         let fenced = self.random.u8(..12) == 0;
         Operation { work, to, offset, length, fenced, timeout, on_error }
+    }
+
+    /// Short copies to one region, which go in bundles, and now and then something else between them.
+    fn row(&mut self) -> Vec<Operation> {
+        let region = self.random.usize(..self.regions.len());
+        let mut operations = Vec::new();
+        for lot in 1..self.regions[region].lots.len() {
+            let mut operation = self.plain(Place { region, lot });
+            if self.random.u8(..24) > 0 {
+                operation.work = Work::Source(self.random.u64(..=self.longest));
+                operation.length = operation.length.min(self.random.u64(1..=1100));
+                (operation.timeout, operation.on_error, operation.fenced) = (None, None, false);
+            }
+            operations.push(operation);
+        }
+        operations
     }
 
     fn fate(&mut self) -> Fate {

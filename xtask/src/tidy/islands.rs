@@ -66,6 +66,7 @@ pub(super) const ISLANDS: &[&str] = &[
     "runtime/src/persist/write_back.rs",
     "runtime/src/poller/lane.rs",
     "runtime/src/poller/short.rs",
+    "runtime/src/poller/short/bundle.rs",
     "runtime/src/reap.rs",
     "runtime/src/region/access.rs",
     "runtime/src/region/mapping.rs",

@@ -26,6 +26,9 @@ impl CompletionCode {
     /// the end follows once no engine touches the operation's memory any more; what it says then is of no interest. The kind
     /// says which: 0 the deadline, 1 the engine.
     pub const EARLY: Self = Self(7);
+    /// Some copies of a [bundle](super::Opcode::COPY_BUNDLE) failed: the bits say how many. How each of them ended stands where
+    /// the copies stood.
+    pub const MIXED: Self = Self(8);
     /// Not an end: the offset at which the operation failed, posted before the end itself.
     pub const DETAIL: Self = Self(0xff);
 }
@@ -146,6 +149,7 @@ mod tests {
             (CompletionCode::ENGINE_LOST, 0, 0, 0x0000_0000_0000_0005),
             (CompletionCode::IO, 0, 5, 0x0000_0005_0000_0006),
             (CompletionCode::EARLY, 1, 0, 0x0000_0000_0000_0107),
+            (CompletionCode::MIXED, 0, 3, 0x0000_0003_0000_0008),
             (CompletionCode(0x7e), 0xff, u32::MAX, 0xffff_ffff_0000_ff7e),
         ];
         for (code, kind, bits, word) in cases {

@@ -22,6 +22,9 @@ impl Opcode {
     /// Copies what a list of segments says, which the source names. Lists are the reader's own process's: from
     /// elsewhere the entry is refused.
     pub const COPY_VECTORED: Self = Self(4);
+    /// Makes several short copies from the source to the destination, as many as the source offset says. Where each is stands in the
+    /// reader's own process, by the index of the key: from elsewhere the entry is refused.
+    pub const COPY_BUNDLE: Self = Self(5);
 }
 
 bitflags! {

@@ -110,15 +110,15 @@ proptest! {
 fn a_turn_counts_what_was_carried_out_in_it() {
     let mut short = Short::new(&[]);
     assert_eq!(short.end_turn(), (0, 0));
-    (0..TOLD_TOGETHER - 1).for_each(|_| short.count(64));
+    (0..TOLD_TOGETHER - 1).for_each(|_| short.count(1, 64));
     assert!(!short.is_to_be_told());
-    short.count(1);
+    short.count(1, 1);
     assert!(short.is_to_be_told());
     assert_eq!(short.end_turn(), (TOLD_TOGETHER, u64::from(TOLD_TOGETHER - 1) * 64 + 1));
     assert_eq!(short.end_turn(), (0, 0));
     assert!(short.is_to_be_told(), "until it is told, whatever turn it is");
     let mut short = Short::new(&[]);
-    short.count(BYTES_TOGETHER);
+    short.count(1, BYTES_TOGETHER);
     assert!(short.is_to_be_told());
 }
 

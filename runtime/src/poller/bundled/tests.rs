@@ -1,0 +1,384 @@
+//! Bundles as an application sees them: each copy by itself, whatever becomes of the others.
+
+use std::task::{Context, Waker};
+
+use dmaring_engine::{Operation, Status, StatusKind};
+use dmaring_manual::{Control, ManualEngine, Ticket};
+use dmaring_ring::{CompletionCode, EntryFlags, Key, Opcode, SubmissionEntry, submission};
+use futures::{FutureExt, Stream, StreamExt, executor::block_on};
+
+use crate::{
+    Batch, Copy, Error, ErrorKind, Idle, OnError, Region, Runtime, Submitted, bundle::MOST,
+    client::RingPair, region::eventually,
+};
+
+const READ: Status = Status { kind: StatusKind::Read, bits: 4 };
+/// So many copies make two bundles and a copy.
+const COPIES: u64 = 2 * MOST as u64 + 1;
+const PART: u64 = 4096;
+
+/// A runtime whose engine carries out at once, and regions of which the first has bytes.
+fn rig() -> (Runtime, Control, [Region; 2]) {
+    let builder = ManualEngine::builder().at_once(8192).depth(64).max_transfer(PART);
+    let (engine, control) = builder.build();
+    let idle = Idle::Adaptive {
+        spin: std::time::Duration::ZERO,
+        park_after: std::time::Duration::from_secs(60),
+    };
+    let runtime = Runtime::builder().engine(engine).idle(idle).build().unwrap();
+    let regions = [(); 2].map(|()| runtime.allocate(1 << 20).unwrap());
+    let bytes: Vec<u8> = (0..1 << 20).map(|n: u32| (n * 7 + n / 256) as u8).collect();
+    regions[0].write_at(0, &bytes).unwrap();
+    (runtime, control, regions)
+}
+
+/// An operation that has half of the engine and waits for more of it: nothing is carried out at once.
+fn occupy(control: &Control, region: &Region) -> Copy {
+    let copy = region.copy(1 << 19, 0, 64 * PART).submit();
+    control.wait_for_submitted(32);
+    copy
+}
+
+/// Where copy `n` reads and writes, and how many bytes.
+fn at(n: u64) -> (u64, u64, u64) {
+    (n * 1024 + 3, (COPIES - n) * 1024 + 5, 64 + n)
+}
+
+fn batch(runtime: &Runtime, [source, destination]: &[Region; 2]) -> Batch {
+    let mut batch = runtime.batch();
+    for (from, to, length) in (0..COPIES).map(at) {
+        batch.copy(source, from, destination, to, length);
+    }
+    batch
+}
+
+fn outcomes(submitted: Submitted) -> Vec<Result<u64, Error>> {
+    block_on(submitted.collect())
+}
+
+/// Whether copy `n` was made; its destination has either its bytes or none.
+fn was_made([source, destination]: &[Region; 2], n: u64) -> bool {
+    let (from, to, length) = at(n);
+    let [mut read, mut written] = [(); 2].map(|()| vec![0; length as usize]);
+    source.read_at(from, &mut read).unwrap();
+    destination.read_at(to, &mut written).unwrap();
+    assert!(written == read || written.iter().all(|&byte| byte == 0), "copy {n}");
+    written == read
+}
+
+/// The transfer of copy `n`, which is in the engine.
+fn transfer_of(runtime: &Runtime, control: &Control, regions: &[Region; 2], n: u64) -> Ticket {
+    let (from, _, length) = at(n);
+    let base = runtime.shared().regions.base(regions[0].0.key, 0).unwrap();
+    let source = base.checked_add(from).unwrap();
+    let is_it = |ticket: &Ticket| {
+        ticket.transfer.length == length
+            && matches!(ticket.transfer.operation, Operation::Copy { source: from } if from == source)
+    };
+    let find = || control.outstanding().into_iter().find(is_it);
+    eventually("the transfer", || find().is_some());
+    find().unwrap()
+}
+
+fn lengths() -> Vec<Option<u64>> {
+    (0..COPIES).map(|n| Some(at(n).2)).collect()
+}
+
+#[test]
+fn many_copies_take_few_places_and_each_has_its_outcome() {
+    let (runtime, control, regions) = rig();
+    let counts = || regions.each_ref().map(|region| region.0.count());
+    let batch = batch(&runtime, &regions);
+    assert_eq!((batch.len() as u64, counts()[0] < COPIES), (COPIES, true));
+    let submitted = batch.submit();
+    assert_eq!(submitted.size_hint(), (COPIES as usize, Some(COPIES as usize)));
+    let told: Vec<_> = outcomes(submitted).into_iter().map(Result::ok).collect();
+    assert_eq!(told, lengths());
+    assert!((0..COPIES).all(|n| was_made(&regions, n)));
+    assert_eq!((control.run(), runtime.shared().client.reaped()), (COPIES, 3));
+    let (stats, bytes) = (runtime.stats(), lengths().into_iter().flatten().sum::<u64>());
+    assert_eq!((stats.submitted, stats.completed, stats.bytes), (COPIES, COPIES, bytes));
+    assert_eq!((stats.engines[0].transfers, stats.engines[0].bytes), (COPIES, bytes));
+    eventually("the handles", || counts() == [1; 2]);
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
+fn behind_others_they_are_pieces_and_end_well() {
+    let (runtime, control, regions) = rig();
+    let large = occupy(&control, &regions[1]);
+    let submitted = batch(&runtime, &regions).submit();
+    eventually("all", || runtime.stats().submitted == COPIES + 1);
+    assert_eq!((control.run(), runtime.stats().in_flight), (0, 4));
+    control.release();
+    let told: Vec<_> = outcomes(submitted).into_iter().map(Result::ok).collect();
+    assert_eq!(told, lengths());
+    block_on(large).unwrap();
+    assert_eq!((runtime.stats().completed, runtime.stats().failed), (COPIES + 1, 0));
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
+fn one_that_fails_fails_alone_and_names_its_own_offsets() {
+    let (runtime, control, regions) = rig();
+    let large = occupy(&control, &regions[1]);
+    let submitted = batch(&runtime, &regions).submit();
+    let bad = [0, 5, MOST as u64 - 1, MOST as u64 + 3];
+    for n in bad {
+        // As many as there is room for are in the engine; the others follow as it becomes free.
+        control.fail(transfer_of(&runtime, &control, &regions, n).serial, READ);
+    }
+    control.release();
+    let told = outcomes(submitted);
+    block_on(large).unwrap();
+    assert_eq!(told.len() as u64, COPIES);
+    for (n, outcome) in (0..).zip(told) {
+        let (from, to, length) = at(n);
+        if !bad.contains(&n) {
+            assert_eq!(outcome.unwrap(), length);
+            continue;
+        }
+        let error = outcome.unwrap_err();
+        let ErrorKind::Device(device) = error.kind() else { panic!("{error}") };
+        assert_eq!((device.source_offset, device.destination_offset), (Some(from), to));
+        assert_eq!((device.status, device.segment), (READ, None));
+    }
+    let stats = runtime.stats();
+    assert_eq!((stats.completed, stats.failed), (COPIES + 1 - 4, 4));
+    let failed: u64 = bad.iter().map(|&n| at(n).2).sum();
+    let bytes: u64 = lengths().into_iter().flatten().sum();
+    assert_eq!(stats.bytes, 64 * PART + bytes - failed);
+}
+
+#[test]
+fn what_the_cpu_does_again_is_done_for_each() {
+    let (engine, control) = ManualEngine::builder()
+        .at_once(8192)
+        .depth(64)
+        .max_transfer(PART)
+        .host_memory(false)
+        .build();
+    let (cpu, other) = ManualEngine::builder().host_memory(true).build();
+    let builder = Runtime::builder().engine(engine).engine(cpu).on_error(OnError::RetryOnCpu);
+    let runtime = builder.build().unwrap();
+    let regions = [(); 2].map(|()| runtime.allocate(1 << 20).unwrap());
+    regions[0].write_at(0, &[7; 1 << 20]).unwrap();
+    other.release();
+    let entry = forged(&runtime, &regions, &[(0, 0, 64), (100, 100, 64), (200, 200, 64)]);
+    push(&runtime, entry);
+    control.wait_for_submitted(3);
+    let status = Status { kind: StatusKind::Write, bits: 1 };
+    control.fail(control.outstanding()[1].serial, status);
+    control.release();
+    eventually("the end", || runtime.stats().completed == 3);
+    assert_eq!((runtime.stats().retried, runtime.stats().failed), (1, 0));
+    let mut bytes = vec![0; 264];
+    regions[1].read_at(0, &mut bytes).unwrap();
+    assert!([0, 100, 200].iter().all(|&at| bytes[at..at + 64] == [7; 64]));
+}
+
+#[test]
+fn an_engine_that_keeps_one_has_all_that_share_its_place_told_so() {
+    let (runtime, control, regions) = rig();
+    let large = occupy(&control, &regions[1]);
+    let submitted = batch(&runtime, &regions).submit();
+    transfer_of(&runtime, &control, &regions, 0);
+    control.set_stuck(Some(READ));
+    let told = outcomes(submitted);
+    assert_eq!(told.len() as u64, COPIES);
+    for outcome in told {
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::EngineLost);
+    }
+    assert_eq!(block_on(large).unwrap_err().kind(), ErrorKind::EngineLost);
+    assert_eq!(runtime.stats().failed, COPIES + 1);
+    // It lets go, and nothing is left of them.
+    control.set_stuck(None);
+    control.complete_all();
+    eventually("the release", || runtime.stats().in_flight == 0);
+    eventually("the handles", || regions.each_ref().map(|region| region.0.count()) == [1; 2]);
+}
+
+#[test]
+fn dropping_stops_none() {
+    let (runtime, control, regions) = rig();
+    let large = occupy(&control, &regions[1]);
+    drop(batch(&runtime, &regions).submit());
+    drop(batch(&runtime, &regions));
+    control.release();
+    block_on(large).unwrap();
+    eventually("all", || runtime.stats().completed == COPIES + 1);
+    assert!((0..COPIES).all(|n| was_made(&regions, n)));
+    eventually("the handles", || regions.each_ref().map(|region| region.0.count()) == [1; 2]);
+}
+
+#[test]
+fn what_is_no_short_plain_copy_breaks_the_row_and_keeps_its_place() {
+    let (runtime, control, regions) = rig();
+    let [one, two] = &regions;
+    let other = runtime.allocate(4096).unwrap();
+    let mut batch = runtime.batch();
+    batch.copy(one, 0, two, 0, 64);
+    batch.copy(one, 64, two, 64, 1024);
+    batch.copy(one, 0, two, 4096, 1025);
+    batch.copy(one, 1 << 20, two, 0, 1);
+    batch.copy(one, 0, two, (1 << 20) - 63, 64);
+    batch.copy(one, u64::MAX, two, 0, 64);
+    batch.copy(one, 5, two, 5, 0);
+    batch.copy(one, 128, two, 128, 7);
+    batch.copy(one, 192, &other, 0, 8);
+    batch.copy(&other, 0, two, 192, 9);
+    batch.push(two.fill(256, 10, 3));
+    batch.copy(one, 320, two, 320, 11);
+    batch.copy(one, 320, one, 321, 12);
+    batch.copy(one, 320, one, 512, 13);
+    let told: Vec<_> = outcomes(batch.submit())
+        .into_iter()
+        .map(|outcome| outcome.map_err(|error| error.kind()))
+        .collect();
+    let beyond = Err(ErrorKind::OutOfBounds);
+    let expected = [
+        Ok(64),
+        Ok(1024),
+        Ok(1025),
+        beyond,
+        beyond,
+        beyond,
+        Ok(0),
+        Ok(7),
+        Ok(8),
+        Ok(9),
+        Ok(10),
+        Ok(11),
+        Err(ErrorKind::Overlap),
+        Ok(13),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
+fn a_region_that_is_closed_refuses_each_copy() {
+    let (runtime, control, regions) = rig();
+    let batch = batch(&runtime, &regions);
+    control.release();
+    // The batch has handles of it, and nothing was submitted.
+    block_on(regions[1].close()).unwrap();
+    let told = outcomes(batch.submit());
+    assert_eq!(told.len() as u64, COPIES);
+    let mut kinds = told.into_iter().map(|outcome| outcome.unwrap_err().kind());
+    assert!(kinds.all(|kind| kind == ErrorKind::Closed));
+    assert_eq!((runtime.stats().submitted, control.run()), (0, 0));
+}
+
+#[test]
+fn regions_are_kept_as_long_as_a_copy_is_under_way() {
+    let (runtime, control, regions) = rig();
+    let third = runtime.allocate(1 << 20).unwrap();
+    let large = occupy(&control, &third);
+    let submitted = batch(&runtime, &regions).submit();
+    transfer_of(&runtime, &control, &regions, 0);
+    let mut closes = regions.each_ref().map(|region| Box::pin(region.close()));
+    for close in &mut closes {
+        assert!(close.poll_unpin(&mut Context::from_waker(Waker::noop())).is_pending());
+        control.wait_for_polls(200);
+        assert!(close.poll_unpin(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    control.release();
+    assert!(outcomes(submitted).into_iter().all(|outcome| outcome.is_ok()));
+    block_on(large).unwrap();
+    for close in closes {
+        block_on(close).unwrap();
+    }
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
+fn a_shutdown_gives_each_its_outcome() {
+    let (runtime, control, regions) = rig();
+    let _large = occupy(&control, &regions[1]);
+    let submitted = batch(&runtime, &regions).submit();
+    eventually("all", || runtime.stats().submitted == COPIES + 1);
+    assert!(block_on(runtime.shutdown(std::time::Duration::from_millis(1))).is_err());
+    let told = outcomes(submitted);
+    assert_eq!(told.len() as u64, COPIES);
+    assert!(told.into_iter().all(|outcome| outcome.is_err()));
+}
+
+/// The entry of a bundle that a peer wrote, under a key that nobody has, with a block to it.
+fn forged(runtime: &Runtime, regions: &[Region; 2], copies: &[(u64, u64, u64)]) -> SubmissionEntry {
+    let shared = runtime.shared();
+    let key = Key { index: 3, generation: 77 };
+    let parts: Vec<_> = copies
+        .iter()
+        .map(|&(source_offset, destination_offset, length)| crate::bundle::Part {
+            source_offset,
+            destination_offset,
+            length,
+        })
+        .collect();
+    shared.bundles.get_or_make(key.index).unwrap().write(&parts);
+    SubmissionEntry {
+        opcode: Opcode::COPY_BUNDLE,
+        key,
+        source: regions[0].0.key,
+        destination: regions[1].0.key,
+        source_offset: copies.len() as u64,
+        length: copies.iter().map(|copy| copy.2).sum(),
+        ..SubmissionEntry::default()
+    }
+}
+
+fn push(runtime: &Runtime, entry: SubmissionEntry) {
+    let shared = runtime.shared();
+    let pair = &shared.client.pair;
+    submission::push(pair.header(), pair.submission_slots(), &[entry]).unwrap();
+    shared.nudge_poller();
+}
+
+#[test]
+fn what_a_peer_makes_up_is_refused_and_reaches_nothing() {
+    let (runtime, control, regions) = rig();
+    let good = forged(&runtime, &regions, &[(0, 0, 64), (64, 64, 64)]);
+    push(&runtime, good);
+    eventually("the good one", || runtime.stats().completed == 2);
+    let nowhere = Key { index: 900, generation: 1 };
+    let malformed = [
+        SubmissionEntry { source_offset: 0, ..good },
+        SubmissionEntry { source_offset: 1, ..good },
+        SubmissionEntry { source_offset: 3, ..good },
+        SubmissionEntry { source_offset: MOST as u64 + 1, ..good },
+        SubmissionEntry { source_offset: u64::MAX, ..good },
+        SubmissionEntry { length: 0, ..good },
+        SubmissionEntry { length: 127, ..good },
+        SubmissionEntry { length: u64::MAX, ..good },
+        SubmissionEntry { flags: EntryFlags::FENCE, ..good },
+        SubmissionEntry { flags: EntryFlags::DURABLE, ..good },
+        SubmissionEntry { flags: EntryFlags::from_bits_retain(0x80), ..good },
+        SubmissionEntry { deadline: 1, ..good },
+        // There never was a bundle at this slot.
+        SubmissionEntry { key: nowhere, ..good },
+        SubmissionEntry { source: Key::default(), ..good },
+        SubmissionEntry { destination: Key { generation: 9, ..good.destination }, ..good },
+    ];
+    for entry in malformed {
+        let before = runtime.stats();
+        push(&runtime, entry);
+        eventually("the refusal", || {
+            let now = runtime.stats();
+            now.failed > before.failed || now.violations > before.violations
+        });
+        assert_eq!(runtime.stats().completed, 2, "{entry:?}");
+    }
+    // Ranges beyond a region: those that are within it are copied all the same.
+    let beyond =
+        forged(&runtime, &regions, &[((1 << 20) - 63, 0, 64), (0, 1 << 40, 64), (0, 0, 64)]);
+    let before = runtime.stats().failed;
+    control.release();
+    push(&runtime, beyond);
+    eventually("the end", || runtime.stats().completed == 3);
+    assert_eq!(runtime.stats().failed - before, 2);
+    let block = runtime.shared().bundles.get(beyond.key.index).unwrap();
+    let codes = [0, 1, 2].map(|place| block.told(place).unwrap().entry().code());
+    assert_eq!(codes, [CompletionCode::REFUSED, CompletionCode::REFUSED, CompletionCode::DONE]);
+    assert_eq!(control.violations(), []);
+}
