@@ -18,14 +18,14 @@ pub(crate) struct Words {
 struct Line(AtomicU64);
 
 impl Words {
-    /// Handles of both regions are taken: for a copy by itself, or for a batch.
+    /// Handles of both regions are taken: for a copy by itself, or for the copies of a batch that share an entry.
     pub(crate) fn of_two_handles(&self) {
         for handles in &self.handles {
             handles.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// A permit, a slot off the free list and back on it, and the runtime that is kept and let go: for a copy by itself, or for a batch.
+    /// A permit, a slot off the free list and back on it, and the runtime that is kept and let go: for a copy by itself, or for those that share an entry.
     pub(crate) fn of_some(&self) {
         self.permits.exchange();
         self.free.exchange();

@@ -200,7 +200,8 @@ impl Builder {
         self
     }
 
-    /// How many operations may be in the rings at a time: a power of two, 1024 unless told. More wait in line.
+    /// How many operations may be in the rings at a time: a power of two, 1024 unless told. More wait in line. Short copies of a
+    /// [batch](crate::Batch::copy) that share a place count as one.
     pub fn ring_entries(mut self, entries: u32) -> Self {
         self.ring_entries = entries;
         self

@@ -10,12 +10,13 @@ use common::{LONG, bytes, cpu, eventually, kind, manual, pattern, region_of};
 use dmaring::{ErrorKind, Runtime, Segment};
 use dmaring_cpu::CpuEngine;
 use forking::in_child;
-use futures::executor::block_on;
+use futures::{StreamExt, executor::block_on};
 
 #[test]
 fn handles_refuse_to_work_in_a_child() {
     let runtime = cpu(4);
     let region = region_of(&runtime, &pattern(1, 256));
+    let other = runtime.allocate(256).unwrap();
     in_child(|| {
         let closed = |outcome| assert_eq!(kind(outcome), ErrorKind::Closed);
         closed(block_on(region.copy(0, 64, 64)));
@@ -29,6 +30,12 @@ fn handles_refuse_to_work_in_a_child() {
         let mut batch = runtime.batch();
         batch.push(region.copy(0, 64, 64));
         closed(block_on(batch.submit().all()));
+        // Two that go together.
+        let mut batch = runtime.batch();
+        (0..2).for_each(|n| batch.copy(&region, n * 8, &other, n * 8, 8));
+        for outcome in block_on(batch.submit().collect::<Vec<_>>()) {
+            closed(outcome);
+        }
         let error = block_on(region.copy(0, 64, 64)).unwrap_err();
         assert!(error.to_string().contains("the process that forked this one"), "{error}");
     });

@@ -110,11 +110,11 @@ impl Batch {
         length: u64,
     ) {
         let part = Part { source_offset, destination_offset, length };
-        if let Some(open) = &mut self.open
-            && open.join(source, destination, &part)
+        let parts = &mut self.submitted.lists.parts;
+        if let Some(open) = &self.open
+            && open.takes(parts.len(), (source, destination), &part)
         {
-            self.submitted.lists.parts.push(part);
-            self.submitted.left += 1;
+            parts.push(part);
         } else {
             self.copy_first(source, destination, part);
         }
@@ -132,7 +132,8 @@ impl Batch {
     /// How many operations there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.submitted.left
+        let Submitted { lists, left, .. } = &self.submitted;
+        left + self.open.as_ref().map_or(0, |open| open.others(&lists.parts))
     }
 
     /// Whether there are none.

@@ -83,7 +83,7 @@ impl Op {
     #[inline]
     pub(super) fn be_one_copy(&mut self, parts: &[Part]) {
         if let Work::Bundle { first, count: 1 } = self.request.work
-            && let Some(part) = parts.get(first as usize)
+            && let Some(part) = parts.get(first)
         {
             self.set(|request| *request = part.request());
         }

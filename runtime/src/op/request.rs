@@ -49,8 +49,8 @@ pub(crate) enum Work {
     /// Several short copies, of which the batch knows where they are: so many, from this one of its list on. Their ranges were
     /// checked when they were put to it.
     Bundle {
-        first: u32,
-        count: u32,
+        first: usize,
+        count: usize,
     },
 }
 
@@ -159,7 +159,7 @@ impl Request {
             Work::Fill { pattern } => (Opcode::FILL, pattern),
             Work::Persist => (Opcode::PERSIST, 0),
             Work::Segments(_) => (Opcode::COPY_VECTORED, 0),
-            Work::Bundle { count, .. } => (Opcode::COPY_BUNDLE, u64::from(count)),
+            Work::Bundle { count, .. } => (Opcode::COPY_BUNDLE, count as u64),
         };
         let mut flags = EntryFlags::empty();
         flags.set(EntryFlags::FENCE, self.fenced);
@@ -194,7 +194,7 @@ impl Request {
 
     /// A bundle has so many copies, of so many bytes together.
     #[inline]
-    pub(crate) fn be_bundle_of(&mut self, copies: u32, bytes: u64) {
+    pub(crate) fn be_bundle_of(&mut self, copies: usize, bytes: u64) {
         if let Work::Bundle { count, .. } = &mut self.work {
             (*count, self.length) = (copies, bytes);
         }
@@ -204,7 +204,7 @@ impl Request {
     #[inline]
     pub(crate) fn bundle(&self) -> Option<Range<usize>> {
         match self.work {
-            Work::Bundle { first, count } => Some(first as usize..(first + count) as usize),
+            Work::Bundle { first, count } => Some(first..first + count),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@
 //! submitted them one by one, and is told of each. Where all were made the entry is answered as one; else how each of them ended is
 //! written where the copies stood, and the answer says that it is there (`bundle.rs`).
 //!
-//! The block is read once. What the poller then goes by is its own, whatever others write there.
+//! The block is read once more than where it is tried at once. What the poller then goes by is its own, whatever others write there.
 
 use dmaring_ring::{CompletionCode, CompletionEntry, Key, Opcode, SubmissionEntry};
 
@@ -136,8 +136,12 @@ impl Poller {
         if let Some(failure) = split.shortfall(op.length) {
             return op.fail(failure);
         }
+        if op.told_early {
+            return;
+        }
+        self.shared.counters.runtime.retried.add(split.redone);
         let failed = split.parts.iter().filter(|bundled| bundled.failure.is_some()).count();
-        if failed == 0 || op.told_early {
+        if failed == 0 {
             return;
         }
         let (key, done) = (op.key, CompletionEntry::new(op.key, CompletionCode::DONE, 0, 0));
@@ -156,5 +160,7 @@ impl Poller {
     }
 }
 
+#[cfg(all(test, not(miri)))]
+mod peer_tests;
 #[cfg(all(test, not(miri)))]
 mod tests;

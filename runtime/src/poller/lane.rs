@@ -40,6 +40,12 @@ trait Drive: Send + std::fmt::Debug {
     ///
     /// As there; `submit` follows before anybody is told.
     unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Ahead>) -> bool;
+    /// The same for several, in order, as far as the first that is not carried out.
+    ///
+    /// # Safety
+    ///
+    /// As there, for each.
+    unsafe fn run_all(&mut self, transfers: &[Transfer]) -> usize;
     fn submit(&mut self);
     fn collect(&mut self, line: &mut Line, turn: &mut Turn<'_>);
     fn stuck(&self) -> Option<Status>;
@@ -92,6 +98,19 @@ impl Lane {
         let has_run = unsafe { self.driver.run(transfer, ahead) };
         self.line.has_run |= has_run;
         has_run
+    }
+
+    /// Has the engine carry several transfers out at once. `false`: some of them have to be fed.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run`](Self::run), of each.
+    #[inline]
+    pub(super) unsafe fn run_all(&mut self, transfers: &[Transfer]) -> bool {
+        // SAFETY: as the caller swears; `settle` submits.
+        let run = unsafe { self.driver.run_all(transfers) };
+        self.line.has_run |= run > 0;
+        run == transfers.len()
     }
 
     /// Makes what was carried out at once visible.
@@ -162,6 +181,11 @@ impl<E: Engine> Drive for Driver<E> {
     unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Ahead>) -> bool {
         // SAFETY: as the caller swears.
         unsafe { self.0.run(transfer, ahead) }
+    }
+
+    unsafe fn run_all(&mut self, transfers: &[Transfer]) -> usize {
+        // SAFETY: as the caller swears.
+        transfers.iter().take_while(|transfer| unsafe { self.0.run(transfer, None) }).count()
     }
 
     fn submit(&mut self) {

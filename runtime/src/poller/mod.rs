@@ -2,7 +2,7 @@
 //!
 //! A turn takes what the rings hold, as far as there is room for the answers, feeds the lanes, takes their
 //! completions, and publishes what ended. Everything a turn touches is the poller's own; it shares the
-//! rings' words and the region table's atomics, and nothing else.
+//! rings' words, the region table's atomics and those that say where copies are that come together, and nothing else.
 
 mod admit;
 mod bundled;

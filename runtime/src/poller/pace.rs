@@ -34,7 +34,7 @@ pub(super) struct Pace {
     left: u32,
     /// How many looks may still find few.
     trust: u32,
-    /// How many entries a turn took, of late: a batch comes in more than one.
+    /// How many operations a turn took, of late: a batch comes in more than one.
     taken: u32,
     /// Whether the ring was left alone before this turn.
     held: bool,

@@ -173,7 +173,8 @@ impl Poller {
         if verdict.staged {
             return Ok(None);
         }
-        let length = self.ops.get(split.parent).map_or(next.length, |parent| parent.length);
+        let parent = self.ops.get(split.parent).filter(|_| !split.is_bundle());
+        let length = parent.map_or(next.length, |parent| parent.length);
         let mut want = self.want((next.source, next.destination.0), verdict.reach, length);
         want.host |= split.left_to_cpu;
         let lanes =
@@ -273,9 +274,7 @@ impl Poller {
             split.release(&piece);
             if split.is_bundle() {
                 split.part_ended(piece.segment, outcome);
-                if ended.is_retrying() && outcome.is_ok() {
-                    self.shared.counters.runtime.retried.add(1);
-                }
+                split.redone += u64::from(ended.is_retrying() && outcome.is_ok());
             } else {
                 split.retried |= ended.is_retrying();
             }

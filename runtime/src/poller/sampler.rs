@@ -1,11 +1,11 @@
 //! Which operations are measured, so that the measuring costs next to nothing.
 //!
 //! A time costs two looks at the clock, some 50 ns, about as much as a copy of 64 bytes. So of short operations one in 64 is
-//! measured, on average and at irregular distances, lest a pattern in the submissions be all that is seen. It
-//! counts for as many as have come since the one before it. Long operations take so much longer than two
+//! measured, on average and at irregular distances, lest a pattern in the submissions be all that is seen; of bundles, whose copies take as long as
+//! the bundle, one in 64. It counts for as many operations as have come since the one before it. Long operations take so much longer than two
 //! looks that each is measured, and counts once. So the distribution is that of all operations, whatever their mix.
 
-use std::num::NonZeroU32;
+use std::{mem, num::NonZeroU32};
 
 use super::{APPLICATION, Poller, ops::Route};
 
@@ -19,10 +19,10 @@ const DISTANCE: u32 = 64;
 /// Chooses the operations of one port that are measured.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    /// Short operations until the next that is measured, itself included.
+    /// How often it is asked until the next time that is measured, that time included.
     left: u32,
-    /// What it counts for.
-    weight: NonZeroU32,
+    /// For how many short operations it was asked since the last that was measured.
+    behind: u32,
     /// How many of the first are still to come.
     first: u32,
     noise: u32,
@@ -43,7 +43,7 @@ struct Sample {
 
 impl Default for Sampler {
     fn default() -> Self {
-        Self { left: 1, weight: NonZeroU32::MIN, first: FIRST, noise: 0x9e37_79b9 }
+        Self { left: 1, behind: 0, first: FIRST, noise: 0x9e37_79b9 }
     }
 }
 
@@ -54,34 +54,33 @@ impl Sampler {
         if length >= LONG {
             return Some(NonZeroU32::MIN);
         }
-        self.left = self.left.saturating_sub(1);
-        if self.left > 0 { None } else { Some(self.draw()) }
+        self.weigh_together(1)
     }
 
     /// For how many operations short ones count that are measured together; `None`: they are not.
     #[inline]
     pub(super) fn weigh_together(&mut self, count: u32) -> Option<NonZeroU32> {
-        let beyond = count.checked_sub(self.left);
-        self.left = self.left.saturating_sub(count);
-        beyond.map(|beyond| self.draw().saturating_add(beyond))
+        self.behind = self.behind.saturating_add(count);
+        self.left = self.left.saturating_sub(1);
+        if self.left > 0 { None } else { self.draw() }
     }
 
     /// Whether the next that is weighed, if it has this length, is measured.
     #[inline]
     pub(super) fn is_next(&self, length: u64) -> bool {
-        length >= LONG || self.is_among(1)
+        length >= LONG || self.is_next_short()
     }
 
-    /// Whether one of so many short ones to come is measured.
+    /// Whether the next short ones that are weighed, one or together, are measured.
     #[inline]
-    pub(super) fn is_among(&self, count: u32) -> bool {
-        self.left <= count
+    pub(super) fn is_next_short(&self) -> bool {
+        self.left <= 1
     }
 
-    /// The weight of the one chosen, after the next was chosen.
+    /// The weight of those chosen, after the next were chosen.
     #[cold]
-    fn draw(&mut self) -> NonZeroU32 {
-        let weight = self.weight;
+    fn draw(&mut self) -> Option<NonZeroU32> {
+        self.left = 1;
         if self.first > 1 {
             self.first -= 1;
         } else {
@@ -89,10 +88,9 @@ impl Sampler {
             self.noise ^= self.noise << 13;
             self.noise ^= self.noise >> 17;
             self.noise ^= self.noise << 5;
-            self.weight = NonZeroU32::MIN.saturating_add(self.noise % (2 * DISTANCE - 1));
+            self.left += self.noise % (2 * DISTANCE - 1);
         }
-        self.left = self.weight.get();
-        weight
+        NonZeroU32::new(mem::take(&mut self.behind))
     }
 }
 
@@ -170,7 +168,7 @@ mod tests {
         let (mut weights, mut count) = (0, 0);
         for round in 0..if cfg!(miri) { 300 } else { 10_000 } {
             let together = round % 16 + 1;
-            let is_among = sampler.is_among(together);
+            let is_among = sampler.is_next_short();
             let weight = sampler.weigh_together(together);
             assert_eq!(is_among, weight.is_some());
             count += together;
@@ -179,7 +177,7 @@ mod tests {
                 assert_eq!(weights, count);
             }
         }
-        assert!(weights > count / 2);
+        assert!(weights > count - 16 * 2 * DISTANCE);
     }
 
     #[test]

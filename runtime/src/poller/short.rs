@@ -87,12 +87,14 @@ impl Poller {
     #[inline]
     pub(super) fn carry_out(&mut self, entry: &SubmissionEntry) -> bool {
         let length = entry.length;
+        if !entry.flags.is_empty() || entry.deadline != 0 || !self.keys.is_free(entry.key.index) {
+            return false;
+        }
+        if entry.opcode == Opcode::COPY_BUNDLE {
+            return self.carry_out_bundle(entry);
+        }
         // 0 is too short.
-        if length.wrapping_sub(1) >= self.short.longest
-            || !entry.flags.is_empty()
-            || entry.deadline != 0
-            || !self.keys.is_free(entry.key.index)
-        {
+        if length.wrapping_sub(1) >= self.short.longest {
             return false;
         }
         if length >= BYTES_TOGETHER {
@@ -102,7 +104,6 @@ impl Poller {
         let source = match entry.opcode {
             Opcode::COPY => Source::Region(entry.source, entry.source_offset),
             Opcode::FILL => Source::Pattern(entry.source_offset),
-            Opcode::COPY_BUNDLE => return self.carry_out_bundle(entry),
             _ => return false,
         };
         let Some(number) = self.lane_at_once(source, entry.destination, length) else {

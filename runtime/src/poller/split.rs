@@ -75,6 +75,8 @@ pub(super) struct Split {
     pub(super) left_to_cpu: bool,
     pub(super) is_hungry: bool,
     pub(super) retried: bool,
+    /// How many copies of a bundle the CPU has done again, well.
+    pub(super) redone: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

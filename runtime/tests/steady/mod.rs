@@ -94,14 +94,14 @@ impl Steady {
         }
     }
 
-    /// Begins and ends batches of `size` fills and copies, two of them under way at any time; every eighth is dropped instead. Calls
+    /// Begins and ends batches of `size` fills and copies, alone and in rows, two of them under way at any time; every eighth is dropped instead. Calls
     /// `warm` after the first ten.
     pub(crate) fn batches(&self, runtime: &Runtime, size: u64, warm: impl FnOnce()) {
         let begin = || {
             let mut batch = runtime.batch();
             for n in 0..size {
                 let at = n * 64;
-                if n % 2 == 0 {
+                if n % 2 == 0 && n % 32 < 8 {
                     batch.push(self.destination.fill(at, 64, n));
                 } else {
                     batch.copy(&self.source, at, &self.destination, at, 64);

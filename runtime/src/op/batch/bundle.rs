@@ -28,27 +28,39 @@ pub(super) struct Open {
     ends: [(usize, u64); 2],
     /// The longest copy that may join, in bytes.
     longest: u64,
-    count: u32,
-    length: u64,
+    /// Its first copy, by its place in the list.
+    first: usize,
 }
 
 impl Open {
-    /// Takes a copy in. `false`: it is not of this bundle.
+    /// Whether a copy that would stand at this place of the list joins.
     #[inline]
-    pub(super) fn join(&mut self, source: &Region, destination: &Region, part: &Part) -> bool {
+    pub(super) fn takes(
+        &self,
+        place: usize,
+        (source, destination): (&Region, &Region),
+        part: &Part,
+    ) -> bool {
         let [(from, readable), (to, writable)] = self.ends;
         let within = |offset: u64, most: u64| {
             most.checked_sub(part.length).is_some_and(|last| offset <= last)
         };
-        let joins = self.count < MOST as u32
+        place - self.first < MOST
             && source.0.address() == from
             && destination.0.address() == to
             && part.length.wrapping_sub(1) < self.longest
             && within(part.source_offset, readable)
-            && within(part.destination_offset, writable);
-        self.count += u32::from(joins);
-        self.length += if joins { part.length } else { 0 };
-        joins
+            && within(part.destination_offset, writable)
+    }
+
+    /// The copies that are in it.
+    fn parts<'a>(&self, parts: &'a [Part]) -> &'a [Part] {
+        parts.get(self.first..).unwrap_or_default()
+    }
+
+    /// How many copies are in it besides the first.
+    pub(super) fn others(&self, parts: &[Part]) -> usize {
+        self.parts(parts).len().saturating_sub(1)
     }
 }
 
@@ -74,14 +86,16 @@ impl Batch {
             && ![source, destination].iter().any(|region| region.0.facts.staged)
             && source.is_apart_from(destination)
             && Arc::ptr_eq(&self.submitted.shared, &source.0.shared);
-        let first = u32::try_from(self.submitted.lists.parts.len());
-        let Some(first) = first.ok().filter(|_| can_be) else { return false };
+        if !can_be {
+            return false;
+        }
         self.close_bundle();
+        let first = self.submitted.lists.parts.len();
         let ends = [source, destination].map(|region| (region.0.address(), region.0.facts.length));
-        self.open = Some(Open { ends, longest: self.bundled, count: 1, length: part.length });
-        let source = Region(Handles::take(&mut self.sources, &source.0));
-        let destination = Region(Handles::take(&mut self.destinations, &destination.0));
-        let cargo = Cargo { source: Some(source), destination, segments: None };
+        self.open = Some(Open { ends, longest: self.bundled, first });
+        // Of handles at hand there would be all but one left over, and these wait for nothing.
+        let (source, destination) = (Some(source.clone()), destination.clone());
+        let cargo = Cargo { source, destination, segments: None };
         let work = Work::Bundle { first, count: 1 };
         let request = Request::new(work, part.destination_offset, part.length);
         let Lists { operations, parts, .. } = &mut self.submitted.lists;
@@ -94,8 +108,12 @@ impl Batch {
     /// No other copy joins the operation that was put last.
     #[inline]
     pub(super) fn close_bundle(&mut self) {
-        let Some(Open { count, length, .. }) = self.open.take() else { return };
-        if let Some(op) = self.submitted.lists.operations.last_mut() {
+        let Some(open) = self.open.take() else { return };
+        let Submitted { lists: Lists { operations, parts, .. }, left, .. } = &mut self.submitted;
+        *left += open.others(parts);
+        let parts = open.parts(parts);
+        let (count, length) = (parts.len(), parts.iter().map(|part| part.length).sum());
+        if let Some(op) = operations.last_mut() {
             op.set(|request| request.be_bundle_of(count, length));
         }
     }

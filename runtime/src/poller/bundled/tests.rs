@@ -4,21 +4,20 @@ use std::task::{Context, Waker};
 
 use dmaring_engine::{Operation, Status, StatusKind};
 use dmaring_manual::{Control, ManualEngine, Ticket};
-use dmaring_ring::{CompletionCode, EntryFlags, Key, Opcode, SubmissionEntry, submission};
 use futures::{FutureExt, Stream, StreamExt, executor::block_on};
 
 use crate::{
-    Batch, Copy, Error, ErrorKind, Idle, OnError, Region, Runtime, Submitted, bundle::MOST,
-    client::RingPair, region::eventually,
+    Batch, Copy, Error, ErrorKind, Idle, Region, Runtime, Submitted, bundle::MOST,
+    region::eventually,
 };
 
 const READ: Status = Status { kind: StatusKind::Read, bits: 4 };
 /// So many copies make two bundles and a copy.
 const COPIES: u64 = 2 * MOST as u64 + 1;
-const PART: u64 = 4096;
+pub(super) const PART: u64 = 4096;
 
 /// A runtime whose engine carries out at once, and regions of which the first has bytes.
-fn rig() -> (Runtime, Control, [Region; 2]) {
+pub(super) fn rig() -> (Runtime, Control, [Region; 2]) {
     let builder = ManualEngine::builder().at_once(8192).depth(64).max_transfer(PART);
     let (engine, control) = builder.build();
     let idle = Idle::Adaptive {
@@ -52,7 +51,7 @@ fn batch(runtime: &Runtime, [source, destination]: &[Region; 2]) -> Batch {
     batch
 }
 
-fn outcomes(submitted: Submitted) -> Vec<Result<u64, Error>> {
+pub(super) fn outcomes(submitted: Submitted) -> Vec<Result<u64, Error>> {
     block_on(submitted.collect())
 }
 
@@ -90,10 +89,14 @@ fn many_copies_take_few_places_and_each_has_its_outcome() {
     let counts = || regions.each_ref().map(|region| region.0.count());
     let batch = batch(&runtime, &regions);
     assert_eq!((batch.len() as u64, counts()[0] < COPIES), (COPIES, true));
-    let submitted = batch.submit();
-    assert_eq!(submitted.size_hint(), (COPIES as usize, Some(COPIES as usize)));
-    let told: Vec<_> = outcomes(submitted).into_iter().map(Result::ok).collect();
-    assert_eq!(told, lengths());
+    let mut submitted = batch.submit();
+    for (n, length) in lengths().into_iter().enumerate() {
+        let left = COPIES as usize - n;
+        assert_eq!(submitted.size_hint(), (left, Some(left)));
+        assert_eq!(block_on(submitted.next()).and_then(Result::ok), length);
+    }
+    assert_eq!(submitted.size_hint(), (0, Some(0)));
+    assert!(block_on(submitted.next()).is_none() && block_on(submitted.next()).is_none());
     assert!((0..COPIES).all(|n| was_made(&regions, n)));
     assert_eq!((control.run(), runtime.shared().client.reaped()), (COPIES, 3));
     let (stats, bytes) = (runtime.stats(), lengths().into_iter().flatten().sum::<u64>());
@@ -148,33 +151,6 @@ fn one_that_fails_fails_alone_and_names_its_own_offsets() {
     let failed: u64 = bad.iter().map(|&n| at(n).2).sum();
     let bytes: u64 = lengths().into_iter().flatten().sum();
     assert_eq!(stats.bytes, 64 * PART + bytes - failed);
-}
-
-#[test]
-fn what_the_cpu_does_again_is_done_for_each() {
-    let (engine, control) = ManualEngine::builder()
-        .at_once(8192)
-        .depth(64)
-        .max_transfer(PART)
-        .host_memory(false)
-        .build();
-    let (cpu, other) = ManualEngine::builder().host_memory(true).build();
-    let builder = Runtime::builder().engine(engine).engine(cpu).on_error(OnError::RetryOnCpu);
-    let runtime = builder.build().unwrap();
-    let regions = [(); 2].map(|()| runtime.allocate(1 << 20).unwrap());
-    regions[0].write_at(0, &[7; 1 << 20]).unwrap();
-    other.release();
-    let entry = forged(&runtime, &regions, &[(0, 0, 64), (100, 100, 64), (200, 200, 64)]);
-    push(&runtime, entry);
-    control.wait_for_submitted(3);
-    let status = Status { kind: StatusKind::Write, bits: 1 };
-    control.fail(control.outstanding()[1].serial, status);
-    control.release();
-    eventually("the end", || runtime.stats().completed == 3);
-    assert_eq!((runtime.stats().retried, runtime.stats().failed), (1, 0));
-    let mut bytes = vec![0; 264];
-    regions[1].read_at(0, &mut bytes).unwrap();
-    assert!([0, 100, 200].iter().all(|&at| bytes[at..at + 64] == [7; 64]));
 }
 
 #[test]
@@ -304,81 +280,55 @@ fn a_shutdown_gives_each_its_outcome() {
     assert!(told.into_iter().all(|outcome| outcome.is_err()));
 }
 
-/// The entry of a bundle that a peer wrote, under a key that nobody has, with a block to it.
-fn forged(runtime: &Runtime, regions: &[Region; 2], copies: &[(u64, u64, u64)]) -> SubmissionEntry {
-    let shared = runtime.shared();
-    let key = Key { index: 3, generation: 77 };
-    let parts: Vec<_> = copies
-        .iter()
-        .map(|&(source_offset, destination_offset, length)| crate::bundle::Part {
-            source_offset,
-            destination_offset,
-            length,
-        })
-        .collect();
-    shared.bundles.get_or_make(key.index).unwrap().write(&parts);
-    SubmissionEntry {
-        opcode: Opcode::COPY_BUNDLE,
-        key,
-        source: regions[0].0.key,
-        destination: regions[1].0.key,
-        source_offset: copies.len() as u64,
-        length: copies.iter().map(|copy| copy.2).sum(),
-        ..SubmissionEntry::default()
-    }
-}
-
-fn push(runtime: &Runtime, entry: SubmissionEntry) {
-    let shared = runtime.shared();
-    let pair = &shared.client.pair;
-    submission::push(pair.header(), pair.submission_slots(), &[entry]).unwrap();
-    shared.nudge_poller();
-}
-
 #[test]
-fn what_a_peer_makes_up_is_refused_and_reaches_nothing() {
+fn what_is_fenced_behind_them_waits_for_all_of_them() {
     let (runtime, control, regions) = rig();
-    let good = forged(&runtime, &regions, &[(0, 0, 64), (64, 64, 64)]);
-    push(&runtime, good);
-    eventually("the good one", || runtime.stats().completed == 2);
-    let nowhere = Key { index: 900, generation: 1 };
-    let malformed = [
-        SubmissionEntry { source_offset: 0, ..good },
-        SubmissionEntry { source_offset: 1, ..good },
-        SubmissionEntry { source_offset: 3, ..good },
-        SubmissionEntry { source_offset: MOST as u64 + 1, ..good },
-        SubmissionEntry { source_offset: u64::MAX, ..good },
-        SubmissionEntry { length: 0, ..good },
-        SubmissionEntry { length: 127, ..good },
-        SubmissionEntry { length: u64::MAX, ..good },
-        SubmissionEntry { flags: EntryFlags::FENCE, ..good },
-        SubmissionEntry { flags: EntryFlags::DURABLE, ..good },
-        SubmissionEntry { flags: EntryFlags::from_bits_retain(0x80), ..good },
-        SubmissionEntry { deadline: 1, ..good },
-        // There never was a bundle at this slot.
-        SubmissionEntry { key: nowhere, ..good },
-        SubmissionEntry { source: Key::default(), ..good },
-        SubmissionEntry { destination: Key { generation: 9, ..good.destination }, ..good },
-    ];
-    for entry in malformed {
-        let before = runtime.stats();
-        push(&runtime, entry);
-        eventually("the refusal", || {
-            let now = runtime.stats();
-            now.failed > before.failed || now.violations > before.violations
-        });
-        assert_eq!(runtime.stats().completed, 2, "{entry:?}");
-    }
-    // Ranges beyond a region: those that are within it are copied all the same.
-    let beyond =
-        forged(&runtime, &regions, &[((1 << 20) - 63, 0, 64), (0, 1 << 40, 64), (0, 0, 64)]);
-    let before = runtime.stats().failed;
+    let large = occupy(&control, &regions[1]);
+    let submitted = batch(&runtime, &regions).submit();
+    let mut fenced = regions[0].fill(0, 8, 1).fence().submit();
+    transfer_of(&runtime, &control, &regions, 0);
+    control.wait_for_polls(200);
+    assert!(fenced.poll_unpin(&mut Context::from_waker(Waker::noop())).is_pending());
     control.release();
-    push(&runtime, beyond);
-    eventually("the end", || runtime.stats().completed == 3);
-    assert_eq!(runtime.stats().failed - before, 2);
-    let block = runtime.shared().bundles.get(beyond.key.index).unwrap();
-    let codes = [0, 1, 2].map(|place| block.told(place).unwrap().entry().code());
-    assert_eq!(codes, [CompletionCode::REFUSED, CompletionCode::REFUSED, CompletionCode::DONE]);
-    assert_eq!(control.violations(), []);
+    assert!(outcomes(submitted).into_iter().all(|outcome| outcome.is_ok()));
+    assert_eq!((block_on(large).unwrap(), block_on(fenced).unwrap()), (64 * PART, 8));
+}
+
+/// With fewer places than there are bundles.
+#[test]
+fn those_that_wait_for_a_place_are_served_dropped_and_refused() {
+    let (engine, control) =
+        ManualEngine::builder().at_once(8192).depth(64).max_transfer(PART).build();
+    let runtime = Runtime::builder().engine(engine).ring_entries(2).build().unwrap();
+    let regions = [(); 2].map(|()| runtime.allocate(1 << 20).unwrap());
+    regions[0].write_at(0, &[9; 1 << 20]).unwrap();
+    let counts = || regions.each_ref().map(|region| region.0.count());
+    let large = occupy(&control, &regions[1]);
+    let (waiting, dropped) =
+        (batch(&runtime, &regions).submit(), batch(&runtime, &regions).submit());
+    assert_eq!(runtime.shared().client.permits.out(), 2);
+    drop(dropped);
+    // Those that had no place were not begun and are gone.
+    assert_eq!(
+        counts(),
+        [1 + 3, 1 + 2 + 3],
+        "the three of the other, and both ends of the large one"
+    );
+    control.release();
+    let told: Vec<_> = outcomes(waiting).into_iter().map(Result::ok).collect();
+    assert_eq!(told, lengths());
+    block_on(large).unwrap();
+    eventually("the end", || runtime.stats().in_flight == 0);
+    assert_eq!((runtime.stats().submitted, counts()), (COPIES + 1, [1; 2]));
+    control.hold();
+    let large = occupy(&control, &regions[1]);
+    let refused = batch(&runtime, &regions).submit();
+    assert!(block_on(runtime.shutdown(std::time::Duration::from_millis(1))).is_err());
+    let told = outcomes(refused);
+    assert_eq!(told.len() as u64, COPIES);
+    assert!(
+        told.into_iter()
+            .all(|outcome| outcome.is_err_and(|error| error.kind() == ErrorKind::Shutdown))
+    );
+    assert!(block_on(large).is_err());
 }
