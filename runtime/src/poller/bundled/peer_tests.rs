@@ -132,7 +132,13 @@ fn what_a_peer_makes_up_is_refused_and_reaches_nothing() {
         });
         assert_eq!((runtime.stats().completed, control.run()), (2, run), "{entry:?}");
     }
-    assert_eq!(control.unsettled(), 0);
+    // One more than there are, with a sum that is right.
+    let full: Vec<_> = (0..MOST as u64).map(|n| (n * 64, n * 64, 64)).collect();
+    let full = forged(&runtime, &regions, &full);
+    let before = runtime.stats().failed;
+    push(&runtime, SubmissionEntry { source_offset: MOST as u64 + 1, ..full });
+    eventually("the refusal", || runtime.stats().failed > before);
+    assert_eq!((runtime.stats().completed, control.unsettled()), (2, 0));
     // Regions that are not there: each copy is told so.
     let nowhere = Key { generation: 9, ..good.destination };
     for entry in [
