@@ -1,5 +1,6 @@
-//! What the rings alone allow: the same entries and completions between the same two cores, and nothing else. No operation is
-//! checked or carried out, nothing has a waker, and nobody else submits. Once more with the other locked instructions that a copy
+//! What the rings alone allow: the same entries and completions between the same two cores, for batches with the words that say
+//! where their copies are, and nothing else. No operation is checked or carried out, nothing has a waker, and nobody else submits.
+//! Once more with the other locked instructions that a copy
 //! takes in the runtime, on a few words that no other core uses; those that a reap takes for all that it finds, and fences, only
 //! where one copy is awaited after the other. And of many regions, with copies that are made and dropped.
 //!
@@ -95,7 +96,7 @@ struct Server {
     /// For how many `pause`s it leaves the ring alone after few entries.
     hold: AtomicUsize,
     is_over: AtomicBool,
-    /// Where the copies are that an entry stands for, where it stands for several: it says which, and how many they are.
+    /// Where the copies are that an entry stands for, where it stands for several: it says which.
     blocks: [Block; BLOCKS],
 }
 

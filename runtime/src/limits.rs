@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Operations, or copies that share a place, that can be in its rings at a time: what `ring_entries` asked for.
+    /// Operations that can be in its rings at a time, of which copies that share a place count as one: what `ring_entries` asked for.
     pub ring_entries: u32,
     /// The most that `ring_entries` can ask for.
     pub max_ring_entries: u32,

@@ -263,6 +263,12 @@ impl Control {
         self.change(|state| state.stuck = stuck);
     }
 
+    /// Has the engine carry out so many more transfers at once and refuse those that follow; `None`, as at first: none is
+    /// refused for that.
+    pub fn set_runs_left(&self, runs: Option<u64>) {
+        self.change(|state| state.runs_left = runs);
+    }
+
     /// Makes `halt` fail. The engine then goes on as before, and the test may still end transfers.
     pub fn refuse_halt(&self, status: Status) {
         self.change(|state| state.refuse_halt = Some(status));

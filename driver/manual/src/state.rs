@@ -101,6 +101,8 @@ pub(crate) struct State {
     order: Order,
     random: u64,
     pub(crate) refuse_halt: Option<Status>,
+    /// How many more transfers are carried out at once; `None`: any number.
+    pub(crate) runs_left: Option<u64>,
     /// The calls that panic.
     pub(crate) panics: Vec<Call>,
     pub(crate) stuck: Option<Status>,
@@ -140,6 +142,7 @@ impl State {
             order: Order::Fifo,
             random: 0,
             refuse_halt: None,
+            runs_left: None,
             panics: Vec::new(),
             stuck: None,
             halted: false,
@@ -202,6 +205,10 @@ impl State {
         };
         if !known || transfer.length > self.capabilities.at_once || self.room() == 0 {
             return false;
+        }
+        if let Some(left) = &mut self.runs_left {
+            let Some(less) = left.checked_sub(1) else { return false };
+            *left = less;
         }
         self.domain.begin(transfer);
         if let Some(ahead) = ahead {

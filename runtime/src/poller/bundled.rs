@@ -5,7 +5,8 @@
 //! submitted them one by one, and is told of each. Where all were made the entry is answered as one; else how each of them ended is
 //! written where the copies stood, and the answer says that it is there (`bundle.rs`).
 //!
-//! The block is read once more than where it is tried at once. What the poller then goes by is its own, whatever others write there.
+//! The block is read here, whether or not it was read before, where all was tried at once. What the poller then goes by is its own, whatever
+//! others write there.
 
 use dmaring_ring::{CompletionCode, CompletionEntry, Key, Opcode, SubmissionEntry};
 

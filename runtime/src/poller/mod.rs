@@ -342,7 +342,7 @@ impl Poller {
             port.owed += port::ENTRIES_PER_OPERATION;
             port.active += 1;
             weight = if copies > 1 {
-                port.sampler.weigh_together(copies)
+                port.bundles.weigh_together(copies)
             } else {
                 port.sampler.weigh(length)
             };

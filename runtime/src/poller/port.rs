@@ -32,6 +32,8 @@ pub(super) struct Port {
     /// Operations taken from this port and not yet answered.
     pub(super) active: usize,
     pub(super) sampler: Sampler,
+    /// The same for bundles, whose copies would else stand for others, too.
+    pub(super) bundles: Sampler,
     notice: Notice,
     /// After how many turns' worth of time it is asked whether somebody wants to be notified of what was published; 0: of nothing.
     unasked: u64,
@@ -75,6 +77,7 @@ impl Port {
             owed: 0,
             active: 0,
             sampler: Sampler::default(),
+            bundles: Sampler::default(),
             notice: Notice::new(waits),
             unasked: 0,
             bytes: 0,

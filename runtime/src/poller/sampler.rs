@@ -1,8 +1,9 @@
 //! Which operations are measured, so that the measuring costs next to nothing.
 //!
 //! A time costs two looks at the clock, some 50 ns, about as much as a copy of 64 bytes. So of short operations one in 64 is
-//! measured, on average and at irregular distances, lest a pattern in the submissions be all that is seen; of bundles, whose copies take as long as
-//! the bundle, one in 64. It counts for as many operations as have come since the one before it. Long operations take so much longer than two
+//! measured, on average and at irregular distances, lest a pattern in the submissions be all that is seen. It
+//! counts for as many as have come since the one before it. Of bundles, whose copies take as long as the bundle, one in 64 is measured, too,
+//! chosen apart from the others: it counts for the copies of all bundles since the one before it. Long operations take so much longer than two
 //! looks that each is measured, and counts once. So the distribution is that of all operations, whatever their mix.
 
 use std::{mem, num::NonZeroU32};

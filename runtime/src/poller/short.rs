@@ -83,7 +83,7 @@ impl Short {
 }
 
 impl Poller {
-    /// Carries out what an entry of the application's asks for, if it is short. `false`: nothing was done.
+    /// Carries out what an entry of the application's asks for, if it is short. `false`: nothing was done, or of a bundle some that is to be done again.
     #[inline]
     pub(super) fn carry_out(&mut self, entry: &SubmissionEntry) -> bool {
         let length = entry.length;

@@ -41,7 +41,7 @@ fn what_the_cpu_does_again_is_done_for_each() {
     assert!([0, 100, 200].iter().all(|&at| bytes[at..at + 64] == [7; 64]));
 }
 
-/// A bundle's copies go where each would go by itself, not where one of the length of all would.
+/// A bundle's copies go by the length of one of them, not of all.
 #[test]
 fn each_copy_goes_to_the_engine_of_its_own_length() {
     let build = |host| {
@@ -108,6 +108,7 @@ fn what_a_peer_makes_up_is_refused_and_reaches_nothing() {
     let nowhere = Key { index: 900, generation: 1 };
     let malformed = [
         SubmissionEntry { source_offset: 0, ..good },
+        SubmissionEntry { source_offset: 0, length: 0, ..good },
         SubmissionEntry { source_offset: 1, ..good },
         SubmissionEntry { source_offset: 3, ..good },
         SubmissionEntry { source_offset: MOST as u64 + 1, ..good },

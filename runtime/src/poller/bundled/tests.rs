@@ -176,6 +176,25 @@ fn an_engine_that_keeps_one_has_all_that_share_its_place_told_so() {
     eventually("the handles", || regions.each_ref().map(|region| region.0.count()) == [1; 2]);
 }
 
+/// Some are carried out before the engine would have them fed: those are made again, and nothing is counted twice.
+#[test]
+fn an_engine_that_refuses_in_the_midst_has_them_all_fed() {
+    let (runtime, control, regions) = rig();
+    control.set_runs_left(Some(5));
+    let submitted = batch(&runtime, &regions).submit();
+    control.wait_for_submitted(COPIES as usize);
+    assert_eq!((control.run(), control.unsettled(), runtime.stats().completed), (5, 0, 0));
+    assert_eq!(runtime.stats().engines[0].transfers, 0);
+    control.release();
+    let told: Vec<_> = outcomes(submitted).into_iter().map(Result::ok).collect();
+    assert_eq!(told, lengths());
+    assert!((0..COPIES).all(|n| was_made(&regions, n)));
+    let stats = runtime.stats();
+    assert_eq!((stats.submitted, stats.completed), (COPIES, COPIES));
+    assert_eq!(stats.engines[0].transfers, COPIES);
+    assert_eq!(control.violations(), []);
+}
+
 #[test]
 fn dropping_stops_none() {
     let (runtime, control, regions) = rig();

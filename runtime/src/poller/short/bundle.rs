@@ -30,7 +30,7 @@ impl Poller {
         let Some(source) = memory(source, Rights::Read) else { return false };
         let Some(destination) = memory(destination, Rights::ReadWrite) else { return false };
         let Some(port) = self.ports.get_mut(APPLICATION) else { return false };
-        let since = if port.sampler.is_next_short() { Some(self.shared.nanos()) } else { None };
+        let since = if port.bundles.is_next_short() { Some(self.shared.nanos()) } else { None };
         let (mut transfers, mut bytes) = (ArrayVec::<_, MOST>::new(), 0);
         for part in block.parts(count as usize) {
             let (Some(source), Some(destination)) = (
@@ -46,7 +46,7 @@ impl Poller {
             }
             bytes += part.length;
         }
-        if transfers.len() != count as usize || bytes != length {
+        if transfers.is_empty() || transfers.len() != count as usize || bytes != length {
             return false;
         }
         // SAFETY: as in `carry_out`: (1) the ranges lie within regions that there are, with the rights for it, which this thread alone
@@ -59,7 +59,7 @@ impl Poller {
         }
         port.moved(bytes.max(notice::BYTES_PER_TURN));
         port.post(key, Ok(()));
-        let weight = port.sampler.weigh_together(count);
+        let weight = port.bundles.weigh_together(count);
         let counters = &self.shared.counters;
         let copies = u64::from(count);
         if let Some(engine) = counters.engines.get(number) {
