@@ -34,27 +34,20 @@ impl Words {
         self.holds.0.fetch_sub(1, Ordering::Release);
     }
 
-    /// What one copy that is awaited takes before it is pushed: handles of both regions, a permit, a slot, the runtime.
+    /// What one copy that is awaited takes before it is pushed: handles of both regions, and a slot with its permit.
     pub(crate) fn begin(&self) {
         self.of_two_handles();
-        self.permits.exchange();
         self.free.exchange();
-        self.holds.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// And what it takes when its answer is there: the role of who reaps, taken and given back, and within it the slot's end; the permit
-    /// is returned, with a fence before it is looked who waits for one, then the slot, the handles and the runtime.
+    /// And what it takes when its answer is there: the role of who reaps, a fence once that was given back, and the handles.
     pub(crate) fn end(&self) {
         self.role.exchange();
-        self.of_an_end();
-        self.role.0.swap(0, Ordering::Release);
-        self.permits.0.fetch_add(1, Ordering::AcqRel);
+        self.role.0.store(0, Ordering::Release);
         fence(Ordering::SeqCst);
-        self.free.exchange();
         for handles in &self.handles {
             handles.0.fetch_sub(1, Ordering::Release);
         }
-        self.holds.0.fetch_sub(1, Ordering::Release);
     }
 
     /// The slot is resolved and released.

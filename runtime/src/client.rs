@@ -9,7 +9,8 @@ use dmaring_ring::{CompletionSlot, Header, SubmissionSlot, completion};
 use crate::{
     inflight::{Inflight, Role},
     permit::Permits,
-    sync::{AtomicU64, Mutex},
+    sync::AtomicU64,
+    try_lock::TryLock,
 };
 
 /// Where a ring pair lives, and how its poller is woken.
@@ -28,7 +29,7 @@ pub(crate) struct Client<C, P> {
     pub(crate) pair: P,
     pub(crate) inflight: Inflight<C>,
     pub(crate) permits: Permits,
-    pub(crate) reaper: CachePadded<Mutex<Reaper>>,
+    pub(crate) reaper: CachePadded<TryLock<Reaper>>,
     /// The position up to which completions were taken off the ring. The ring's own word says the same, unless a peer overwrote it:
     /// whether somebody is to be woken must not depend on that. Written under the reap role.
     /// By itself in its lines: the poller often looks at its neighbours, and here each end writes.
@@ -60,7 +61,7 @@ impl<C, P: RingPair> Client<C, P> {
             waiters_deadline: AtomicU64::new(NO_DEADLINE),
             reaped: CachePadded::new(AtomicU64::new(0)),
             sleeps,
-            reaper: CachePadded::new(Mutex::new(Reaper {
+            reaper: CachePadded::new(TryLock::new(Reaper {
                 consumer: completion::Consumer::new(),
                 role: Role::new(),
             })),

@@ -53,6 +53,7 @@ mod reply;
 mod restore;
 mod submit;
 mod sync;
+mod try_lock;
 
 // Under loom only the concurrent core is built: the rest maps memory and starts threads.
 #[cfg(not(loom))]
@@ -85,6 +86,7 @@ mod memory;
 pub mod observe;
 #[cfg(not(loom))]
 mod op;
+mod own;
 #[cfg(not(loom))]
 mod park;
 #[cfg(not(loom))]

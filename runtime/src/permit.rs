@@ -13,6 +13,10 @@
 //! itself (`waiting`), then looks at the permits; the other returns the permit, then looks at `waiting`; a full
 //! fence stands between the two steps on both sides, so one of them sees the other.
 //!
+//! One permit may be *kept*, together with a slot, for who wants one of each: it is neither at home nor out. Who keeps it looks
+//! afterwards, too, whether somebody waits or there are to be no more permits, and sends it home then; a waiter takes it home before it
+//! looks at the permits. Here, too, a full fence stands between the two steps on both sides.
+//!
 //! Order: an operation submitted after another in the same thread never overtakes it, since nobody takes a
 //! permit past a queue that is not empty, and a waiter counts as waiting until its entry stands in the ring.
 
@@ -22,7 +26,7 @@ use crossbeam_utils::CachePadded;
 use dmaring_ring::Key;
 
 use crate::{
-    inflight::{Inflight, NONE},
+    inflight::{FreeSlot, Inflight, Kept, NONE, Role},
     sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence, lock},
 };
 
@@ -35,11 +39,20 @@ pub(crate) struct Closed;
 #[derive(Debug)]
 pub(crate) struct Permits {
     total: u32,
-    /// The permits at home, and `CLOSED`. Written for every operation: it shares its line with nothing that others read.
-    home: CachePadded<AtomicU64>,
+    /// Written for every operation: it shares its line with nothing that others read.
+    home: CachePadded<Home>,
     /// How many operations are queued, or about to be.
     waiting: AtomicU32,
     queue: Mutex<Queue>,
+}
+
+/// The permits that nobody has.
+#[derive(Debug)]
+struct Home {
+    /// Those at home, and `CLOSED`.
+    count: AtomicU64,
+    /// One that is kept with a slot.
+    kept: Kept,
 }
 
 /// The queue's two ends, as slot indices; the links stand in the slots.
@@ -53,7 +66,10 @@ impl Permits {
     pub(crate) fn new(total: u32) -> Self {
         Self {
             total,
-            home: CachePadded::new(AtomicU64::new(u64::from(total))),
+            home: CachePadded::new(Home {
+                count: AtomicU64::new(u64::from(total)),
+                kept: Kept::new(),
+            }),
             waiting: AtomicU32::new(0),
             queue: Mutex::new(Queue { front: NONE, back: NONE }),
         }
@@ -69,7 +85,7 @@ impl Permits {
 
     /// Takes up to `wanted` permits, whoever waits: for the front of the queue, whose lock the caller holds.
     pub(crate) fn take(&self, wanted: u32) -> Result<u32, Closed> {
-        let mut home = self.home.load(Ordering::Relaxed);
+        let mut home = self.home.count.load(Ordering::Relaxed);
         loop {
             if home & CLOSED != 0 {
                 return Err(Closed);
@@ -78,7 +94,7 @@ impl Permits {
             if taken == 0 {
                 return Ok(0);
             }
-            match self.home.compare_exchange_weak(
+            match self.home.count.compare_exchange_weak(
                 home,
                 home - taken,
                 Ordering::AcqRel,
@@ -94,9 +110,42 @@ impl Permits {
     /// Returns permits. `true`: somebody waits, and the caller serves the queue.
     #[must_use]
     pub(crate) fn release(&self, count: u32) -> bool {
-        self.home.fetch_add(u64::from(count), Ordering::AcqRel);
+        self.home.count.fetch_add(u64::from(count), Ordering::AcqRel);
         fence(Ordering::SeqCst);
         self.waiting.load(Ordering::Relaxed) != 0
+    }
+
+    /// Keeps a slot with its permit, if none is kept. The caller gives the role back, then asks
+    /// [`is_wanted`](Self::is_wanted) behind a full fence.
+    #[inline]
+    pub(crate) fn keep(&self, role: &mut Role, slot: FreeSlot) -> Result<(), FreeSlot> {
+        self.home.kept.put(role, slot)
+    }
+
+    /// Whether what is kept is to go home: somebody waits for a permit, or there are to be none.
+    #[inline]
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) != 0 || self.is_closed()
+    }
+
+    /// Takes the slot that is kept, and its permit, past no queue. The caller asks whether permits are closed by now.
+    #[inline]
+    pub(crate) fn take_kept(&self) -> Option<FreeSlot> {
+        if self.waiting.load(Ordering::Acquire) != 0 {
+            return None;
+        }
+        self.home.kept.take()
+    }
+
+    /// Whether one is kept.
+    #[cfg(all(test, loom))]
+    pub(crate) fn has_kept(&self) -> bool {
+        self.home.kept.is_there()
+    }
+
+    /// Takes it whoever waits: to send it home.
+    pub(crate) fn take_any_kept(&self) -> Option<FreeSlot> {
+        self.home.kept.take()
     }
 
     /// Announces `count` waiters and opens the queue for them. The caller appends them and then looks at the
@@ -120,16 +169,16 @@ impl Permits {
 
     /// Closes for good: from now on nobody takes a permit.
     pub(crate) fn close(&self) {
-        self.home.fetch_or(CLOSED, Ordering::AcqRel);
+        self.home.count.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.home.load(Ordering::Acquire) & CLOSED != 0
+        self.home.count.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Closed, and every permit at home: nothing is in flight and nothing ever will be again.
     pub(crate) fn is_drained(&self) -> bool {
-        self.home.load(Ordering::Acquire) == CLOSED | u64::from(self.total)
+        self.home.count.load(Ordering::Acquire) == CLOSED | u64::from(self.total)
     }
 
     /// How many permits there are.
@@ -146,7 +195,10 @@ impl Permits {
 
     /// How many permits are out.
     pub(crate) fn out(&self) -> u64 {
-        u64::from(self.total).saturating_sub(self.home.load(Ordering::Relaxed) & !CLOSED)
+        let home = self.home.count.load(Ordering::Relaxed) & !CLOSED;
+        // Looked at last: on its way home a permit is counted as out, and not twice as at home.
+        let kept = u64::from(self.home.kept.is_there());
+        u64::from(self.total).saturating_sub(home + kept)
     }
 }
 

@@ -19,7 +19,7 @@ use dmaring_ring::{CompletionCode, CompletionEntry, Key, completion, handshake, 
 use crate::{
     client::{Client, Reaper, RingPair},
     inflight::{Ended, Finished, LastCall, Ticket, give_back},
-    sync::{Ordering, fence, lock, try_lock},
+    sync::{Ordering, fence},
 };
 
 /// How many completions are reaped under one tenure of the role.
@@ -111,10 +111,9 @@ impl<C: Load, P: RingPair> Client<C, P> {
     pub(crate) fn reap(&self) -> usize {
         let mut reaped = 0;
         loop {
-            let Some(mut reaper) = try_lock(&self.reaper) else { return reaped };
             let mut leftovers = Leftovers::new();
-            let permits = self.drain(&mut reaper, &mut leftovers);
-            drop(reaper);
+            let drained = self.reaper.try_with(|reaper| self.drain(reaper, &mut leftovers));
+            let Some(permits) = drained else { return reaped };
             reaped += permits as usize;
             if permits > 0 {
                 // A full fence is part of it.
@@ -221,13 +220,15 @@ impl<C: Load, P: RingPair> Client<C, P> {
     pub(crate) fn resolve_all(&self, code: CompletionCode) {
         for (index, slot) in self.inflight.slots() {
             let Some(key) = self.inflight.current_key(index) else { continue };
-            let mut reaper = lock(&self.reaper);
             let result = CompletionEntry::new(key, code, 0, 0).result_word();
             let mut cargo = None;
-            let keep = |kept| cargo = Some(kept);
-            let Some(ended) = slot.complete(&mut reaper.role, key, result, keep) else { continue };
-            self.inflight.settle(key, &ended);
-            drop(reaper);
+            let ended = self.reaper.with(|reaper| {
+                let keep = |kept| cargo = Some(kept);
+                let ended = slot.complete(&mut reaper.role, key, result, keep)?;
+                self.inflight.settle(key, &ended);
+                Some(ended)
+            });
+            let Some(ended) = ended else { continue };
             self.return_permits(1);
             Finished { cargo, ended }.deliver();
         }

@@ -314,7 +314,7 @@ impl Runtime {
     fn begin_shutdown(&self, deadline: Duration) {
         self.shared.lifecycle.request_end(self.shared.clock.now().saturating_add(deadline));
         // Closed here, so that no later operation is taken; the poller refuses those who wait.
-        self.shared.client.permits.close();
+        self.shared.client.close();
         self.shared.summon_poller();
     }
 

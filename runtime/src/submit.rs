@@ -35,6 +35,10 @@ impl<C: Load, P: RingPair> Client<C, P> {
         cargo: C,
         entry: impl FnOnce(Key) -> SubmissionEntry,
     ) -> Result<Key, (Refusal, Option<C>)> {
+        if let Some(slot) = self.take_kept() {
+            let submitted = self.submit_in(slot, (cargo, false), entry);
+            return submitted.map_err(|cargo| (Refusal::TableFull, Some(cargo)));
+        }
         let permits = match self.permits.try_acquire(1) {
             Ok(permits) => permits,
             Err(Closed) => return Err((Refusal::Closed, Some(cargo))),
@@ -63,6 +67,10 @@ impl<C: Load, P: RingPair> Client<C, P> {
         cargo: C,
         entry: impl FnOnce(Key) -> SubmissionEntry,
     ) -> Result<Key, (Refusal, C)> {
+        if let Some(slot) = self.take_kept() {
+            let submitted = self.submit_in(slot, (cargo, false), entry);
+            return submitted.map_err(|cargo| (Refusal::TableFull, cargo));
+        }
         match self.permits.try_acquire(1) {
             Ok(0) => return Err((Refusal::QueueFull, cargo)),
             Ok(_) => {}
@@ -269,7 +277,7 @@ impl<C: Load, P: RingPair> Client<C, P> {
     }
 
     /// Pushes entries that hold permits, and rings the doorbell.
-    fn push(&self, entries: &[SubmissionEntry]) {
+    pub(crate) fn push(&self, entries: &[SubmissionEntry]) {
         if entries.is_empty() {
             return;
         }
@@ -333,6 +341,11 @@ impl<C: Load, P: RingPair> Client<C, P> {
     /// Hands permits at home to the front of the queue, by pushing the waiters' entries for them.
     fn serve(&self, mut queue: MutexGuard<'_, Queue>) {
         let mut pushed = false;
+        if let Some(slot) = self.permits.take_any_kept() {
+            self.inflight.put_back(slot);
+            // Those who wait are served here.
+            let _ = self.permits.release(1);
+        }
         while let Some(key) = queue.front(&self.inflight)
             && self.permits.take(1) == Ok(1)
         {

@@ -128,6 +128,7 @@ impl Consumer {
     /// [`release`](Self::release).
     ///
     /// The entry is what the peer wrote; nothing in it has been checked.
+    #[inline]
     pub fn pop(&mut self, header: &Header, slots: &[CompletionSlot]) -> Option<CompletionEntry> {
         if self.corrupt {
             return None;
@@ -143,6 +144,23 @@ impl Consumer {
         let entry = slot_at(slots, self.head)?.read();
         self.head = self.head.wrapping_add(1);
         Some(entry)
+    }
+
+    /// Copies the next entry out as [`pop`](Self::pop) does, and leaves it where it is unless it passes `test`.
+    #[inline]
+    pub fn pop_if(
+        &mut self,
+        header: &Header,
+        slots: &[CompletionSlot],
+        test: impl FnOnce(&CompletionEntry) -> bool,
+    ) -> Option<CompletionEntry> {
+        let before = self.head;
+        let entry = self.pop(header, slots)?;
+        if test(&entry) {
+            return Some(entry);
+        }
+        self.head = before;
+        None
     }
 
     /// The position up to which entries were popped.

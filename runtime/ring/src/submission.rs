@@ -17,13 +17,12 @@
 //! each by a release store of its sequence. Between claim and publication nothing panics, allocates
 //! or calls foreign code, since a position claimed and never published would stop the ring.
 //!
-//! **Who holds a permit is never refused.** Let permits be as many as slots, taken before a push and
-//! given back, by read-modify-writes of one word, only after the consumer has freed the entry's slot.
-//! Of the claimants of all positions before the tail that a producer reads, and the producer itself,
-//! consider the one that took its permits last. All permits that had come back by then happened
-//! before it, hence the consumer's freeing of all but the last `n - count` positions before the tail
-//! did. The tail is claimed with release and read with acquire, so the same happened before the
-//! producer's look at the sequence: it cannot see an older one.
+//! **Who holds a permit is never refused.** Let permits be as many as slots. Each is taken before a push, for one entry, and passed on, with
+//! release and acquire, only after the consumer has freed the entry's slot. Consider the last position `p` of a push, and those
+//! from `p - n` up to it: more positions than permits, so of two of them the later had its permit from the earlier, `q`. So the freeing of
+//! `q` happened before the later one's claim, and that before the producer's look at the sequence of `p`, or is its own: the tail is claimed
+//! with release and read with acquire. The consumer frees in order, and `p - n` is not after `q`: its freeing happened before the look,
+//! which cannot see an older sequence.
 //!
 //! The words are shared with strangers. Whatever the tail and the sequences hold, a push ends with
 //! `Full` or writes into slots of the ring, and a pop takes one slot's words or nothing.

@@ -93,3 +93,27 @@ fn a_tail_beyond_the_ring_ends_the_consumers_work_and_one_within_does_not() {
         assert_eq!(consumer.is_empty(header), is_corrupt, "tail {tail}");
     }
 }
+
+#[test]
+fn a_completion_that_does_not_pass_a_test_stays_where_it_is() {
+    let memory = Memory::create(2);
+    let (header, slots) = (memory.rings().header(), memory.rings().completion_slots());
+    let (mut producer, mut consumer) = (completion::Producer::new(), completion::Consumer::new());
+    let asked = |consumer: &mut completion::Consumer, end| {
+        consumer.pop_if(header, slots, |entry| *entry == end)
+    };
+    assert_eq!(asked(&mut consumer, end(0)), None, "there is none");
+    let [first, second] = [end(5), end(6)];
+    for entry in [first, second] {
+        producer.push(slots, entry).unwrap();
+    }
+    producer.publish(header);
+    assert_eq!(asked(&mut consumer, second), None, "it is not the next");
+    assert_eq!(consumer.position(), 0);
+    assert_eq!(asked(&mut consumer, first), Some(first));
+    assert_eq!(consumer.pop(header, slots), Some(second));
+    assert_eq!(asked(&mut consumer, second), None);
+    memory.store(384 / 8, u64::MAX);
+    assert_eq!(asked(&mut consumer, second), None);
+    assert!(consumer.is_corrupt());
+}

@@ -14,9 +14,12 @@
 //!
 //! | cell | owner |
 //! | --- | --- |
-//! | cargo | the preparer until `live` is set; then the holder of the waiters' lock while `waiting`, and of the reap role afterwards, until `released` |
+//! | cargo | the preparer until `live` is set; then the holder of the waiters' lock while `waiting`, and of the reap role afterwards, until `released`; then, if `attended`, the future |
 //! | entry | the preparer, then the holder of the waiters' lock; only used while `waiting` |
 //! | waker | the future while `waker` is clear; the reap role (or, while `waiting`, the waiters' lock) once it is set. Full exactly while `waker` is set, except inside `register` |
+//!
+//! A future that is polled from submission to the end *attends*: the operation's regions keep the runtime for it. So the role leaves the cargo of such
+//! a life where it is, and with it the slot: once it is released they are the future's.
 //!
 //! The reaper resolves first, then takes the waker, then releases: before `released` nobody recycles, so
 //! the waker cell it takes from is still this operation's. A future that sees `resolved` never writes the
@@ -42,6 +45,9 @@ const DETACHED: u64 = 1 << 2;
 const WAKER: u64 = 1 << 3;
 const WAITING: u64 = 1 << 4;
 const LIVE: u64 = 1 << 5;
+const ATTENDED: u64 = 1 << 6;
+/// What is set of a life that nobody has to do with but the role, and its future whether it attends or not.
+const OTHERS: u64 = RESOLVED | RELEASED | DETACHED | WAKER | WAITING;
 const GENERATION_SHIFT: u32 = 32;
 
 /// Proof of holding the right to complete operations: the reap role, or the waiters' lock for one that waits.
@@ -169,12 +175,31 @@ impl<C> Slot<C> {
     /// operation.
     #[inline]
     pub(crate) unsafe fn prepare(&self, cargo: C, permit: bool) -> u32 {
+        // SAFETY: as the caller swears.
+        unsafe { self.begin(cargo, if permit { LIVE } else { 0 }) }
+    }
+
+    /// The same with a permit, and with a future that attends.
+    ///
+    /// # Safety
+    ///
+    /// As above.
+    #[inline]
+    pub(super) unsafe fn prepare_attended(&self, cargo: C) -> u32 {
+        // SAFETY: as the caller swears.
+        unsafe { self.begin(cargo, LIVE | ATTENDED) }
+    }
+
+    /// # Safety
+    ///
+    /// The caller owns the slot.
+    #[inline]
+    unsafe fn begin(&self, cargo: C, flags: u64) -> u32 {
         // SAFETY: the caller owns the slot, so no other access to the cell exists.
         self.cargo.with_mut(|cell| unsafe { *cell = Some(cargo) });
         self.detail.store(0, Ordering::Relaxed);
         let generation = self.generation();
-        let armed = if permit { LIVE } else { 0 };
-        self.state.store(u64::from(generation) << GENERATION_SHIFT | armed, Ordering::Release);
+        self.state.store(u64::from(generation) << GENERATION_SHIFT | flags, Ordering::Release);
         generation
     }
 
@@ -279,6 +304,10 @@ impl<C> Slot<C> {
     /// it is written.
     #[inline(always)]
     fn end(&self, role: &mut Role, result: u64, keep: impl FnOnce(C)) -> Ended {
+        let state = self.state.load(Ordering::Acquire);
+        if state & ATTENDED != 0 && self.end_attended(state, result) {
+            return Ended { waker: None, recycle: false };
+        }
         // SAFETY: in flight and not released, the cell belongs to the role, which the caller holds.
         self.cargo.with_mut(|cell| unsafe { (*cell).take().map(keep) });
         let state = self.state.load(Ordering::Acquire);
@@ -293,6 +322,34 @@ impl<C> Slot<C> {
             }
         }
         self.end_in_steps(role, result)
+    }
+
+    /// Resolves and releases an operation that had this state and whose future attends. `false`: it does not any more.
+    #[cold]
+    fn end_attended(&self, state: u64, result: u64) -> bool {
+        if state & RESOLVED == 0 {
+            self.result.store(result, Ordering::Relaxed);
+        }
+        let both = state | RESOLVED | RELEASED;
+        self.state.compare_exchange(state, both, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The future does not attend any more. If the operation was released before, this ends the life: gives the outcome, and hands the cargo
+    /// to `keep`.
+    ///
+    /// # Safety
+    ///
+    /// The caller is this life's future, has attended, and does not use the key again once it was given something. The slot is its then.
+    pub(super) unsafe fn leave(&self, keep: impl FnOnce(C)) -> Option<Ticket> {
+        if self.state.fetch_and(!ATTENDED, Ordering::AcqRel) & RELEASED == 0 {
+            return None;
+        }
+        let ticket = self.outcome();
+        // SAFETY: released while it was attended: who released it has left the cell to the future.
+        self.cargo.with_mut(|cell| unsafe { (*cell).take().map(keep) });
+        // SAFETY: nobody writes the state of a life that is released, but its future.
+        unsafe { self.end_life() };
+        ticket
     }
 
     /// Ends an operation that has a waker to be taken, or was resolved early.
@@ -364,6 +421,24 @@ impl<C> Slot<C> {
         }
         drop(replaced);
         left
+    }
+
+    /// Ends a life that only its future and the role know of: resolved, released and detached at once. Hands its cargo to
+    /// `keep`. `false` where somebody else has to do with it: it waits, has a waker, was resolved before, or is another life.
+    ///
+    /// # Safety
+    ///
+    /// The caller is this life's future, and does not use the key again where this is `true`. The slot is its then.
+    #[inline]
+    pub(super) unsafe fn end_own(&self, _role: &mut Role, key: Key, keep: impl FnOnce(C)) -> bool {
+        if !self.holds(key, OTHERS | LIVE, LIVE) {
+            return false;
+        }
+        // SAFETY: in flight and not released, the cell belongs to the role, which the caller holds.
+        self.cargo.with_mut(|cell| unsafe { (*cell).take().map(keep) });
+        // SAFETY: the state is written by this life's future and, of one that is in flight, by the role: the caller is both.
+        unsafe { self.end_life() };
+        true
     }
 
     /// The future is done with this life. `true`: the caller owns the slot now and puts it on the free list.

@@ -14,7 +14,7 @@ fn loom_close_against_submit() {
         let client = bench.client.clone();
         let poller = thread::spawn(move || {
             let mut poller = Poller::default();
-            client.permits.close();
+            client.close();
             loop {
                 client.refuse_waiters(CompletionCode::SHUTDOWN);
                 poller.turn(&client);
@@ -46,7 +46,7 @@ fn loom_close_against_a_waiter() {
         let keys = [bench.submit().unwrap(), bench.submit().unwrap()];
         let client = bench.client.clone();
         let closer = thread::spawn(move || {
-            client.permits.close();
+            client.close();
             client.refuse_waiters(CompletionCode::SHUTDOWN);
             Poller::default().turn(&client);
             client.reap();
@@ -65,7 +65,7 @@ fn loom_close_against_a_waiter() {
 
 /// What the poller does when it gives up: no completion is posted any more.
 pub(super) fn give_up(client: &super::TestClient) {
-    client.permits.close();
+    client.close();
     loop {
         client.refuse_waiters(CompletionCode::SHUTDOWN);
         client.reap();

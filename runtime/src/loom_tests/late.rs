@@ -9,7 +9,7 @@ use super::{Bench, Poller, TestClient, abandon, is_resolved, poll, woken};
 
 impl Poller {
     /// Takes the one entry that is there, or will be.
-    fn take_one(&mut self, client: &TestClient) -> Key {
+    pub(super) fn take_one(&mut self, client: &TestClient) -> Key {
         loop {
             if let Some(entry) = self.submissions.pop(&client.pair.submissions) {
                 return entry.key;
@@ -18,7 +18,7 @@ impl Poller {
         }
     }
 
-    fn post(&mut self, client: &TestClient, key: Key, code: CompletionCode) {
+    pub(super) fn post(&mut self, client: &TestClient, key: Key, code: CompletionCode) {
         let entry = CompletionEntry::new(key, code, 0, 0);
         self.completions.push(&client.pair.completions, entry).unwrap();
         if self.completions.publish(&client.pair.header)

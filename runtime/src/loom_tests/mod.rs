@@ -29,6 +29,7 @@ mod closing;
 mod durable;
 mod handles;
 mod late;
+mod own;
 mod quiet;
 mod repolled;
 mod restoring;

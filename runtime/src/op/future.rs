@@ -15,7 +15,7 @@ use dmaring_ring::Key;
 use super::{
     OnError,
     outcome::decode,
-    pending::{Flight, Pending},
+    pending::{Attended, Flight, Pending},
     request::{Request, Work},
 };
 use crate::{
@@ -112,6 +112,29 @@ impl Op {
         });
     }
 
+    /// The same in a poll. Gives the outcome if it comes within a moment.
+    #[inline]
+    fn submit_in_poll(&mut self) -> Option<Ticket> {
+        let mut ended = None;
+        self.begin(|request, cargo, stage| {
+            let cargo = match Pending::attend(request, cargo)? {
+                Attended::Ended(ticket) => {
+                    ended = Some(ticket);
+                    return Ok(());
+                }
+                Attended::Pending(pending) => {
+                    stage.follow(Stage::Submitted(pending));
+                    return Ok(());
+                }
+                Attended::Not(cargo) => cargo,
+            };
+            stage.follow(Stage::Submitted(Pending::new(cargo.destination.0.shared.clone())));
+            let Stage::Submitted(pending) = stage else { return Err(polled_again()) };
+            pending.submit(request, cargo)
+        });
+        ended
+    }
+
     /// Submits what was not submitted, as part of a batch that has a key for it.
     #[inline]
     pub(super) fn submit_with(
@@ -182,8 +205,12 @@ impl Op {
 
     #[inline]
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<u64, Error>> {
-        if let Stage::Idle(_) = self.stage {
-            self.submit();
+        if let Stage::Idle(_) = self.stage
+            && let Some(ticket) = self.submit_in_poll()
+        {
+            let outcome = decode(&self.request, ticket);
+            self.forget();
+            return Poll::Ready(outcome);
         }
         let Self { request, stage } = self;
         if let Stage::Submitted(pending) = stage {

@@ -39,6 +39,12 @@ impl Linger {
         Self { limit, skip: AtomicU32::new(0), next: AtomicU32::new(1) }
     }
 
+    /// Whether it is tried for an operation of so many bytes.
+    #[inline]
+    pub(crate) fn is_tried(&self, length: u64) -> bool {
+        length <= LONGEST && !self.limit.is_zero() && self.skip.load(Ordering::Relaxed) == 0
+    }
+
     /// What `look` finds within the moment, for an operation of so many bytes. Threads that do this at the same time may lose each
     /// other's notes: it is tried once too often or too seldom then.
     #[inline]

@@ -12,7 +12,8 @@ use dmaring_ring::{Key, SubmissionEntry};
 use super::request::Request;
 use crate::{
     error::{Error, ErrorKind},
-    inflight::{Chain, Ticket},
+    inflight::{Chain, Ticket, give_back},
+    own::Found,
     reap::LeftWaker,
     region::Cargo,
     shared::Shared,
@@ -38,6 +39,17 @@ pub(crate) struct Pending {
     flight: Option<Flight>,
 }
 
+/// What came of an operation that was submitted in a poll of its future.
+#[derive(Debug)]
+pub(super) enum Attended {
+    /// Its outcome.
+    Ended(Ticket),
+    /// It is in flight.
+    Pending(Pending),
+    /// It was not submitted, nor attended to.
+    Not(Cargo),
+}
+
 impl Flight {
     /// The future of an operation that a batch prepared, and will submit whatever happens.
     #[inline]
@@ -61,7 +73,9 @@ impl Flight {
             return Poll::Ready(Err(error));
         }
         if mem::take(&mut self.fresh)
-            && let Some(ticket) = self.known(shared).or_else(|| self.linger(shared, length))
+            && let Some(ticket) = self
+                .known(shared)
+                .or_else(|| self.linger(shared, length, || shared.client.look(self.key)))
         {
             return Poll::Ready(Ok(ticket));
         }
@@ -78,15 +92,21 @@ impl Flight {
         outcome.filter(|ticket| !ticket.is_early())
     }
 
-    /// The outcome if it comes within a moment, of an operation that is alone in flight.
-    fn linger(&self, shared: &Shared, length: u64) -> Option<Ticket> {
+    /// What `look` finds within a moment, of an operation that is alone in flight.
+    #[inline]
+    fn linger<T>(
+        &self,
+        shared: &Shared,
+        length: u64,
+        look: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
         let client = &shared.client;
         if client.permits.out() > 1 {
             return None;
         }
         // As a poll that returns pending does: what others leave behind, or what comes after an early outcome, is reaped.
         client.request_notify();
-        shared.linger.wait(length, || client.look(self.key))
+        shared.linger.wait(length, look)
     }
 
     /// Gives the life up.
@@ -152,6 +172,51 @@ impl Pending {
         }
     }
 
+    /// Submits a checked request, once, in a poll of its future. It attends to it for a moment if no other is in flight: it keeps no
+    /// hold of the runtime then, since the operation's regions do.
+    #[inline]
+    pub(crate) fn attend(request: &Request, cargo: Cargo) -> Result<Attended, Error> {
+        let at = Arc::as_ptr(&cargo.destination.0.shared);
+        // SAFETY: the destination keeps the runtime. It is here, or in the slot of a life that is attended, from where nobody else takes
+        // it; the reference is not used after that.
+        let shared = unsafe { &*at };
+        shared.check_process()?;
+        let client = &shared.client;
+        let slot = if shared.linger.is_tried(request.length) && client.permits.out() == 0 {
+            client.take_kept()
+        } else {
+            None
+        };
+        let Some(slot) = slot else {
+            return Ok(Attended::Not(cargo));
+        };
+        let entry = request.entry(&cargo);
+        let submitted =
+            client.submit_in(slot, (cargo, true), |key| SubmissionEntry { key, ..entry });
+        let key = submitted.map_err(|_cargo| refusal(Refusal::TableFull))?;
+        // As a poll that returns pending does: what others leave behind is reaped.
+        client.request_notify();
+        let mut cargo = None;
+        // SAFETY: this is the one future of the life, which is used no more where that has ended.
+        let look = || unsafe { client.look_for_end(key, &mut cargo) };
+        if let Some(Found::End(ticket)) = shared.linger.wait(request.length, look) {
+            // The last region may take the runtime with it.
+            give_back(|| drop(cargo));
+            return Ok(Attended::Ended(ticket));
+        }
+        // SAFETY: `at` came from an `Arc`, and the destination keeps what it points at, as above.
+        unsafe { Arc::increment_strong_count(at) };
+        // SAFETY: this is the hold that was counted just now.
+        let shared = unsafe { Arc::from_raw(at) };
+        // SAFETY: as above; and the runtime is kept here now.
+        if let Some(ticket) = unsafe { shared.client.leave(key, &mut cargo) } {
+            give_back(|| drop(cargo));
+            return Ok(Attended::Ended(ticket));
+        }
+        let flight = Flight { fresh: false, ..Flight::new(key) };
+        Ok(Attended::Pending(Self { shared, flight: Some(flight) }))
+    }
+
     /// Submits a checked request if a permit is free; else the cargo comes back.
     pub(crate) fn try_submit(request: &Request, cargo: Cargo) -> Result<Self, (Error, Cargo)> {
         let shared = cargo.destination.0.shared.clone();
@@ -172,13 +237,28 @@ impl Pending {
         length: u64,
         context: &Context<'_>,
     ) -> Poll<Result<Ticket, Error>> {
-        match &mut self.flight {
-            Some(flight) => flight.poll(&self.shared, length, context),
-            None => Poll::Ready(Err(Error::new(
+        let Self { shared, flight: Some(flight) } = self else {
+            return Poll::Ready(Err(Error::new(
                 ErrorKind::Aborted,
                 "given up before it began: submitting it panicked",
-            ))),
+            )));
+        };
+        if flight.fresh && !shared.origin.is_elsewhere() && flight.known(shared).is_none() {
+            flight.fresh = false;
+            let mut cargo = None;
+            // SAFETY: the flight is the one future of its life, and is forgotten below where that has ended.
+            let look = || unsafe { shared.client.look_for_end(flight.key, &mut cargo) };
+            match flight.linger(shared, length, look) {
+                Some(Found::End(ticket)) => {
+                    self.flight = None;
+                    give_back(|| drop(cargo));
+                    return Poll::Ready(Ok(ticket));
+                }
+                // The poll below finds it.
+                Some(Found::Outcome) | None => {}
+            }
         }
+        flight.poll(shared, length, context)
     }
 }
 

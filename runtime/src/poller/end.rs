@@ -33,7 +33,7 @@ impl Poller {
         let client = &self.shared.client;
         if !self.closing {
             self.closing = true;
-            client.permits.close();
+            client.close();
         }
         if client.refuse_waiters(CompletionCode::SHUTDOWN) {
             self.shared.ring_event();
@@ -61,7 +61,7 @@ impl Poller {
     /// Gives up: stops what can be stopped, resolves what is left.
     pub(super) fn abandon(&mut self, code: CompletionCode) {
         self.halt(Outcome::Lost, 0);
-        self.shared.client.permits.close();
+        self.shared.client.close();
         self.resolve_rest(code);
     }
 
