@@ -1,4 +1,4 @@
-//! Calling code that is not ours: wakers, destructors of registered memory, engines' destructors.
+//! Calling code that is not ours: wakers, destructors of registered memory, engines' destructors, and whoever hears what is logged.
 
 use std::{
     mem,
@@ -14,4 +14,9 @@ pub(crate) fn call<T>(code: impl FnOnce() -> T) -> Option<T> {
             None
         }
     }
+}
+
+/// Logs something in the midst of what must go on, whatever they do who hear it.
+pub(crate) fn tell(log: impl FnOnce()) {
+    let _ = call(log);
 }

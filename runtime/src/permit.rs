@@ -138,7 +138,7 @@ impl Permits {
     }
 
     /// Whether one is kept.
-    #[cfg(all(test, loom))]
+    #[inline]
     pub(crate) fn has_kept(&self) -> bool {
         self.home.kept.is_there()
     }
@@ -195,8 +195,8 @@ impl Permits {
 
     /// How many permits are out.
     pub(crate) fn out(&self) -> u64 {
-        let home = self.home.count.load(Ordering::Relaxed) & !CLOSED;
-        // Looked at last: on its way home a permit is counted as out, and not twice as at home.
+        // On its way home a permit is counted as out, and not twice as at home: the look at what is kept comes after this one.
+        let home = self.home.count.load(Ordering::Acquire) & !CLOSED;
         let kept = u64::from(self.home.kept.is_there());
         u64::from(self.total).saturating_sub(home + kept)
     }

@@ -110,7 +110,9 @@ impl LastCall {
     pub(crate) fn make(self) {
         let Self { waker, wanted } = self;
         if foreign::call(|| if wanted { waker.wake() } else { drop(waker) }).is_none() {
-            tracing::error!("a waker panicked; the operation it was for is complete");
+            foreign::tell(|| {
+                tracing::error!("a waker panicked; the operation it was for is complete");
+            });
         }
     }
 }
@@ -118,7 +120,9 @@ impl LastCall {
 /// Drops cargo. The end of a region is foreign code, too: somebody's memory, and whoever hears what is logged.
 pub(crate) fn give_back(cargo: impl FnOnce()) {
     if foreign::call(cargo).is_none() {
-        tracing::error!("the end of a region panicked; the operation that had it is complete");
+        foreign::tell(|| {
+            tracing::error!("the end of a region panicked; the operation that had it is complete");
+        });
     }
 }
 
@@ -249,6 +253,12 @@ impl<C> Slot<C> {
     /// Whether this life waits for a permit. Certain only under the waiters' lock.
     pub(crate) fn is_waiting(&self, key: Key) -> bool {
         self.holds(key, LIVE | WAITING | RESOLVED, LIVE | WAITING)
+    }
+
+    /// Whether its future attends.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn is_attended(&self) -> bool {
+        self.state.load(Ordering::Acquire) & ATTENDED != 0
     }
 
     /// Whether a completion for `key` would be this life's first and only one.

@@ -2,8 +2,8 @@
 //!
 //! Chunk `k` holds `first << k` slots, so that index and chunk follow from each other and a slot, once
 //! there, stays where it is. The table begins with chunk 0 and grows only when the free list is empty, that is, when more results
-//! lie finished and unclaimed than ever before, those counted that a batch is about to use or to give back; in steady state nothing
-//! is allocated.
+//! lie finished and unclaimed than ever before, those counted that a batch is about to use or to give back, and the one that is
+//! [kept](super::Kept); in steady state nothing is allocated.
 //!
 //! The free list is a Treiber stack. Its head holds an index and a tag that changes with every exchange, so
 //! that a head which was popped and pushed back in between is not taken for the old one. (The tag has 32

@@ -14,8 +14,9 @@ use dmaring_ring::Key;
 
 use super::{
     OnError,
+    attend::{Attended, attend},
     outcome::decode,
-    pending::{Attended, Flight, Pending},
+    pending::{Flight, Pending},
     request::{Request, Work},
 };
 use crate::{
@@ -117,7 +118,7 @@ impl Op {
     fn submit_in_poll(&mut self) -> Option<Ticket> {
         let mut ended = None;
         self.begin(|request, cargo, stage| {
-            let cargo = match Pending::attend(request, cargo)? {
+            let cargo = match attend(request, cargo)? {
                 Attended::Ended(ticket) => {
                     ended = Some(ticket);
                     return Ok(());

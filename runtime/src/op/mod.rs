@@ -1,5 +1,6 @@
 //! The futures of operations.
 
+mod attend;
 mod batch;
 mod durable;
 mod future;

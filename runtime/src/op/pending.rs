@@ -39,15 +39,20 @@ pub(crate) struct Pending {
     flight: Option<Flight>,
 }
 
-/// What came of an operation that was submitted in a poll of its future.
-#[derive(Debug)]
-pub(super) enum Attended {
-    /// Its outcome.
-    Ended(Ticket),
-    /// It is in flight.
-    Pending(Pending),
-    /// It was not submitted, nor attended to.
-    Not(Cargo),
+/// A look for the end of a flight. Once the end was found, and the operation's cargo is here, there is nothing to be given up any more,
+/// whatever panics.
+struct Look<'a> {
+    flight: &'a mut Option<Flight>,
+    cargo: Option<Cargo>,
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        if self.cargo.is_some() {
+            *self.flight = None;
+        }
+        give_back(|| drop(self.cargo.take()));
+    }
 }
 
 impl Flight {
@@ -55,6 +60,11 @@ impl Flight {
     #[inline]
     pub(super) fn new(key: Key) -> Self {
         Self { key, left: LeftWaker::default(), fresh: true }
+    }
+
+    /// The same of one that was polled.
+    pub(super) fn polled(key: Key) -> Self {
+        Self { fresh: false, ..Self::new(key) }
     }
 
     pub(super) fn key(&self) -> Key {
@@ -75,7 +85,7 @@ impl Flight {
         if mem::take(&mut self.fresh)
             && let Some(ticket) = self
                 .known(shared)
-                .or_else(|| self.linger(shared, length, || shared.client.look(self.key)))
+                .or_else(|| linger(shared, length, || shared.client.look(self.key)))
         {
             return Poll::Ready(Ok(ticket));
         }
@@ -90,23 +100,6 @@ impl Flight {
     fn known(&self, shared: &Shared) -> Option<Ticket> {
         let outcome = shared.client.inflight.slot(self.key)?.outcome();
         outcome.filter(|ticket| !ticket.is_early())
-    }
-
-    /// What `look` finds within a moment, of an operation that is alone in flight.
-    #[inline]
-    fn linger<T>(
-        &self,
-        shared: &Shared,
-        length: u64,
-        look: impl FnMut() -> Option<T>,
-    ) -> Option<T> {
-        let client = &shared.client;
-        if client.permits.out() > 1 {
-            return None;
-        }
-        // As a poll that returns pending does: what others leave behind, or what comes after an early outcome, is reaped.
-        client.request_notify();
-        shared.linger.wait(length, look)
     }
 
     /// Gives the life up.
@@ -148,6 +141,11 @@ impl Pending {
         Self { shared, flight: None }
     }
 
+    /// One that was submitted.
+    pub(super) fn of_flight(shared: Arc<Shared>, flight: Flight) -> Self {
+        Self { shared, flight: Some(flight) }
+    }
+
     /// Submits a checked request, once, into the queue for permits if none is free.
     ///
     /// All that is written here is written before the entry is pushed. Otherwise whoever moves the future next reads what was just
@@ -172,51 +170,6 @@ impl Pending {
         }
     }
 
-    /// Submits a checked request, once, in a poll of its future. It attends to it for a moment if no other is in flight: it keeps no
-    /// hold of the runtime then, since the operation's regions do.
-    #[inline]
-    pub(crate) fn attend(request: &Request, cargo: Cargo) -> Result<Attended, Error> {
-        let at = Arc::as_ptr(&cargo.destination.0.shared);
-        // SAFETY: the destination keeps the runtime. It is here, or in the slot of a life that is attended, from where nobody else takes
-        // it; the reference is not used after that.
-        let shared = unsafe { &*at };
-        shared.check_process()?;
-        let client = &shared.client;
-        let slot = if shared.linger.is_tried(request.length) && client.permits.out() == 0 {
-            client.take_kept()
-        } else {
-            None
-        };
-        let Some(slot) = slot else {
-            return Ok(Attended::Not(cargo));
-        };
-        let entry = request.entry(&cargo);
-        let submitted =
-            client.submit_in(slot, (cargo, true), |key| SubmissionEntry { key, ..entry });
-        let key = submitted.map_err(|_cargo| refusal(Refusal::TableFull))?;
-        // As a poll that returns pending does: what others leave behind is reaped.
-        client.request_notify();
-        let mut cargo = None;
-        // SAFETY: this is the one future of the life, which is used no more where that has ended.
-        let look = || unsafe { client.look_for_end(key, &mut cargo) };
-        if let Some(Found::End(ticket)) = shared.linger.wait(request.length, look) {
-            // The last region may take the runtime with it.
-            give_back(|| drop(cargo));
-            return Ok(Attended::Ended(ticket));
-        }
-        // SAFETY: `at` came from an `Arc`, and the destination keeps what it points at, as above.
-        unsafe { Arc::increment_strong_count(at) };
-        // SAFETY: this is the hold that was counted just now.
-        let shared = unsafe { Arc::from_raw(at) };
-        // SAFETY: as above; and the runtime is kept here now.
-        if let Some(ticket) = unsafe { shared.client.leave(key, &mut cargo) } {
-            give_back(|| drop(cargo));
-            return Ok(Attended::Ended(ticket));
-        }
-        let flight = Flight { fresh: false, ..Flight::new(key) };
-        Ok(Attended::Pending(Self { shared, flight: Some(flight) }))
-    }
-
     /// Submits a checked request if a permit is free; else the cargo comes back.
     pub(crate) fn try_submit(request: &Request, cargo: Cargo) -> Result<Self, (Error, Cargo)> {
         let shared = cargo.destination.0.shared.clone();
@@ -237,29 +190,43 @@ impl Pending {
         length: u64,
         context: &Context<'_>,
     ) -> Poll<Result<Ticket, Error>> {
-        let Self { shared, flight: Some(flight) } = self else {
-            return Poll::Ready(Err(Error::new(
+        let Self { shared, flight } = self;
+        if let Some(Found::End(ticket)) = Self::look(shared, flight, length) {
+            return Poll::Ready(Ok(ticket));
+        }
+        match flight {
+            Some(flight) => flight.poll(shared, length, context),
+            None => Poll::Ready(Err(Error::new(
                 ErrorKind::Aborted,
                 "given up before it began: submitting it panicked",
-            )));
-        };
-        if flight.fresh && !shared.origin.is_elsewhere() && flight.known(shared).is_none() {
-            flight.fresh = false;
-            let mut cargo = None;
-            // SAFETY: the flight is the one future of its life, and is forgotten below where that has ended.
-            let look = || unsafe { shared.client.look_for_end(flight.key, &mut cargo) };
-            match flight.linger(shared, length, look) {
-                Some(Found::End(ticket)) => {
-                    self.flight = None;
-                    give_back(|| drop(cargo));
-                    return Poll::Ready(Ok(ticket));
-                }
-                // The poll below finds it.
-                Some(Found::Outcome) | None => {}
-            }
+            ))),
         }
-        flight.poll(shared, length, context)
     }
+
+    /// Looks for the end of a flight that was not polled yet and whose outcome is not known. Where it is found the flight is gone.
+    fn look(shared: &Shared, flight: &mut Option<Flight>, length: u64) -> Option<Found> {
+        let fresh = flight.as_mut().filter(|flight| flight.fresh)?;
+        if shared.origin.is_elsewhere() || fresh.known(shared).is_some() {
+            return None;
+        }
+        fresh.fresh = false;
+        let key = fresh.key;
+        let mut look = Look { flight, cargo: None };
+        // SAFETY: the flight is the one future of its life, and is forgotten where that has ended.
+        linger(shared, length, || unsafe { shared.client.look_for_end(key, &mut look.cargo) })
+    }
+}
+
+/// What `look` finds within a moment, of an operation that is alone in flight.
+#[inline]
+fn linger<T>(shared: &Shared, length: u64, look: impl FnMut() -> Option<T>) -> Option<T> {
+    let client = &shared.client;
+    if client.permits.out() > 1 {
+        return None;
+    }
+    // As a poll that returns pending does: what others leave behind, or what comes after an early outcome, is reaped.
+    client.request_notify();
+    shared.linger.wait(length, look)
 }
 
 impl Drop for Pending {

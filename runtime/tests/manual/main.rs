@@ -1,7 +1,6 @@
 //! The runtime on engines that are driven by hand: order, backpressure, failures, several engines, mappings.
 #![cfg(all(not(loom), not(miri)))]
 
-mod attended;
 #[path = "../common/mod.rs"]
 mod common;
 mod domains;

@@ -63,6 +63,7 @@ pub(super) const ISLANDS: &[&str] = &[
     "runtime/src/loom_tests/own.rs",
     "runtime/src/loom_tests/repolled.rs",
     "runtime/src/memory.rs",
+    "runtime/src/op/attend.rs",
     "runtime/src/op/pending.rs",
     "runtime/src/own.rs",
     "runtime/src/persist/worker.rs",

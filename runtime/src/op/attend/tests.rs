@@ -1,0 +1,234 @@
+//! Copies that are awaited one after the other, each looked for in its first poll: what others do to it meanwhile.
+//!
+//! The poll looks for a minute here, so that whatever happens to the operation happens while its future attends.
+
+use std::{
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::{Context, Wake, Waker},
+    thread,
+    time::Duration,
+};
+
+use dmaring_engine::{Status, StatusKind};
+use dmaring_manual::{Control, ManualEngine};
+use futures::{FutureExt, executor::block_on};
+use tracing::{Event, Metadata, Subscriber, span, subscriber};
+
+use crate::{
+    Clock, Copy, Error, ErrorKind, Idle, ManualClock, Region, Runtime, region::eventually,
+    shared::Shared,
+};
+
+const LONG: Duration = Duration::from_secs(60);
+const READ: Status = Status { kind: StatusKind::Read, bits: 0x100 };
+const LIMIT: Duration = Duration::from_millis(3);
+
+/// A runtime on an engine that holds everything from now on, and copies that were made: the next has the slot of the last.
+fn runtime_by(clock: impl Clock + 'static) -> (Runtime, Control, [Region; 2]) {
+    let (engine, control) = ManualEngine::builder().build();
+    let idle = Idle::Adaptive { spin: Duration::ZERO, park_after: LONG };
+    let builder = Runtime::builder().idle(idle).engine(engine).ring_entries(16).linger(LONG);
+    let runtime = builder.clock(clock).build().unwrap();
+    let regions = [1, 2].map(|seed| {
+        let region = runtime.allocate(4096).unwrap();
+        region.write_at(0, &[seed; 4096]).unwrap();
+        region
+    });
+    control.release();
+    let [source, target] = &regions;
+    let mut tries = 0;
+    // The poller may take an end off the ring before its future finds it.
+    while !runtime.shared().client.permits.has_kept() {
+        assert_eq!(block_on(source.copy_to(0, target, 0, 64)).unwrap(), 64);
+        tries += 1;
+        assert!(tries < 100_000, "no slot is ever kept");
+    }
+    control.hold();
+    (runtime, control, regions)
+}
+
+fn runtime() -> (Runtime, Control, [Region; 2], ManualClock) {
+    let clock = ManualClock::new();
+    let (runtime, control, regions) = runtime_by(clock.clone());
+    (runtime, control, regions, clock)
+}
+
+fn copy([source, target]: &[Region; 2]) -> Copy {
+    source.copy_to(1024, target, 2048, 64)
+}
+
+/// Waits until so many operations are in flight, of which the first is attended to.
+fn wait_for(control: &Control, shared: &Shared, operations: usize) {
+    control.wait_for_submitted(operations);
+    assert!(shared.client.inflight.slots().any(|(_, slot)| slot.is_attended()), "nobody attends");
+}
+
+fn bytes(region: &Region) -> [u8; 64] {
+    let mut bytes = [0; 64];
+    region.read_at(2048, &mut bytes).unwrap();
+    bytes
+}
+
+fn kind(outcome: Result<u64, Error>) -> ErrorKind {
+    outcome.unwrap_err().kind()
+}
+
+#[test]
+fn its_end_is_found_whatever_ends_before_it() {
+    let (runtime, control, regions, _) = runtime();
+    let made = runtime.stats().completed;
+    let copy = copy(&regions);
+    thread::scope(|scope| {
+        let awaited = scope.spawn(|| block_on(copy));
+        wait_for(&control, runtime.shared(), 1);
+        let other = regions[0].copy_to(0, &regions[1], 3072, 64).submit();
+        control.wait_for_submitted(2);
+        control.complete_last();
+        assert_eq!(block_on(other).unwrap(), 64);
+        control.complete_all();
+        assert_eq!(awaited.join().unwrap().unwrap(), 64);
+    });
+    assert_eq!(bytes(&regions[1]), [1; 64]);
+    assert_eq!((runtime.stats().completed, runtime.stats().in_flight), (made + 2, 0));
+    assert_eq!(control.violations(), []);
+}
+
+#[test]
+fn where_it_failed_is_told() {
+    let (runtime, control, regions, _) = runtime();
+    let copy = copy(&regions);
+    thread::scope(|scope| {
+        let awaited = scope.spawn(|| block_on(copy));
+        wait_for(&control, runtime.shared(), 1);
+        control.fail_next(READ);
+        assert!(matches!(kind(awaited.join().unwrap()), ErrorKind::Device(_)));
+    });
+    control.release();
+    assert_eq!(block_on(self::copy(&regions)).unwrap(), 64);
+    assert_eq!((runtime.stats().failed, runtime.stats().in_flight), (1, 0));
+}
+
+#[test]
+fn it_is_told_late_and_keeps_what_it_uses_until_its_end() {
+    let (runtime, control, regions, clock) = runtime();
+    let copy = copy(&regions).timeout(LIMIT);
+    drop(regions);
+    thread::scope(|scope| {
+        let awaited = scope.spawn(|| block_on(copy));
+        wait_for(&control, runtime.shared(), 1);
+        clock.advance(LIMIT);
+        assert_eq!(kind(awaited.join().unwrap()), ErrorKind::TimedOut);
+    });
+    control.wait_for_polls(200);
+    assert_eq!(control.domain().live(), 2, "the engine is still at it");
+    assert_eq!(runtime.stats().in_flight, 1);
+    control.complete_next();
+    eventually("the unmapping", || control.domain().live() == 0);
+    assert_eq!(runtime.stats().in_flight, 0);
+    assert_eq!(control.violations(), []);
+}
+
+/// The runtime ends, and all that kept it but the operation's regions: the future has them last.
+#[test]
+fn it_outlives_the_runtime() {
+    let (runtime, control, regions, _) = runtime();
+    let copy = copy(&regions);
+    drop(regions);
+    let awaited = thread::spawn(|| block_on(copy));
+    wait_for(&control, runtime.shared(), 1);
+    let shutdown = block_on(runtime.shutdown(Duration::ZERO));
+    assert!(shutdown.is_err(), "it was given up");
+    drop(runtime);
+    assert_eq!(kind(awaited.join().unwrap()), ErrorKind::Shutdown);
+    eventually("the unmapping", || control.domain().live() == 0);
+    assert!(control.halted() && control.dropped());
+    assert_eq!(control.violations(), []);
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker");
+    }
+}
+
+/// Panics at whatever it hears.
+struct Loud;
+
+impl Subscriber for Loud {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        panic!("a subscriber");
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// Another's waker panics in the midst of it, and so does who hears of that.
+#[test]
+fn wakers_and_loggers_that_panic_are_not_its_concern() {
+    let (runtime, control, regions, _) = runtime();
+    let copy = copy(&regions);
+    thread::scope(|scope| {
+        let awaited = scope.spawn(|| subscriber::with_default(Loud, || block_on(copy)));
+        wait_for(&control, runtime.shared(), 1);
+        let mut other = regions[0].copy_to(0, &regions[1], 3072, 64).submit();
+        let waker = Waker::from(Arc::new(Panics));
+        assert!(other.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        control.wait_for_submitted(2);
+        control.complete_last();
+        control.complete_all();
+        assert_eq!(awaited.join().unwrap().unwrap(), 64);
+        assert_eq!(block_on(other).unwrap(), 64);
+    });
+    control.release();
+    drop(regions);
+    eventually("the unmapping", || control.domain().live() == 0);
+    assert_eq!(runtime.stats().in_flight, 0);
+}
+
+thread_local!(static BROKEN: Cell<bool> = const { Cell::new(false) });
+
+#[derive(Debug)]
+struct Broken(ManualClock);
+
+impl Clock for Broken {
+    fn now(&self) -> Duration {
+        assert!(!BROKEN.get(), "a clock");
+        self.0.now()
+    }
+}
+
+/// A time limit asks the clock, which is foreign code: nothing is taken before it.
+#[test]
+fn a_clock_that_panics_leaves_slot_and_permit_where_they_are() {
+    let (runtime, control, regions) = runtime_by(Broken(ManualClock::new()));
+    let mut late = copy(&regions).timeout(LIMIT);
+    BROKEN.set(true);
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        late.poll_unpin(&mut Context::from_waker(Waker::noop())).is_ready()
+    }));
+    BROKEN.set(false);
+    assert!(panicked.is_err(), "the clock was not asked");
+    assert!(runtime.shared().client.permits.has_kept());
+    assert_eq!(runtime.stats().in_flight, 0);
+    drop((late, regions));
+    control.release();
+    block_on(runtime.shutdown(LONG)).unwrap();
+}
