@@ -77,7 +77,9 @@ impl Lifecycle {
         };
         for waker in waiting {
             if foreign::call(|| waker.wake()).is_none() {
-                tracing::error!("a waker panicked; the runtime it waited for has ended");
+                foreign::tell(|| {
+                    tracing::error!("a waker panicked; the runtime it waited for has ended");
+                });
             }
         }
     }

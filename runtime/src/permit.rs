@@ -195,7 +195,7 @@ impl Permits {
 
     /// How many permits are out.
     pub(crate) fn out(&self) -> u64 {
-        // On its way home a permit is counted as out, and not twice as at home: the look at what is kept comes after this one.
+        // A permit that is on its way home from where it is kept is not counted twice: the look at what is kept comes after this one.
         let home = self.home.count.load(Ordering::Acquire) & !CLOSED;
         let kept = u64::from(self.home.kept.is_there());
         u64::from(self.total).saturating_sub(home + kept)

@@ -47,7 +47,9 @@ impl<T> Teller<T> {
         if let Some(waker) = waker
             && foreign::call(|| waker.wake()).is_none()
         {
-            tracing::error!("a waker panicked; what it waited for was answered");
+            foreign::tell(|| {
+                tracing::error!("a waker panicked; what it waited for was answered");
+            });
         }
     }
 }

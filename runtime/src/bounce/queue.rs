@@ -253,7 +253,9 @@ fn hopeless() -> Error {
 fn wake(wakers: Vec<Waker>) {
     for waker in wakers {
         if foreign::call(|| waker.wake()).is_none() {
-            tracing::error!("a waker panicked; the bounce buffer it waited for is there");
+            foreign::tell(|| {
+                tracing::error!("a waker panicked; the bounce buffer it waited for is there");
+            });
         }
     }
 }

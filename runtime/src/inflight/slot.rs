@@ -256,7 +256,7 @@ impl<C> Slot<C> {
     }
 
     /// Whether its future attends.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(loom), not(miri)))]
     pub(crate) fn is_attended(&self) -> bool {
         self.state.load(Ordering::Acquire) & ATTENDED != 0
     }

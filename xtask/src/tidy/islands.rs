@@ -64,6 +64,7 @@ pub(super) const ISLANDS: &[&str] = &[
     "runtime/src/loom_tests/repolled.rs",
     "runtime/src/memory.rs",
     "runtime/src/op/attend.rs",
+    "runtime/src/op/attend/tests.rs",
     "runtime/src/op/pending.rs",
     "runtime/src/own.rs",
     "runtime/src/persist/worker.rs",
