@@ -191,7 +191,9 @@ impl Pending {
         context: &Context<'_>,
     ) -> Poll<Result<Ticket, Error>> {
         let Self { shared, flight } = self;
-        if let Some(Found::End(ticket)) = Self::look(shared, flight, length) {
+        let is_alone =
+            flight.as_ref().is_some_and(|flight| flight.fresh) && shared.client.permits.out() <= 1;
+        if is_alone && let Some(Found::End(ticket)) = Self::look(shared, flight, length) {
             return Poll::Ready(Ok(ticket));
         }
         match flight {
@@ -203,7 +205,8 @@ impl Pending {
         }
     }
 
-    /// Looks for the end of a flight that was not polled yet and whose outcome is not known. Where it is found the flight is gone.
+    /// Looks for the end of a flight that is alone, was not polled yet and whose outcome is not known. Where it is found the flight is gone.
+    #[inline(never)]
     fn look(shared: &Shared, flight: &mut Option<Flight>, length: u64) -> Option<Found> {
         let fresh = flight.as_mut().filter(|flight| flight.fresh)?;
         if shared.origin.is_elsewhere() || fresh.known(shared).is_some() {
