@@ -16,7 +16,9 @@ pub(crate) fn call<T>(code: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// Logs something in the midst of what must go on, whatever they do who hear it.
-pub(crate) fn tell(log: impl FnOnce()) {
-    let _ = call(log);
+/// The same in the midst of what must go on, whatever they do who hear what `log` says of a panic.
+pub(crate) fn call_or_tell(code: impl FnOnce(), log: impl FnOnce()) {
+    if call(code).is_none() {
+        let _ = call(log);
+    }
 }

@@ -76,11 +76,10 @@ impl Lifecycle {
             std::mem::take(&mut end.waiting)
         };
         for waker in waiting {
-            if foreign::call(|| waker.wake()).is_none() {
-                foreign::tell(|| {
-                    tracing::error!("a waker panicked; the runtime it waited for has ended");
-                });
-            }
+            foreign::call_or_tell(
+                || waker.wake(),
+                || tracing::error!("a waker panicked; the runtime it waited for has ended"),
+            );
         }
     }
 

@@ -114,8 +114,7 @@ impl<C: Load, P: RingPair> Client<C, P> {
         // Others who did not get the role rely on a look after this, and so does who waits for a permit.
         fence(Ordering::SeqCst);
         if let Some(slot) = left {
-            self.inflight.put_back(slot);
-            self.return_permits(1);
+            self.give_up(slot);
         } else if self.permits.is_wanted() {
             self.send_home();
         }
@@ -129,8 +128,7 @@ impl<C: Load, P: RingPair> Client<C, P> {
     pub(crate) fn take_kept(&self) -> Option<FreeSlot> {
         let slot = self.permits.take_kept()?;
         if self.permits.is_closed() {
-            self.inflight.put_back(slot);
-            self.return_permits(1);
+            self.give_up(slot);
             return None;
         }
         Some(slot)
@@ -144,12 +142,17 @@ impl<C: Load, P: RingPair> Client<C, P> {
         self.send_home();
     }
 
-    /// Puts the slot that is kept on the free list, and its permit to the others.
+    /// Gives up the slot that is kept, and its permit.
     #[cold]
     fn send_home(&self) {
         if let Some(slot) = self.permits.take_any_kept() {
-            self.inflight.put_back(slot);
-            self.return_permits(1);
+            self.give_up(slot);
         }
+    }
+
+    /// Puts a slot on the free list, and its permit to the others.
+    fn give_up(&self, slot: FreeSlot) {
+        self.inflight.put_back(slot);
+        self.return_permits(1);
     }
 }

@@ -112,7 +112,7 @@ impl Permits {
     pub(crate) fn release(&self, count: u32) -> bool {
         self.home.count.fetch_add(u64::from(count), Ordering::AcqRel);
         fence(Ordering::SeqCst);
-        self.waiting.load(Ordering::Relaxed) != 0
+        self.has_waiters()
     }
 
     /// Keeps a slot with its permit, if none is kept. The caller gives the role back, then asks
@@ -125,7 +125,7 @@ impl Permits {
     /// Whether what is kept is to go home: somebody waits for a permit, or there are to be none.
     #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) != 0 || self.is_closed()
+        self.has_waiters() || self.is_closed()
     }
 
     /// Takes the slot that is kept, and its permit, past no queue. The caller asks whether permits are closed by now.
@@ -188,7 +188,7 @@ impl Permits {
     }
 
     /// Whether anybody waits for a permit, or is about to.
-    #[cfg(not(loom))]
+    #[inline]
     pub(crate) fn has_waiters(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) != 0
     }

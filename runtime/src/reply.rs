@@ -44,12 +44,11 @@ impl<T> Teller<T> {
             reply.answer = Some(answer());
             reply.waker.take()
         };
-        if let Some(waker) = waker
-            && foreign::call(|| waker.wake()).is_none()
-        {
-            foreign::tell(|| {
-                tracing::error!("a waker panicked; what it waited for was answered");
-            });
+        if let Some(waker) = waker {
+            foreign::call_or_tell(
+                || waker.wake(),
+                || tracing::error!("a waker panicked; what it waited for was answered"),
+            );
         }
     }
 }

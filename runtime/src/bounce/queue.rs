@@ -252,10 +252,9 @@ fn hopeless() -> Error {
 
 fn wake(wakers: Vec<Waker>) {
     for waker in wakers {
-        if foreign::call(|| waker.wake()).is_none() {
-            foreign::tell(|| {
-                tracing::error!("a waker panicked; the bounce buffer it waited for is there");
-            });
-        }
+        foreign::call_or_tell(
+            || waker.wake(),
+            || tracing::error!("a waker panicked; the bounce buffer it waited for is there"),
+        );
     }
 }

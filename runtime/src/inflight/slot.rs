@@ -46,7 +46,7 @@ const WAKER: u64 = 1 << 3;
 const WAITING: u64 = 1 << 4;
 const LIVE: u64 = 1 << 5;
 const ATTENDED: u64 = 1 << 6;
-/// What is set of a life that nobody has to do with but the role, and its future whether it attends or not.
+/// What is set where somebody else has to do with a life than the role and a future that has just begun to look.
 const OTHERS: u64 = RESOLVED | RELEASED | DETACHED | WAKER | WAITING;
 const GENERATION_SHIFT: u32 = 32;
 
@@ -109,21 +109,18 @@ impl LastCall {
     /// Calls the waker. It is foreign code: it may submit, drop futures, drop the runtime, or panic, which ends here.
     pub(crate) fn make(self) {
         let Self { waker, wanted } = self;
-        if foreign::call(|| if wanted { waker.wake() } else { drop(waker) }).is_none() {
-            foreign::tell(|| {
-                tracing::error!("a waker panicked; the operation it was for is complete");
-            });
-        }
+        foreign::call_or_tell(
+            || if wanted { waker.wake() } else { drop(waker) },
+            || tracing::error!("a waker panicked; the operation it was for is complete"),
+        );
     }
 }
 
 /// Drops cargo. The end of a region is foreign code, too: somebody's memory, and whoever hears what is logged.
 pub(crate) fn give_back(cargo: impl FnOnce()) {
-    if foreign::call(cargo).is_none() {
-        foreign::tell(|| {
-            tracing::error!("the end of a region panicked; the operation that had it is complete");
-        });
-    }
+    foreign::call_or_tell(cargo, || {
+        tracing::error!("the end of a region panicked; the operation that had it is complete");
+    });
 }
 
 impl<C> Finished<C> {
@@ -320,7 +317,6 @@ impl<C> Slot<C> {
         }
         // SAFETY: in flight and not released, the cell belongs to the role, which the caller holds.
         self.cargo.with_mut(|cell| unsafe { (*cell).take().map(keep) });
-        let state = self.state.load(Ordering::Acquire);
         if state & (RESOLVED | WAKER) == 0 {
             // No waker to take between the two: both in one exchange, unless the future comes just now.
             self.result.store(result, Ordering::Relaxed);

@@ -25,6 +25,12 @@ fn look(client: &TestClient, key: Key) -> bool {
     }
 }
 
+/// Checks that both slots and both permits are there for others.
+fn check_all_there(bench: &Bench) {
+    assert!(bench.submit().is_ok() && bench.submit().is_ok());
+    assert_eq!((bench.client.permits.out(), bench.client.inflight.capacity()), (2, 2));
+}
+
 /// Looks until the operation is over.
 fn wait(client: &TestClient, key: Key) {
     while !look(client, key) {
@@ -63,8 +69,7 @@ fn loom_two_own_ends() {
         wait(&bench.client, keys[0]);
         other.join().unwrap();
         assert_eq!((bench.dropped(), bench.client.permits.out()), (2, 0));
-        assert!(bench.submit().is_ok() && bench.submit().is_ok());
-        assert_eq!((bench.client.permits.out(), bench.client.inflight.capacity()), (2, 2));
+        check_all_there(&bench);
     });
 }
 
@@ -233,8 +238,7 @@ fn loom_an_attended_operation_against_a_reaper() {
             abandon(&bench.client, key);
         }
         assert_eq!((bench.dropped(), bench.client.permits.out()), (2, 0));
-        assert!(bench.submit().is_ok() && bench.submit().is_ok());
-        assert_eq!((bench.client.permits.out(), bench.client.inflight.capacity()), (2, 2));
+        check_all_there(&bench);
         assert_eq!(poller.publish(&bench.client), 2);
     });
 }
@@ -264,8 +268,7 @@ fn loom_a_late_operation_that_is_attended() {
         late.join().unwrap();
         bench.client.reap();
         assert_eq!((bench.dropped(), bench.client.permits.out()), (2, 0));
-        assert!(bench.submit().is_ok() && bench.submit().is_ok());
-        assert_eq!((bench.client.permits.out(), bench.client.inflight.capacity()), (2, 2));
+        check_all_there(&bench);
     });
 }
 

@@ -55,6 +55,14 @@ impl Stage {
         debug_assert!(matches!(self, Self::Finished), "what is forgotten has nothing");
         mem::forget(mem::replace(self, next));
     }
+
+    /// Follows `Finished` with an operation of its own, which is submitted.
+    #[inline]
+    fn submit(&mut self, request: &Request, cargo: Cargo) -> Result<(), Error> {
+        self.follow(Self::Submitted(Pending::new(cargo.destination.0.shared.clone())));
+        let Self::Submitted(pending) = self else { return Err(polled_again()) };
+        pending.submit(request, cargo)
+    }
 }
 
 impl Op {
@@ -106,11 +114,7 @@ impl Op {
     /// Submits what was not submitted.
     #[inline]
     fn submit(&mut self) {
-        self.begin(|request, cargo, stage| {
-            stage.follow(Stage::Submitted(Pending::new(cargo.destination.0.shared.clone())));
-            let Stage::Submitted(pending) = stage else { return Err(polled_again()) };
-            pending.submit(request, cargo)
-        });
+        self.begin(|request, cargo, stage| stage.submit(request, cargo));
     }
 
     /// The same in a poll. Gives the outcome if it comes within a moment.
@@ -118,20 +122,12 @@ impl Op {
     fn submit_in_poll(&mut self) -> Option<Ticket> {
         let mut ended = None;
         self.begin(|request, cargo, stage| {
-            let cargo = match attend(request, cargo)? {
-                Attended::Ended(ticket) => {
-                    ended = Some(ticket);
-                    return Ok(());
-                }
-                Attended::Pending(pending) => {
-                    stage.follow(Stage::Submitted(pending));
-                    return Ok(());
-                }
-                Attended::Not(cargo) => cargo,
-            };
-            stage.follow(Stage::Submitted(Pending::new(cargo.destination.0.shared.clone())));
-            let Stage::Submitted(pending) = stage else { return Err(polled_again()) };
-            pending.submit(request, cargo)
+            match attend(request, cargo)? {
+                Attended::Ended(ticket) => ended = Some(ticket),
+                Attended::Pending(pending) => stage.follow(Stage::Submitted(pending)),
+                Attended::Not(cargo) => stage.submit(request, cargo)?,
+            }
+            Ok(())
         });
         ended
     }

@@ -208,7 +208,7 @@ impl Pending {
     /// Looks for the end of a flight that is alone, was not polled yet and whose outcome is not known. Where it is found the flight is gone.
     #[inline(never)]
     fn look(shared: &Shared, flight: &mut Option<Flight>, length: u64) -> Option<Found> {
-        let fresh = flight.as_mut().filter(|flight| flight.fresh)?;
+        let fresh = flight.as_mut()?;
         if shared.origin.is_elsewhere() || fresh.known(shared).is_some() {
             return None;
         }

@@ -91,6 +91,21 @@ fn wait_for(control: &Control, shared: &Shared, operations: usize) {
     assert!(shared.client.inflight.slots().any(|(_, slot)| slot.is_attended()), "nobody attends");
 }
 
+/// How a copy ends that is attended to while this happens.
+fn end_while(
+    (runtime, control): (&Runtime, &Control),
+    copy: Copy,
+    happens: impl FnOnce(),
+) -> Result<u64, Error> {
+    thread::scope(|scope| {
+        let _released = Released(control);
+        let awaited = scope.spawn(|| block_on(copy));
+        wait_for(control, runtime.shared(), 1);
+        happens();
+        awaited.join().unwrap()
+    })
+}
+
 fn bytes(region: &Region) -> [u8; 64] {
     let mut bytes = [0; 64];
     region.read_at(2048, &mut bytes).unwrap();
@@ -108,18 +123,14 @@ fn its_end_is_found_whatever_ends_before_it() {
     }
     let (runtime, control, regions, _) = runtime();
     let made = runtime.stats().completed;
-    let copy = copy(&regions);
-    thread::scope(|scope| {
-        let _released = Released(&control);
-        let awaited = scope.spawn(|| block_on(copy));
-        wait_for(&control, runtime.shared(), 1);
+    let ended = end_while((&runtime, &control), copy(&regions), || {
         let other = regions[0].copy_to(0, &regions[1], 3072, 64).submit();
         control.wait_for_submitted(2);
         control.complete_last();
         assert_eq!(block_on(other).unwrap(), 64);
         control.complete_all();
-        assert_eq!(awaited.join().unwrap().unwrap(), 64);
     });
+    assert_eq!(ended.unwrap(), 64);
     assert_eq!(bytes(&regions[1]), [1; 64]);
     eventually("the permits", || runtime.stats().in_flight == 0);
     assert_eq!(runtime.stats().completed, made + 2);
@@ -132,16 +143,12 @@ fn where_it_failed_is_told() {
         return;
     }
     let (runtime, control, regions, _) = runtime();
-    let copy = copy(&regions);
-    thread::scope(|scope| {
-        let _released = Released(&control);
-        let awaited = scope.spawn(|| block_on(copy));
-        wait_for(&control, runtime.shared(), 1);
+    let ended = end_while((&runtime, &control), copy(&regions), || {
         control.fail_next(READ);
-        assert!(matches!(kind(awaited.join().unwrap()), ErrorKind::Device(_)));
     });
+    assert!(matches!(kind(ended), ErrorKind::Device(_)));
     control.release();
-    assert_eq!(block_on(self::copy(&regions)).unwrap(), 64);
+    assert_eq!(block_on(copy(&regions)).unwrap(), 64);
     eventually("the permits", || runtime.stats().in_flight == 0);
     assert_eq!(runtime.stats().failed, 1);
 }
@@ -154,13 +161,8 @@ fn it_is_told_late_and_keeps_what_it_uses_until_its_end() {
     let (runtime, control, regions, clock) = runtime();
     let copy = copy(&regions).timeout(LIMIT);
     drop(regions);
-    thread::scope(|scope| {
-        let _released = Released(&control);
-        let awaited = scope.spawn(|| block_on(copy));
-        wait_for(&control, runtime.shared(), 1);
-        clock.advance(LIMIT);
-        assert_eq!(kind(awaited.join().unwrap()), ErrorKind::TimedOut);
-    });
+    let ended = end_while((&runtime, &control), copy, || clock.advance(LIMIT));
+    assert_eq!(kind(ended), ErrorKind::TimedOut);
     control.wait_for_polls(200);
     assert_eq!(control.domain().live(), 2, "the engine is still at it");
     assert_eq!(runtime.stats().in_flight, 1);
