@@ -153,8 +153,8 @@ impl Server {
         Stopper(self.sender.clone())
     }
 
-    /// Serves until every connection of QEMU's proxy is closed, one having been there, or until
-    /// [`Stopper::stop`]; then removes the sockets.
+    /// Serves until every connection of QEMU's proxy is closed, one having been there and none being about
+    /// to be accepted, or until [`Stopper::stop`]; then removes the sockets.
     ///
     /// # Errors
     ///
@@ -163,7 +163,10 @@ impl Server {
         let sockets = Sockets::default();
         thread::scope(|scope| {
             let outcome = self.start(scope, &sockets).map_err(ServerError::Io);
-            let outcome = outcome.and_then(|()| wait(&self.events));
+            let outcome = outcome.and_then(|()| {
+                let is_awaited = || self.functions.iter().any(|(found, _)| found.is_awaited());
+                wait(&self.events, is_awaited)
+            });
             sockets.end();
             self.qtest.1.close();
             for (_, function) in &self.functions {
@@ -195,7 +198,8 @@ impl Server {
         listening.track(sockets)?;
         spawn(scope, "qtest".to_owned(), &self.sender, move |events| {
             let latest = RefCell::new(None);
-            accept_all(listening, sockets, events, |stream| {
+            let accept = || listening.accept();
+            accept_all(accept, sockets, events, |stream| {
                 latest.replace(Some(sockets.track(&stream)?));
                 qtest.connect(stream);
                 Ok(())
@@ -205,7 +209,8 @@ impl Server {
         listening.track(sockets)?;
         let functions: Vec<_> = self.functions.iter().map(|(_, found)| found.clone()).collect();
         spawn(scope, "control".to_owned(), &self.sender, move |events| {
-            accept_all(listening, sockets, events, |stream| {
+            let accept = || listening.accept();
+            accept_all(accept, sockets, events, |stream| {
                 let functions = functions.clone();
                 spawn(scope, "client".to_owned(), events, move |_| {
                     serve_client(&stream, &functions, sockets);
@@ -234,9 +239,13 @@ fn serve_function(
     sockets: &Sockets,
     events: &Sender<Event>,
 ) {
-    accept_all(listening, sockets, events, |stream| {
-        let _tracked = sockets.track(&stream)?;
+    let accept = || {
+        listening.wait()?;
         send(events, Event::Connected);
+        listening.accept()
+    };
+    accept_all(accept, sockets, events, |stream| {
+        let _tracked = sockets.track(&stream)?;
         let outcome = proxy::serve(&stream, function);
         function.reset();
         function.clear_memory();
@@ -252,15 +261,15 @@ fn serve_client(stream: &UnixStream, functions: &[GuestFunction], sockets: &Sock
     }
 }
 
-/// Hands every connection to `take`, until the end.
+/// Hands every connection that `accept` gives to `take`, until the end.
 fn accept_all(
-    listening: &Listening,
+    accept: impl Fn() -> io::Result<UnixStream>,
     sockets: &Sockets,
     events: &Sender<Event>,
     take: impl Fn(UnixStream) -> io::Result<()>,
 ) {
     loop {
-        match listening.accept().and_then(&take) {
+        match accept().and_then(&take) {
             Ok(()) => {}
             Err(_) if sockets.has_ended() => return,
             Err(error) => return send(events, Event::Failed(error)),

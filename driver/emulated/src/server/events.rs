@@ -17,7 +17,7 @@ const PARTING: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) enum Event {
-    /// QEMU's proxy connected to a function.
+    /// QEMU's proxy connected to a function, and is accepted next.
     Connected,
     /// That connection ended, well or badly.
     Closed(Slot, Option<ProxyError>),
@@ -31,25 +31,34 @@ pub(super) enum Event {
     Stop,
 }
 
-/// Waits for the end, and says how it was.
-pub(super) fn wait(events: &Receiver<Event>) -> Result<(), ServerError> {
-    let (mut open, mut first, mut chipset) = (0usize, None, None);
+/// Waits for the end, and says how it was. Who has connected and waits for a thread to accept it `is_awaiting` us.
+pub(super) fn wait(
+    events: &Receiver<Event>,
+    is_awaiting: impl Fn() -> bool,
+) -> Result<(), ServerError> {
+    let (mut open, mut served, mut first, mut chipset) = (0usize, false, None, None);
     loop {
+        // In this order: what is accepted is told before.
+        let over = served && open == 0 && !is_awaiting();
         let event = match &chipset {
+            _ if over => match events.try_recv() {
+                Ok(event) => Ok(event),
+                Err(_) => break,
+            },
             None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some((_, until)) => {
                 events.recv_timeout(Instant::saturating_duration_since(until, Instant::now()))
             }
         };
         match event {
-            Ok(Event::Connected) => open += 1,
+            Ok(Event::Connected) => {
+                open += 1;
+                served = true;
+            }
             Ok(Event::Closed(slot, error)) => {
                 open -= 1;
                 let error = error.map(|source| ServerError::Connection { slot, source });
                 first = first.or(error);
-                if open == 0 {
-                    break;
-                }
             }
             Ok(Event::Chipset(error)) if chipset.is_none() => {
                 chipset = Some((error, Instant::now() + PARTING));

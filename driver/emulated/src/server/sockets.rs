@@ -13,7 +13,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use rustix::net::{Shutdown, shutdown};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    net::{Shutdown, shutdown},
+};
 
 /// A listening socket, whose file is removed with it.
 #[derive(Debug)]
@@ -38,6 +42,23 @@ impl Listening {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Waits until [`accept`](Self::accept) has something to say.
+    pub(super) fn wait(&self) -> io::Result<()> {
+        loop {
+            match poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], None) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether somebody has connected who was not accepted yet.
+    pub(super) fn is_awaited(&self) -> bool {
+        let mut listener = [PollFd::new(&self.listener, PollFlags::IN)];
+        poll(&mut listener, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     pub(super) fn track(&self, sockets: &Sockets) -> io::Result<()> {

@@ -49,7 +49,7 @@ mod tests {
                 .unwrap();
             // Were the panic not told, no event would be left once the threads have ended.
             drop(sender);
-            wait(&events)
+            wait(&events, || false)
         });
         assert!(
             matches!(&end, Err(ServerError::Panicked { thread }) if thread == "clock-05.0"),

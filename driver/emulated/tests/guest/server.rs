@@ -165,6 +165,21 @@ fn a_message_that_is_none_ends_its_connection_alone_and_is_told_at_the_end() {
 }
 
 #[test]
+fn one_that_goes_leaves_another_served_that_has_only_just_connected() {
+    for _ in 0..200 {
+        let place = Place::new();
+        let server = Server::bind(&place.options()).unwrap();
+        // Whichever thread comes first: both are connected before there is any.
+        let (first, mut second) = (place.function(0), place.function(1));
+        drop(first);
+        let served = thread::spawn(move || server.run());
+        assert_eq!(second.config_read(0, 2), 0x8086);
+        drop(second);
+        served.join().unwrap().unwrap();
+    }
+}
+
+#[test]
 fn a_qtest_that_goes_alone_ends_the_server_with_an_error() {
     let place = Place::new();
     let server = Server::bind(&place.options()).unwrap();
