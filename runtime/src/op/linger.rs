@@ -8,10 +8,11 @@
 //! If the moment passes in vain, it is tried less and less often, until it succeeds again.
 
 use std::{
-    hint,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
+
+use crate::hint;
 
 /// The longest operation that is lingered for, in bytes.
 const LONGEST: u64 = 4096;
@@ -19,7 +20,7 @@ const LONGEST: u64 = 4096;
 const RAREST: u32 = 64;
 
 /// How often it is looked before and between looks at the clock, which take longer than a look. Most ends come before the first.
-const LOOKS_PER_TIME: u32 = 16;
+const LOOKS_PER_TIME: u32 = 32;
 
 /// How long unless the builder is told otherwise.
 pub(crate) const DEFAULT: Duration = Duration::from_micros(1);
@@ -70,7 +71,7 @@ impl Linger {
             {
                 break;
             }
-            hint::spin_loop();
+            hint::look_again();
         }
         let next = self.next.load(Ordering::Relaxed);
         self.skip.store(next, Ordering::Relaxed);
