@@ -17,10 +17,10 @@
 //! Time is counted in ticks of the time-stamp counter. It has one to five in a nanosecond on processors with WAITPKG;
 //! the bounds below are for all of them, so nothing needs to be calibrated.
 //!
-//! Who looks again and again at a word that another core is about to write, for less than a microsecond, does it with `lfence` between two
-//! looks, which waits for the load before it and lets none begin (the same manual). Without anything the processor
-//! has many loads of the line under way, which all begin anew when it is taken away; and a `pause` takes tens of nanoseconds, in
-//! which nobody looks.
+//! Who looks a few dozen times at a word that another core is about to write does it with `lfence` between two looks, which waits for
+//! the loads before it and lets none after it begin (the same manual; AMD64 Architecture Programmer's Manual, volume 3). It takes some 5 ns on
+//! the first machine of `docs/performance.md`, where a `pause`, during which nobody looks, takes 24. With two threads on a
+//! core it is untried: a `pause` leaves more to the other one.
 //!
 //! Under Miri, and on other processors, there is `pause`, or what takes its place, alone.
 #![allow(unsafe_code, reason = "island: assembly instructions, of which none writes memory")]

@@ -317,7 +317,7 @@ impl<C> Slot<C> {
         }
         // SAFETY: in flight and not released, the cell belongs to the role, which the caller holds.
         self.cargo.with_mut(|cell| unsafe { (*cell).take().map(keep) });
-        if state & (RESOLVED | WAKER) == 0 {
+        if state & (RESOLVED | WAKER | ATTENDED) == 0 {
             // No waker to take between the two: both in one exchange, unless the future comes just now.
             self.result.store(result, Ordering::Relaxed);
             let both = state | RESOLVED | RELEASED;

@@ -19,8 +19,11 @@ const LONGEST: u64 = 4096;
 /// At most one in so many operations is lingered for while it is in vain.
 const RAREST: u32 = 64;
 
-/// How often it is looked before and between looks at the clock, which take longer than a look. Most ends come before the first.
-const LOOKS_PER_TIME: u32 = 32;
+/// How often it is looked before the first look at the clock. Most ends come by then, so these looks follow each other closely; between
+/// later ones others may have the core's other thread.
+const CLOSE_LOOKS: u32 = 32;
+/// And between two looks at the clock, which take longer than a look.
+const LOOKS_PER_TIME: u32 = 16;
 
 /// How long unless the builder is told otherwise.
 pub(crate) const DEFAULT: Duration = Duration::from_micros(1);
@@ -66,12 +69,16 @@ impl Linger {
                 }
                 return Some(found);
             }
+            if turn < CLOSE_LOOKS {
+                hint::look_again();
+                continue;
+            }
             if turn.is_multiple_of(LOOKS_PER_TIME)
                 && begin.get_or_insert_with(Instant::now).elapsed() >= self.limit
             {
                 break;
             }
-            hint::look_again();
+            std::hint::spin_loop();
         }
         let next = self.next.load(Ordering::Relaxed);
         self.skip.store(next, Ordering::Relaxed);

@@ -209,6 +209,7 @@ impl Pending {
     #[inline(never)]
     fn look(shared: &Shared, flight: &mut Option<Flight>, length: u64) -> Option<Found> {
         let fresh = flight.as_mut()?;
+        debug_assert!(fresh.fresh, "it was polled");
         if shared.origin.is_elsewhere() || fresh.known(shared).is_some() {
             return None;
         }

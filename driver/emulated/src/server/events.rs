@@ -17,7 +17,7 @@ const PARTING: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) enum Event {
-    /// QEMU's proxy connected to a function, and is accepted next.
+    /// QEMU's proxy connected to a function, and is accepted next; or the function's socket was shut down.
     Connected,
     /// That connection ended, well or badly.
     Closed(Slot, Option<ProxyError>),
@@ -79,4 +79,58 @@ pub(super) fn wait(
 pub(super) fn send(events: &Sender<Event>, event: Event) {
     // Nobody listens any more once the server has ended.
     let _ = events.send(event);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, sync::mpsc, thread};
+
+    use super::*;
+
+    const GONE: &str = "05.0";
+
+    /// What one leaves that has come and gone.
+    fn one_that_has_gone() -> (Sender<Event>, Receiver<Event>) {
+        let (sender, events) = mpsc::channel();
+        send(&sender, Event::Connected);
+        send(&sender, Event::Closed(GONE.parse().unwrap(), None));
+        (sender, events)
+    }
+
+    #[test]
+    fn it_is_the_end_when_all_have_gone_and_none_is_awaiting() {
+        let (_sender, events) = one_that_has_gone();
+        assert!(wait(&events, || false).is_ok());
+    }
+
+    #[test]
+    fn who_is_accepted_while_it_is_looked_who_awaits_is_found() {
+        let (sender, events) = one_that_has_gone();
+        let looks = Cell::new(0);
+        let end = wait(&events, || {
+            if looks.replace(looks.get() + 1) == 0 {
+                // Accepted, so nobody awaits any more; what comes then shows that it went on.
+                send(&sender, Event::Connected);
+                send(&sender, Event::Panicked("control".to_owned()));
+            }
+            false
+        });
+        assert!(matches!(&end, Err(ServerError::Panicked { .. })), "{end:?}");
+    }
+
+    #[test]
+    fn who_awaits_is_waited_for() {
+        let (sender, events) = one_that_has_gone();
+        let (looked, look) = mpsc::channel();
+        let end = thread::scope(|scope| {
+            scope.spawn(move || {
+                // Accepted after that look.
+                look.recv().unwrap();
+                send(&sender, Event::Connected);
+                send(&sender, Event::Panicked("control".to_owned()));
+            });
+            wait(&events, move || looked.send(()).is_ok())
+        });
+        assert!(matches!(&end, Err(ServerError::Panicked { .. })), "{end:?}");
+    }
 }
