@@ -24,8 +24,9 @@ pub(crate) enum Found {
 }
 
 impl<C: Load, P: RingPair> Client<C, P> {
-    /// Submits an operation in a slot that the caller has, with its permit, and whose future attends or does not.
-    #[inline]
+    /// Submits an operation in a slot that the caller has, with its permit, and whose future attends or does not. In place: the key stays in
+    /// registers, where it is not written in halves and read as one.
+    #[inline(always)]
     pub(crate) fn submit_in(
         &self,
         slot: FreeSlot,
@@ -151,7 +152,7 @@ impl<C: Load, P: RingPair> Client<C, P> {
     }
 
     /// Puts a slot on the free list, and its permit to the others.
-    fn give_up(&self, slot: FreeSlot) {
+    pub(crate) fn give_up(&self, slot: FreeSlot) {
         self.inflight.put_back(slot);
         self.return_permits(1);
     }

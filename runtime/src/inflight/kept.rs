@@ -56,7 +56,7 @@ impl Kept {
 
 impl<C> Inflight<C> {
     /// As [`prepare`](Self::prepare) of an operation that has a permit, in a slot that the caller has, and whose future attends or does not.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn prepare_in(&self, slot: FreeSlot, cargo: C, attended: bool) -> Result<Key, C> {
         let FreeSlot(index) = slot;
         let Some(slot) = self.at(index) else { return Err(cargo) };

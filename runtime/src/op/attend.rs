@@ -5,11 +5,12 @@
 //! [`own`](crate::own) for the end, and the slot's states for who has what meanwhile.
 #![allow(unsafe_code, reason = "island: stands for the one future of a slot's life")]
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use dmaring_ring::{Key, SubmissionEntry};
 
 use super::{
+    future::Stage,
     pending::{Flight, Pending, refusal},
     request::Request,
 };
@@ -30,7 +31,7 @@ pub(super) enum Attended {
     /// It is in flight.
     Pending(Pending),
     /// It was not submitted, nor attended to.
-    Not(Cargo),
+    Not,
 }
 
 /// Attends to an operation, as the one future of its life. Who is dropped before the end, by a panic, gives it up.
@@ -72,24 +73,30 @@ impl Drop for Attending {
     }
 }
 
-/// Submits a checked request, once, in a poll of its future. It attends to it for a moment if no other is in flight: it keeps no
-/// hold of the runtime then, since the operation's regions do.
+/// Submits a checked request, once, in a poll of its future. It attends to it for a moment if no other is in flight: it keeps no hold of the
+/// runtime then, since the operation's regions do. What it does not attend to stays in its stage.
 #[inline]
-pub(super) fn attend(request: &Request, cargo: Cargo) -> Result<Attended, Error> {
+pub(super) fn attend(request: &Request, stage: &mut Stage) -> Result<Attended, Error> {
+    let Stage::Idle(cargo) = stage else { return Ok(Attended::Not) };
     let at = Arc::as_ptr(&cargo.destination.0.shared);
-    // SAFETY: the destination keeps the runtime. It is here, or in the slot of a life that is attended, from where nobody else takes
-    // it, or with who attends; the reference is not used after that.
+    // SAFETY: the destination keeps the runtime. It is in the stage, or here, or in the slot of a life that is attended, from where nobody else
+    // takes it, or with who attends; the reference is not used after that.
     let shared = unsafe { &*at };
     shared.check_process()?;
     let client = &shared.client;
     let length = request.length;
     let is_alone = client.permits.has_kept() && client.permits.out() == 0;
     if !is_alone || !shared.linger.is_tried(length) {
-        return Ok(Attended::Not(cargo));
+        return Ok(Attended::Not);
     }
     // It may ask a clock, which is foreign code: before anything is taken.
-    let entry = request.entry(&cargo);
-    let Some(slot) = client.take_kept() else { return Ok(Attended::Not(cargo)) };
+    let entry = request.entry(cargo);
+    let Some(slot) = client.take_kept() else { return Ok(Attended::Not) };
+    // Not before: who made the operation wrote its handles one by one, and both are read at once now, which waits until they are written.
+    let Stage::Idle(cargo) = mem::replace(stage, Stage::Finished) else {
+        client.give_up(slot);
+        return Ok(Attended::Not);
+    };
     let submitted = client.submit_in(slot, (cargo, true), |key| SubmissionEntry { key, ..entry });
     let key = submitted.map_err(|_cargo| refusal(Refusal::TableFull))?;
     let mut attending = Attending { shared: at, key, cargo: None, has_left: false };

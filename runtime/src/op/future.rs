@@ -36,7 +36,7 @@ pub(super) struct Op {
 
 /// Where an operation stands.
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// Not submitted, and not checked.
     Idle(Cargo),
     /// The outcome is known and nothing is in flight.
@@ -120,16 +120,17 @@ impl Op {
     /// The same in a poll. Gives the outcome if it comes within a moment.
     #[inline]
     fn submit_in_poll(&mut self) -> Option<Ticket> {
-        let mut ended = None;
-        self.begin(|request, cargo, stage| {
-            match attend(request, cargo)? {
-                Attended::Ended(ticket) => ended = Some(ticket),
-                Attended::Pending(pending) => stage.follow(Stage::Submitted(pending)),
-                Attended::Not(cargo) => stage.submit(request, cargo)?,
-            }
-            Ok(())
-        });
-        ended
+        if !self.admit() {
+            return None;
+        }
+        let Self { request, stage } = self;
+        match attend(request, stage) {
+            Ok(Attended::Ended(ticket)) => return Some(ticket),
+            Ok(Attended::Pending(pending)) => stage.follow(Stage::Submitted(pending)),
+            Ok(Attended::Not) => self.go(|request, cargo, stage| stage.submit(request, cargo)),
+            Err(error) => self.know(Err(error)),
+        }
+        None
     }
 
     /// Submits what was not submitted, as part of a batch that has a key for it.
@@ -154,18 +155,32 @@ impl Op {
     /// Checks what was not submitted, and has it submitted.
     #[inline]
     fn begin(&mut self, submit: impl FnOnce(&Request, Cargo, &mut Stage) -> Result<(), Error>) {
-        let Self { request, stage } = self;
-        let Stage::Idle(cargo) = stage else { return };
-        let refused = match request.check(cargo) {
-            Err(error) => Some(Err(error)),
-            Ok(()) if request.length == 0 => Some(Ok(0)),
-            Ok(()) => match mem::replace(stage, Stage::Finished) {
-                Stage::Idle(cargo) => submit(request, cargo, stage).err().map(Err),
-                _ => None,
-            },
+        if self.admit() {
+            self.go(submit);
+        }
+    }
+
+    /// Checks what was not submitted, and whether it is to be. Where it is not, the outcome is known then.
+    #[inline]
+    fn admit(&mut self) -> bool {
+        let Stage::Idle(cargo) = &self.stage else { return false };
+        let outcome = match self.request.check(cargo) {
+            Err(error) => Err(error),
+            Ok(()) if self.request.length == 0 => Ok(0),
+            Ok(()) => return true,
         };
-        if let Some(outcome) = refused {
-            self.know(outcome);
+        self.know(outcome);
+        false
+    }
+
+    /// Has what was admitted submitted.
+    #[inline]
+    fn go(&mut self, submit: impl FnOnce(&Request, Cargo, &mut Stage) -> Result<(), Error>) {
+        let Self { request, stage } = self;
+        if let Stage::Idle(cargo) = mem::replace(stage, Stage::Finished)
+            && let Err(error) = submit(request, cargo, stage)
+        {
+            self.know(Err(error));
         }
     }
 

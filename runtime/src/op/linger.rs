@@ -50,8 +50,8 @@ impl Linger {
     }
 
     /// What `look` finds within the moment, for an operation of so many bytes. Threads that do this at the same time may lose each
-    /// other's notes: it is tried once too often or too seldom then.
-    #[inline]
+    /// other's notes: it is tried once too often or too seldom then. In place: what is found is not laid down in between.
+    #[inline(always)]
     pub(crate) fn wait<T>(&self, length: u64, mut look: impl FnMut() -> Option<T>) -> Option<T> {
         if length > LONGEST || self.limit.is_zero() {
             return None;
