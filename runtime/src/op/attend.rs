@@ -93,9 +93,13 @@ pub(super) fn attend(request: &Request, stage: &mut Stage) -> Result<Attended, E
     let entry = request.entry(cargo);
     let Some(slot) = client.take_kept() else { return Ok(Attended::Not) };
     // Not before: who made the operation wrote its handles one by one, and both are read at once now, which waits until they are written.
-    let Stage::Idle(cargo) = mem::replace(stage, Stage::Finished) else {
-        client.give_up(slot);
-        return Ok(Attended::Not);
+    let cargo = match mem::replace(stage, Stage::Finished) {
+        Stage::Idle(cargo) => cargo,
+        other => {
+            *stage = other;
+            client.give_up(slot);
+            return Ok(Attended::Not);
+        }
     };
     let submitted = client.submit_in(slot, (cargo, true), |key| SubmissionEntry { key, ..entry });
     let key = submitted.map_err(|_cargo| refusal(Refusal::TableFull))?;
