@@ -19,7 +19,8 @@ use crate::rig::*;
 pub(crate) struct Qemu(pub(crate) UnixStream);
 
 impl Qemu {
-    /// A header, descriptors riding on it, and a payload.
+    /// A header, descriptors riding on it, and a payload: in one call, as QEMU does, so that an end which has
+    /// seen enough of the header cannot be gone before the payload is sent.
     pub(crate) fn send(&mut self, command: i32, payload: &[u8], files: &[BorrowedFd<'_>]) {
         let mut header = [0xee; 16];
         header[0..4].copy_from_slice(&command.to_le_bytes());
@@ -29,9 +30,11 @@ impl Qemu {
         if !files.is_empty() {
             assert!(control.push(SendAncillaryMessage::ScmRights(files)));
         }
-        let bytes = [IoSlice::new(&header)];
-        assert_eq!(sendmsg(&self.0, &bytes, &mut control, SendFlags::NOSIGNAL), Ok(16));
-        self.0.write_all(payload).unwrap();
+        let bytes = [IoSlice::new(&header), IoSlice::new(payload)];
+        assert_eq!(
+            sendmsg(&self.0, &bytes, &mut control, SendFlags::NOSIGNAL),
+            Ok(16 + payload.len())
+        );
     }
 
     /// The value of a RET, whose every byte is checked.
