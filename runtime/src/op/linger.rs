@@ -21,9 +21,9 @@ const RAREST: u32 = 64;
 
 /// How often it is looked before the first look at the clock. Most ends come by then, so these looks follow each other closely; between
 /// later ones others may have the core's other thread.
-const CLOSE_LOOKS: u32 = 32;
+const CLOSE_LOOKS: u64 = 32;
 /// And between two looks at the clock, which take longer than a look.
-const LOOKS_PER_TIME: u32 = 16;
+const LOOKS_PER_TIME: u64 = 16;
 
 /// How long unless the builder is told otherwise.
 pub(crate) const DEFAULT: Duration = Duration::from_micros(1);
@@ -62,7 +62,7 @@ impl Linger {
             return None;
         }
         let mut begin = None;
-        for turn in 1_u32.. {
+        for turn in 1_u64.. {
             if let Some(found) = look() {
                 if self.next.load(Ordering::Relaxed) != 1 {
                     self.next.store(1, Ordering::Relaxed);
