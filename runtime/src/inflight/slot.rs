@@ -253,7 +253,7 @@ impl<C> Slot<C> {
     }
 
     /// Whether its future attends.
-    #[cfg(all(test, not(loom), not(miri)))]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn is_attended(&self) -> bool {
         self.state.load(Ordering::Acquire) & ATTENDED != 0
     }

@@ -114,5 +114,5 @@ pub(super) fn attend(request: &Request, stage: &mut Stage) -> Result<Attended, E
     }
 }
 
-#[cfg(all(test, not(miri)))]
+#[cfg(test)]
 mod tests;

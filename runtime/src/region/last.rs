@@ -46,21 +46,23 @@ pub(super) fn leaked(bytes: u64) {
     tracing::error!(bytes, "an engine did not stop: the region's memory is left mapped for good");
 }
 
+#[cfg(test)]
+pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !condition() {
+        assert!(std::time::Instant::now() < end, "{what}");
+        std::thread::yield_now();
+    }
+}
+
 #[cfg(all(test, not(miri)))]
-pub(crate) mod tests {
-    use std::{thread, time::Duration};
+mod tests {
+    use std::time::Duration;
 
     use dmaring_manual::ManualEngine;
 
+    use super::eventually;
     use crate::{Idle, Runtime};
-
-    pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
-        let end = std::time::Instant::now() + Duration::from_secs(60);
-        while !condition() {
-            assert!(std::time::Instant::now() < end, "{what}");
-            thread::yield_now();
-        }
-    }
 
     /// Many at once, with operations under way on others, and one whose slot is the last to let go, on the poller itself.
     #[test]

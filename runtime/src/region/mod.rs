@@ -32,8 +32,8 @@ use memmap2::MmapRaw;
 
 pub use self::bar::BarOptions;
 pub(crate) use self::identity::{Identity, Object};
-#[cfg(all(test, not(miri)))]
-pub(crate) use self::last::tests::eventually;
+#[cfg(test)]
+pub(crate) use self::last::eventually;
 pub(crate) use self::{
     allocate::allocate,
     bar::open as open_bar,
