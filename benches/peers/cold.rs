@@ -1,26 +1,30 @@
 //! Copies of cold memory: through the CPU engine, and by the bare loops on the same buffers.
 //!
-//! Source and destination are together at least four times as long as the last cache. Every block is copied once, both
-//! sides in random order, so that nearly none is in a cache when its turn comes.
+//! Source and destination are together at least four times as long as the last cache. Every block is copied once before any is
+//! again, both sides in random order, so that nearly none is in a cache when its turn comes.
 
-use std::{hint::black_box, iter};
+use std::{error::Error, hint::black_box, iter};
 
 use dmaring::Idle;
 use dmaring_benches::{
     loops::Loop,
     pinning,
-    record::{Chunks, Measuring, Unit},
+    record::{Chunks, Measuring, Record, Unit},
     spin::block_on,
 };
 
 use crate::{
-    Outcome, Setup,
+    Outcome, Setup, limits,
     memory::{Blocks, Pair},
     short::Copies,
 };
 
 /// Sizes in bytes, and how many copies are in flight.
 const WORKS: &[(u64, usize)] = &[(4 << 10, 32), (64 << 10, 8), (256 << 10, 8), (1 << 20, 8)];
+/// Of copies of so many bytes and more the bounds are measured.
+const BOUNDED: u64 = 64 << 10;
+/// So many copies at least: where there are fewer blocks they are copied again, in the same order.
+pub(crate) const COPIES: u64 = 512;
 
 pub(crate) fn measure(setup: &Setup) -> Outcome {
     let mut pair = Pair::new(setup.area)?;
@@ -34,8 +38,17 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
         for side in sides {
             match side {
                 None => through_engine(setup, &mut pair, &blocks, (&work, depth))?,
-                Some(bare) => alone(setup, (bare, &work), &mut pair, &blocks)?,
+                Some(bare) => {
+                    let names = (bare.name(), work.as_str());
+                    let record = alone(setup, names, &mut pair, &blocks, |to, from, _| {
+                        bare.copy(to, from);
+                    })?;
+                    record.print(pair.verify(&blocks)?)?;
+                }
             }
+        }
+        if size >= BOUNDED {
+            limits::measure(setup, &mut pair, &blocks, &work)?;
         }
     }
     Ok(())
@@ -53,25 +66,35 @@ fn through_engine(
     // The poller is on its core when it has answered once.
     block_on(copies.copy(0))?;
     let measuring = Measuring::begin("dmaring", work)?;
-    let chunks = copies.in_flight(blocks.count(), depth, |copy| block_on(copy))?;
+    let chunks = copies.in_flight(blocks.copies(COPIES), depth, |copy| block_on(copy))?;
     let record = measuring.end(Unit::BytesPerS, chunks.rates(blocks.size))?;
     drop((source, destination, runtime));
     Ok(record.print(pair.verify(blocks)?)?)
 }
 
-fn alone(setup: &Setup, (bare, work): (Loop, &str), pair: &mut Pair, blocks: &Blocks) -> Outcome {
+/// By one thread on the poller's core: `copy` has a block's destination and source, and the source of the block that comes next. It is
+/// still to be verified.
+pub(crate) fn alone<'a>(
+    setup: &Setup,
+    (side, work): (&'a str, &'a str),
+    pair: &mut Pair,
+    blocks: &Blocks,
+    mut copy: impl FnMut(&mut [u8], &[u8], &[u8]),
+) -> Result<Record<'a>, Box<dyn Error>> {
     let (source, destination) = pair.slices()?;
     let size = blocks.size as usize;
+    let block = |at: u64| at as usize..at as usize + size;
     pinning::pin(setup.poller_core)?;
-    let measuring = Measuring::begin(bare.name(), work)?;
-    let mut chunks = Chunks::of(blocks.count());
-    for number in 0..blocks.count() {
-        let (from, to) = blocks.copy(number);
-        bare.copy(&mut destination[to as usize..][..size], &source[from as usize..][..size]);
+    let measuring = Measuring::begin(side, work)?;
+    let count = blocks.copies(COPIES);
+    let mut chunks = Chunks::of(count);
+    for number in 0..count {
+        let ((from, to), (next, _)) = (blocks.copy(number), blocks.copy(number + 1));
+        copy(&mut destination[block(to)], &source[block(from)], &source[block(next)]);
         chunks.ended(number + 1);
     }
     black_box(destination);
     let record = measuring.end(Unit::BytesPerS, chunks.rates(blocks.size))?;
     pinning::pin(setup.app_core)?;
-    Ok(record.print(pair.verify(blocks)?)?)
+    Ok(record)
 }

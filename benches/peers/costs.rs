@@ -4,6 +4,7 @@ use std::{error::Error, sync::Barrier, thread};
 
 use dmaring::{Copy, Idle, Region, Runtime};
 use dmaring_benches::{
+    area::Area,
     blocks::permutation,
     pinning,
     record::{Chunks, Measuring, Unit},
@@ -17,8 +18,10 @@ use crate::{
 };
 
 const REGIONS: u32 = 10_000;
-/// How long each of them is, in bytes: a page. Its first half is read, its second written.
+/// How long each of them is, in bytes: a page. A block of its first half is read, one of its second written.
 const PAGE: u64 = 4096;
+/// Blocks in half a page. Pages use them in turn: if all used the first, they would share few sets of the caches.
+const BLOCKS_OF_A_HALF: u64 = PAGE / 2 / 64;
 /// How many threads submit at most.
 const THREADS: usize = 8;
 
@@ -26,7 +29,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
     let runtime = setup.runtime(Idle::Spin)?;
     let mut pair = Pair::new(BLOCKS * 64)?;
     let blocks = Blocks::new(setup, 64, BLOCKS * 64);
-    let order = Order::new(setup);
+    let (order, mut area) = (Order::new(setup), Area::new(REGIONS as usize * PAGE as usize)?);
 
     // The same two blocks of memory, with nothing else registered and with 10,000 other regions, in odd rounds the other way round.
     let counts = [1, REGIONS];
@@ -35,7 +38,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
         if count == 1 {
             one_pair(&runtime, &mut pair, &blocks, &work)?;
         }
-        let regions = pages(&runtime, count)?;
+        let regions = pages(&runtime, &mut area, count)?;
         if count > 1 {
             one_pair(&runtime, &mut pair, &blocks, &work)?;
         }
@@ -48,17 +51,19 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
     // Its poller sleeps: there is nothing for it to do.
     let runtime = setup.runtime(Idle::default())?;
     for count in counts {
-        let regions = pages(&runtime, count)?;
+        let regions = pages(&runtime, &mut area, count)?;
         let work = format!("regions-{count}-scattered");
         floor::handles(setup, &work, |number| order.copy_of(&regions, number))?;
     }
     Ok(())
 }
 
-/// All pages, of so many regions: one, or one each.
-fn pages(runtime: &Runtime, regions: u32) -> Result<Vec<Region>, dmaring::Error> {
-    let length = (REGIONS / regions) as usize * PAGE as usize;
-    (0..regions).map(|_| runtime.register(vec![0u8; length])).collect()
+/// All pages, the same ones, as so many regions: one, or one each. Those of before are waited for: they must be dropped.
+fn pages(runtime: &Runtime, area: &mut Area, regions: u32) -> Result<Vec<Region>, Box<dyn Error>> {
+    area.slice()?;
+    let length = area.len() / regions as usize;
+    let parts = (0..regions as usize).map(|index| index * length..(index + 1) * length);
+    parts.map(|part| Ok(runtime.register(area.lend_part(part)?)?)).collect()
 }
 
 fn one_pair(runtime: &Runtime, pair: &mut Pair, blocks: &Blocks, work: &str) -> Outcome {
@@ -77,7 +82,8 @@ fn one_pair(runtime: &Runtime, pair: &mut Pair, blocks: &Blocks, work: &str) -> 
 fn scattered(regions: &[Region], order: &Order, work: &str) -> Outcome {
     for page in 0..REGIONS {
         let (region, offset) = place(regions, page);
-        region.write_at(offset, &content(page))?;
+        region.write_at(offset + first_half(page), &content(page))?;
+        region.write_at(offset + second_half(page), &[0; 64])?;
     }
     let begin = |number| order.copy_of(regions, number).submit();
     let run = |count| {
@@ -100,7 +106,7 @@ fn scattered(regions: &[Region], order: &Order, work: &str) -> Outcome {
         let (from, to) = order.copy(number);
         let (region, offset) = place(regions, to);
         let mut found = [0; 64];
-        region.read_at(offset + PAGE / 2, &mut found)?;
+        region.read_at(offset + second_half(to), &mut found)?;
         verified &= found == content(from);
     }
     Ok(record.print(verified)?)
@@ -114,7 +120,17 @@ fn place(regions: &[Region], page: u32) -> (&Region, u64) {
     }
 }
 
-/// What a page begins with: its number, in every word, and never 0.
+/// Where in a page the block is that is read.
+fn first_half(page: u32) -> u64 {
+    u64::from(page) % BLOCKS_OF_A_HALF * 64
+}
+
+/// And the one that is written.
+fn second_half(page: u32) -> u64 {
+    PAGE / 2 + first_half(page)
+}
+
+/// What is read of a page: its number, in every word, and never 0.
 fn content(page: u32) -> [u8; 64] {
     let mut content = [0; 64];
     for word in content.chunks_exact_mut(8) {
@@ -197,7 +213,7 @@ impl Order {
     /// The same as a copy between pages of one region, or of one region each.
     fn copy_of(&self, regions: &[Region], number: u64) -> Copy {
         let (from, to) = self.copy(number);
-        let ((source, at), (destination, to)) = (place(regions, from), place(regions, to));
-        source.copy_to(at, destination, to + PAGE / 2, 64)
+        let ((source, at), (destination, begin)) = (place(regions, from), place(regions, to));
+        source.copy_to(at + first_half(from), destination, begin + second_half(to), 64)
     }
 }

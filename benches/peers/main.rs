@@ -9,6 +9,7 @@ mod costs;
 mod executors;
 mod floor;
 mod idle;
+mod limits;
 mod locks;
 mod memory;
 mod short;

@@ -60,6 +60,13 @@ impl Pair {
         };
         Ok((0..blocks.count()).all(arrived))
     }
+
+    /// Whether every block of the destination has that word everywhere.
+    pub(crate) fn is_filled(&mut self, blocks: &Blocks, word: u64) -> io::Result<bool> {
+        let length = (blocks.count() * blocks.size) as usize;
+        let mut words = self.destination.slice()?[..length].chunks_exact(8);
+        Ok(words.all(|found| found == word.to_ne_bytes()))
+    }
 }
 
 impl Blocks {
@@ -73,6 +80,11 @@ impl Blocks {
     /// How many there are.
     pub(crate) fn count(&self) -> u64 {
         self.from.len() as u64
+    }
+
+    /// How many copies go through all of them, again and again in the same order, until they are at least `least`.
+    pub(crate) fn copies(&self, least: u64) -> u64 {
+        least.div_ceil(self.count().max(1)) * self.count()
     }
 
     /// Where copy `number` reads and where it writes, in bytes; they begin again when all have been.

@@ -7,7 +7,9 @@
 #![allow(unsafe_code, reason = "island: one mapping, lent to a runtime and as slices in turn")]
 
 use std::{
-    io, slice,
+    io,
+    ops::Range,
+    slice,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -23,9 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Area(Arc<MmapRaw>);
 
-/// A share of an [`Area`], to be registered as a region.
+/// A share of an [`Area`], to be registered as a region: some of its bytes, or all.
 #[derive(Debug)]
-pub struct Lent(Arc<MmapRaw>);
+pub struct Lent {
+    mapping: Arc<MmapRaw>,
+    part: Range<usize>,
+}
 
 impl Area {
     /// `length` zeroed bytes, on huge pages where the system gives them.
@@ -53,10 +58,23 @@ impl Area {
         self.len() == 0
     }
 
-    /// A share for a runtime.
+    /// All of it, for a runtime.
     #[must_use]
     pub fn lend(&self) -> Lent {
-        Lent(self.0.clone())
+        Lent { mapping: self.0.clone(), part: 0..self.len() }
+    }
+
+    /// The bytes of `part`, for a runtime.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if they are not all of this area.
+    pub fn lend_part(&self, part: Range<usize>) -> io::Result<Lent> {
+        if part.start > part.end || part.end > self.len() {
+            let message = format!("an area of {} bytes has no bytes {part:?}", self.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        Ok(Lent { mapping: self.0.clone(), part })
     }
 
     /// The bytes, once all shares are back.
@@ -94,20 +112,23 @@ impl Area {
     }
 }
 
-// SAFETY: (1) a mapping stays where it is however its handle is moved, and both answers are its own; (2) `Area` makes
-// references to the bytes only while there is no `Lent`; (3) two `Lent` make pointers only.
+// SAFETY: (1) a mapping stays where it is however its handle is moved, and both answers are of a part that lies within it
+// (`lend`, `lend_part`) and does not change; (2) `Area` makes references to the bytes only while there is no `Lent`; (3) two
+// `Lent` make pointers only.
 unsafe impl PinnedBuffer for Lent {
     fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.0.as_mut_ptr()
+        self.mapping.as_mut_ptr().wrapping_add(self.part.start)
     }
 
     fn len(&self) -> usize {
-        self.0.len()
+        self.part.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use dmaring::PinnedBuffer;
+
     use super::Area;
 
     #[test]
@@ -120,5 +141,15 @@ mod tests {
         let waiting = std::thread::spawn(move || area.slice().unwrap()[8191]);
         drop(second);
         assert_eq!(waiting.join().unwrap(), 7);
+    }
+
+    #[test]
+    fn a_part_is_where_it_is_asked_for_and_within_the_area() {
+        let area = Area::new(8192).unwrap();
+        let (mut all, mut part) = (area.lend(), area.lend_part(4096..8192).unwrap());
+        assert_eq!(part.as_mut_ptr().addr() - all.as_mut_ptr().addr(), 4096);
+        assert_eq!((all.len(), part.len()), (8192, 4096));
+        let refused = area.lend_part(4096..8193).unwrap_err();
+        assert!(refused.to_string().contains("8192 bytes has no bytes 4096..8193"), "{refused}");
     }
 }

@@ -5,6 +5,7 @@
 pub mod apart;
 pub mod area;
 pub mod blocks;
+pub mod limits;
 pub mod loops;
 pub mod nops;
 pub mod pinning;

@@ -4,7 +4,7 @@
 //! thread was moved to another core, and in `status` how often it was preempted. A measurement in which a pinned
 //! thread was moved is void.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -12,10 +12,20 @@ use nix::{
 };
 use serde::Serialize;
 
-/// What the kernel counted of the pinned threads of this process.
+/// The pinned threads of this process, and what the kernel has counted of each so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(BTreeMap<String, Counted>);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counted {
+    migrations: u64,
+    preemptions: u64,
+}
+
+/// What came to pass between two looks at the pinned threads of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Threads {
-    /// How many there are of which the kernel counts migrations.
+    /// How many there were at the second look of which the kernel counts migrations.
     pub pinned: u32,
     /// How often one was moved to another core.
     pub migrations: u64,
@@ -39,10 +49,10 @@ pub fn pin(core: usize) -> io::Result<()> {
 /// # Errors
 ///
 /// If `/proc` cannot be read.
-pub fn look() -> io::Result<Threads> {
-    let mut threads = Threads::default();
+pub fn look() -> io::Result<Counts> {
+    let mut counts = Counts::default();
     for entry in fs::read_dir("/proc/self/task")? {
-        let path = entry?.path();
+        let (thread, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
         // A thread may end meanwhile.
         let Ok(status) = fs::read_to_string(path.join("status")) else { continue };
         if number(&status, "Cpus_allowed_list").is_none() {
@@ -51,22 +61,25 @@ pub fn look() -> io::Result<Threads> {
         let sched = fs::read_to_string(path.join("sched")).unwrap_or_default();
         // Of a thread that is not watched nobody can say that it stayed.
         let Some(migrations) = number(&sched, "se.nr_migrations") else { continue };
-        threads.pinned += 1;
-        threads.migrations += migrations;
-        threads.preemptions += number(&status, "nonvoluntary_ctxt_switches").unwrap_or(0);
+        let preemptions = number(&status, "nonvoluntary_ctxt_switches").unwrap_or(0);
+        let thread = thread.to_string_lossy().into_owned();
+        counts.0.insert(thread, Counted { migrations, preemptions });
     }
-    Ok(threads)
+    Ok(counts)
 }
 
-impl Threads {
-    /// What came to pass since an earlier look.
+impl Counts {
+    /// What came to pass since an earlier look, thread by thread: one that has ended since takes nothing from what the others count.
     #[must_use]
-    pub fn since(self, before: Self) -> Self {
-        Self {
-            pinned: self.pinned,
-            migrations: self.migrations.saturating_sub(before.migrations),
-            preemptions: self.preemptions.saturating_sub(before.preemptions),
+    pub fn since(&self, before: &Self) -> Threads {
+        let mut threads = Threads::default();
+        for (thread, now) in &self.0 {
+            let before = before.0.get(thread).copied().unwrap_or_default();
+            threads.pinned += 1;
+            threads.migrations += now.migrations.saturating_sub(before.migrations);
+            threads.preemptions += now.preemptions.saturating_sub(before.preemptions);
         }
+        threads
     }
 }
 
@@ -127,7 +140,7 @@ fn number(text: &str, label: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{available, look, number, pin};
+    use super::{Counted, Counts, available, look, number, pin};
 
     #[test]
     fn a_list_of_cores_is_no_core() {
@@ -143,10 +156,23 @@ mod tests {
         let moved = std::thread::spawn(move || {
             pin(first).unwrap();
             let before = look().unwrap();
-            assert!(before.pinned > 0);
+            assert!(before.since(&before).pinned > 0);
             pin(second).unwrap();
-            look().unwrap().since(before).migrations
+            look().unwrap().since(&before).migrations
         });
         assert!(moved.join().unwrap() > 0);
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_hides_no_move_of_another() {
+        let counts = |threads: &[(&str, u64)]| {
+            let counted = |&(thread, migrations): &(&str, u64)| {
+                (thread.to_owned(), Counted { migrations, preemptions: 0 })
+            };
+            Counts(threads.iter().map(counted).collect())
+        };
+        let threads = counts(&[("1", 3)]).since(&counts(&[("1", 2), ("2", 5)]));
+        assert_eq!((threads.pinned, threads.migrations), (1, 1));
+        assert_eq!(counts(&[("1", 2), ("3", 1)]).since(&counts(&[("1", 2)])).migrations, 1);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::pinning::{self, Threads};
+use crate::pinning::{self, Counts, Threads};
 
 /// In how many equal parts a rate is measured.
 pub const CHUNKS: u64 = 8;
@@ -49,7 +49,7 @@ pub struct Record<'a> {
 pub struct Measuring<'a> {
     side: &'a str,
     work: &'a str,
-    before: Threads,
+    before: Counts,
 }
 
 impl<'a> Measuring<'a> {
@@ -68,12 +68,24 @@ impl<'a> Measuring<'a> {
     ///
     /// If `/proc` cannot be read.
     pub fn end(self, unit: Unit, samples: Vec<(u64, u64)>) -> io::Result<Record<'a>> {
-        let threads = pinning::look()?.since(self.before);
+        let threads = pinning::look()?.since(&self.before);
         Ok(Record { side: self.side, work: self.work, unit, samples, verified: false, threads })
     }
 }
 
 impl Record<'_> {
+    /// The upper median of the samples; 0 if there are none.
+    #[must_use]
+    pub fn median(&self) -> u64 {
+        let half = self.samples.iter().map(|(_, count)| count).sum::<u64>() / 2;
+        let mut seen = 0;
+        let beyond = self.samples.iter().find(|(_, count)| {
+            seen += count;
+            seen > half
+        });
+        beyond.map_or(0, |&(value, _)| value)
+    }
+
     /// Prints the line.
     ///
     /// # Errors

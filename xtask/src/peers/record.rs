@@ -47,7 +47,7 @@ pub(crate) struct Kept {
 }
 
 /// Sides whose work is done by one thread, as is that of the bare [`LOOPS`]; the others have one that submits and one that works.
-const ALONE: &[&str] = &["io_uring", "memcpy"];
+const ALONE: &[&str] = &["io_uring", "memcpy", "ahead", "reads", "stores"];
 
 /// Reads a program's output.
 pub(crate) fn read(output: &str) -> Outcome<Vec<Record>> {
@@ -69,13 +69,17 @@ pub(crate) fn read(output: &str) -> Outcome<Vec<Record>> {
         .collect()
 }
 
-/// What else went on: how often pinned threads had to wait for others, and how many records are void.
+/// What else went on: how often pinned threads had to wait for others, and how many records are void. Threads that may share a core
+/// wait for each other: theirs are told apart.
 pub(crate) fn disturbances(kept: &[Kept]) -> String {
-    let preemptions: u64 = kept.iter().map(|kept| kept.record.threads.preemptions).sum();
+    let shares = |kept: &&Kept| kept.record.work.starts_with("threads-");
+    let preemptions = |kept: &Kept| kept.record.threads.preemptions;
+    let among: u64 = kept.iter().filter(shares).map(preemptions).sum();
+    let others: u64 = kept.iter().map(preemptions).sum::<u64>() - among;
     let void = kept.iter().filter(|kept| kept.void).count();
     let records = kept.len();
     format!(
-        "{records} records, {void} of them void; pinned threads were preempted {preemptions} times (on a quiet machine a few for each record)"
+        "{records} records, {void} of them void; pinned threads were preempted {others} times (on a quiet machine a few for each record), and {among} times where submitting threads share a core"
     )
 }
 
@@ -113,7 +117,7 @@ impl Record {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Kept, Record, Threads, Unit, read};
+    use super::{Kept, Record, Threads, Unit, disturbances, read};
 
     /// A record of one sample, seen once.
     pub(crate) fn kept(side: &str, work: &str, unit: Unit, value: u64) -> Kept {
@@ -161,5 +165,16 @@ pub(crate) mod tests {
             let failure = read(&good.replace(from, to)).unwrap_err().to_string();
             assert!(failure.contains(expected), "{failure}");
         }
+    }
+
+    #[test]
+    fn threads_that_wait_for_each_other_are_no_disturbance() {
+        let preempted = |work, preemptions| {
+            let mut kept = kept("dmaring", work, Unit::PerS, 1);
+            kept.record.threads.preemptions = preemptions;
+            kept
+        };
+        let told = disturbances(&[preempted("copy64-1", 3), preempted("threads-8", 70)]);
+        assert!(told.contains("preempted 3 times") && told.contains("and 70 times"), "{told}");
     }
 }

@@ -77,7 +77,7 @@ impl<'a> Sides<'a> {
         let run = match (side, &self.skeleton) {
             (Side::Dpdk, Some(skeleton)) => {
                 let works: &[_] = match group {
-                    Group::Short => &["copy64-1", "copy64-32"],
+                    Group::Short => &["copy64-1", "copy64-1-lfence", "copy64-32"],
                     _ => &["cold-4096-32", "cold-65536-8", "cold-262144-8", "cold-1048576-8"],
                 };
                 let numbers = [*app_core as u64, *poller_core as u64, round.into(), *area];

@@ -2,13 +2,15 @@
  *
  * Usage: skeleton APP_CORE WORKER_CORE ROUND BYTES_OF_ONE_AREA WORK...
  *
- * A work is `copy64-DEPTH` or `cold-SIZE-DEPTH` (bytes). Each is verified when it is over. A thread that is
- * bound to one core and was moved all the same makes `migrations` more than 0, and the round void.
+ * A work is `copy64-DEPTH`, `copy64-1-lfence` (with `lfence` between two looks for an end) or `cold-SIZE-DEPTH`
+ * (bytes). Each is verified when it is over. A thread that is bound to one core and was moved all the same makes
+ * `migrations` more than 0, and the round void.
  *
  * Written against the public headers of DPDK 22.11. */
 
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <immintrin.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -27,6 +29,8 @@
 #define HOT_BLOCKS 1024
 #define LATENCIES 200000u
 #define RATE_COPIES 2000000u
+/* So many cold copies at least: where there are fewer blocks they are copied again, in the same order. */
+#define COLD_COPIES 512u
 #define CHUNKS 8
 #define MAX_NANOSECONDS 100000u
 
@@ -153,7 +157,7 @@ static void enqueue(const struct blocks *blocks, uint64_t copy, uint64_t flags)
 }
 
 /* One copy after the other: how often each took so many nanoseconds, one look at the clock for each. */
-static void latencies(const struct blocks *blocks, uint32_t *histogram)
+static void latencies(const struct blocks *blocks, bool fenced, uint32_t *histogram)
 {
 	const uint64_t warm = LATENCIES / 10;
 	uint64_t before = now();
@@ -161,7 +165,8 @@ static void latencies(const struct blocks *blocks, uint32_t *histogram)
 	for (uint64_t copy = 0; copy < LATENCIES + warm; copy++) {
 		enqueue(blocks, copy, RTE_DMA_OP_FLAG_SUBMIT);
 		while (rte_dma_completed(device, 0, 1, NULL, &error) == 0)
-			;
+			if (fenced)
+				_mm_lfence();
 		if (error)
 			fail("the device failed a copy");
 		uint64_t after = now(), took = after - before;
@@ -210,7 +215,7 @@ static void run(const char *work)
 	unsigned size = 64, depth = 0;
 	bool cold = sscanf(work, "cold-%u-%u", &size, &depth) == 2;
 	if ((!cold && sscanf(work, "copy64-%u", &depth) != 1) || depth == 0 || size == 0)
-		fail("a work is copy64-DEPTH or cold-SIZE-DEPTH");
+		fail("a work is copy64-DEPTH, copy64-1-lfence or cold-SIZE-DEPTH");
 	struct blocks blocks = {.size = size, .count = cold ? (uint32_t)(area / size) : HOT_BLOCKS};
 	blocks.from = shuffled(blocks.count, 2 * round_number + 1);
 	blocks.to = shuffled(blocks.count, 2 * round_number + 2);
@@ -225,7 +230,7 @@ static void run(const char *work)
 	if (!cold && depth == 1) {
 		static uint32_t histogram[MAX_NANOSECONDS + 1];
 		memset(histogram, 0, sizeof histogram);
-		latencies(&blocks, histogram);
+		latencies(&blocks, strstr(work, "-lfence") != NULL, histogram);
 		const char *comma = "";
 		for (uint32_t took = 0; took <= MAX_NANOSECONDS; took++)
 			if (histogram[took]) {
@@ -233,7 +238,8 @@ static void run(const char *work)
 				comma = ",";
 			}
 	} else {
-		uint64_t copies = cold ? blocks.count : RATE_COPIES, times[CHUNKS + 1];
+		uint64_t turns = (COLD_COPIES + blocks.count - 1) / blocks.count;
+		uint64_t copies = cold ? turns * blocks.count : RATE_COPIES, times[CHUNKS + 1];
 		if (!cold)
 			rate(&blocks, copies / 10, depth, times);
 		rate(&blocks, copies, depth, times);

@@ -20,61 +20,87 @@ pub(crate) struct Row {
     target: String,
     /// Whether the target was met; `None` where there is none, or nothing was measured.
     met: Option<bool>,
+    /// By how many rounds alone it would have been met, and of how many.
+    rounds: Option<(usize, usize)>,
 }
 
 /// The rows of all comparisons of which both sides were measured. Each figure is the median over the rounds.
 pub(crate) fn timed(kept: &[Kept]) -> Outcome<Vec<Row>> {
-    let mut figures: BTreeMap<(&str, &str), (Unit, Vec<f64>)> = BTreeMap::new();
-    for Kept { record, .. } in kept.iter().filter(|kept| !kept.void) {
+    let mut figures: BTreeMap<(&str, &str), (Unit, Rounds)> = BTreeMap::new();
+    for Kept { record, round, .. } in kept.iter().filter(|kept| !kept.void) {
         let figure =
-            figures.entry((&record.side, &record.work)).or_insert((record.unit, Vec::new()));
+            figures.entry((&record.side, &record.work)).or_insert((record.unit, Rounds::default()));
         if figure.0 != record.unit {
             let message = format!("{} is told in two units for {}", record.work, record.side);
             return Err(Failure::new(message));
         }
-        figure.1.push(record.median());
+        figure.1.0.push((*round, record.median()));
     }
-    let medians = figures.into_iter().map(|(key, (unit, values))| (key, (unit, median(values))));
-    let medians: Medians<'_> = medians.collect();
-    Ok(COMPARISONS.iter().filter_map(|comparison| row(comparison, &medians)).collect())
+    Ok(COMPARISONS.iter().filter_map(|comparison| row(comparison, &figures)).collect())
 }
 
-type Medians<'a> = BTreeMap<(&'a str, &'a str), (Unit, f64)>;
+type Figures<'a> = BTreeMap<(&'a str, &'a str), (Unit, Rounds)>;
 
-fn row(comparison: &Comparison, medians: &Medians<'_>) -> Option<Row> {
-    let &(unit, ours) = medians.get(&(comparison.side, comparison.work))?;
-    let named = |side: &str, value| format!("{side} {}", shown(unit, value));
-    let (peer, ratio) = match comparison.against {
-        Against::Peer(side, work) => {
-            let &(_, peer) = medians.get(&(side, work))?;
-            (named(side, peer), ours / peer)
-        }
-        Against::BestLoop(work) => {
-            let loops =
-                LOOPS.iter().filter_map(|side| Some((side, medians.get(&(*side, work))?.1)));
-            let (side, best) = loops.max_by(|a, b| a.1.total_cmp(&b.1))?;
-            (named(side, best), ours / best)
-        }
-        Against::Cost(side, work) => {
-            let &(_, peer) = medians.get(&(side, work))?;
-            (format!("{work} {}", shown(unit, peer)), peer / ours)
-        }
-        Against::Number(number) => (String::new(), ours / number),
+/// A figure's value in each round.
+#[derive(Debug, Default)]
+struct Rounds(Vec<(u32, f64)>);
+
+impl Rounds {
+    fn median(&self) -> f64 {
+        median(self.0.iter().map(|&(_, value)| value).collect())
+    }
+
+    /// The same value in each of these rounds.
+    fn always(&self, value: f64) -> Self {
+        Self(self.0.iter().map(|&(round, _)| (round, value)).collect())
+    }
+
+    /// Of the rounds that both have: this one's value and the other's.
+    fn with<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (f64, f64)> + 'a {
+        self.0.iter().filter_map(|&(round, value)| {
+            let (_, other) = other.0.iter().find(|(number, _)| *number == round)?;
+            Some((value, *other))
+        })
+    }
+}
+
+fn row(comparison: &Comparison, figures: &Figures<'_>) -> Option<Row> {
+    let Comparison { side, work, against, bound, .. } = *comparison;
+    let (unit, ours) = figures.get(&(side, work))?;
+    let of = |side, work| figures.get(&(side, work)).map(|(_, rounds)| rounds);
+    let limit = match against {
+        Against::Number(number) => ours.always(number),
+        _ => Rounds::default(),
     };
-    let (target, met) = judge(ratio, comparison.bound);
-    let (ratio, target) = match comparison.against {
+    let (name, peer) = match against {
+        Against::Peer(side, work) => (side, of(side, work)?),
+        Against::Cost(side, work) => (work, of(side, work)?),
+        Against::BestLoop(work) => {
+            let loops = LOOPS.iter().filter_map(|&side| Some((side, of(side, work)?)));
+            loops.max_by(|a, b| a.1.median().total_cmp(&b.1.median()))?
+        }
+        Against::Number(_) => ("", &limit),
+    };
+    let ratio = |ours: f64, peer: f64| match against {
+        Against::Cost(..) => peer / ours,
+        _ => ours / peer,
+    };
+    let in_rounds: Vec<_> = ours.with(peer).map(|(ours, peer)| ratio(ours, peer)).collect();
+    let ratio = ratio(ours.median(), peer.median());
+    let (target, met) = judge(ratio, bound);
+    let is_met = |ratio: &&f64| judge(**ratio, bound).1 == Some(true);
+    let rounds = met.map(|_| (in_rounds.iter().filter(is_met).count(), in_rounds.len()));
+    let peer = match against {
+        Against::Number(_) => String::new(),
+        _ => format!("{name} {}", shown(*unit, peer.median())),
+    };
+    let (ratio, target) = match against {
         // The ratio says nothing that the figure does not.
-        Against::Number(number) => (None, format!("≤ {}", shown(unit, number))),
+        Against::Number(number) => (None, format!("≤ {}", shown(*unit, number))),
         _ => (Some(ratio), target),
     };
-    Some(Row {
-        what: comparison.what.to_owned(),
-        ours: shown(unit, ours),
-        peer,
-        ratio,
-        target,
-        met,
-    })
+    let what = comparison.what.to_owned();
+    Some(Row { what, ours: shown(*unit, ours.median()), peer, ratio, target, met, rounds })
 }
 
 /// The row of an instruction count.
@@ -85,7 +111,7 @@ pub(crate) fn instructions(what: &str, count: &Outcome<f64>) -> Row {
     };
     let peer = "SPDK 110".to_owned();
     let ratio = count.as_ref().ok().map(|count| count / 110.0);
-    Row { what: what.to_owned(), ours, peer, ratio, target: "≤ 60".to_owned(), met }
+    Row { what: what.to_owned(), ours, peer, ratio, target: "≤ 60".to_owned(), met, rounds: None }
 }
 
 /// The row that tells whether a count stays what it is.
@@ -98,6 +124,7 @@ pub(crate) fn flat(what: &str, ratio: Result<f64, String>) -> Row {
         ratio,
         target,
         met,
+        rounds: None,
     };
     match ratio {
         Ok(ratio) => row(String::new(), Some(ratio), Some(ratio <= 1.05)),
@@ -115,6 +142,7 @@ pub(crate) fn zero(what: &str, tests: &Outcome) -> Row {
         ratio: None,
         target: "0".to_owned(),
         met: Some(tests.is_ok()),
+        rounds: None,
     }
 }
 
@@ -122,15 +150,16 @@ pub(crate) fn zero(what: &str, tests: &Outcome) -> Row {
 pub(crate) fn text(rows: &[Row]) -> String {
     let mut text =
         String::from("| what | ours | peer | ratio | target | |\n|---|--:|--:|--:|--:|---|\n");
-    for Row { what, ours, peer, ratio, target, met } in rows {
+    for Row { what, ours, peer, ratio, target, met, rounds } in rows {
         let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
         let met = match met {
             Some(true) => "met",
             Some(false) => "NOT MET",
             None => "",
         };
+        let rounds = rounds.map_or(String::new(), |(met, all)| format!(", {met} of {all}"));
         // Writing to a string does not fail.
-        let _ = writeln!(text, "| {what} | {ours} | {peer} | {ratio} | {target} | {met} |");
+        let _ = writeln!(text, "| {what} | {ours} | {peer} | {ratio} | {target} | {met}{rounds} |");
     }
     let judged: Vec<_> = rows.iter().filter_map(|row| row.met).collect();
     let met = judged.iter().filter(|&&met| met).count();
@@ -165,7 +194,10 @@ fn shown(unit: Unit, value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::record::Unit, super::record::tests::kept, text, timed};
+    use super::{
+        super::record::{Kept, Unit, tests::kept},
+        text, timed,
+    };
 
     #[test]
     fn a_row_is_the_ratio_of_medians_and_void_rounds_do_not_count() {
@@ -181,11 +213,30 @@ mod tests {
         let rows = timed(&records).unwrap();
         assert_eq!((rows[0].ratio, rows[0].met), (Some(0.95), Some(false)));
         assert!(
-            text(&rows).contains("| 95 ns | dpdk 100 ns | 0.95 | ≤ 0.9 | NOT MET |"),
+            text(&rows).contains("| 95 ns | dpdk 100 ns | 0.95 | ≤ 0.9 | NOT MET, "),
             "{}",
             text(&rows)
         );
         assert!(text(&rows).contains("0 of 1 targets met"));
+    }
+
+    #[test]
+    fn a_row_says_in_how_many_rounds_its_target_was_met() {
+        let ns = |round, side, value| Kept { round, ..kept(side, "copy64-1", Unit::Ns, value) };
+        let mut records = Vec::new();
+        // The rounds of one side do not come in the order of the other's, and one of them has no peer.
+        for (round, ours, peer) in [(0, 80, 100), (1, 85, 90), (2, 70, 100)] {
+            records.insert(0, ns(round, "dmaring", ours));
+            records.push(ns(round, "dpdk", peer));
+        }
+        records.push(ns(3, "dmaring", 80));
+        let rows = timed(&records).unwrap();
+        assert_eq!((rows[0].met, rows[0].rounds), (Some(true), Some((2, 3))));
+        assert!(text(&rows).contains("| met, 2 of 3 |"), "{}", text(&rows));
+        let figure =
+            |round, value| Kept { round, ..kept("dmaring", "idle-first-copy", Unit::Ns, value) };
+        let rows = timed(&[figure(0, 50_000), figure(1, 70_000), figure(2, 61_000)]).unwrap();
+        assert_eq!((rows[0].met, rows[0].rounds), (Some(false), Some((1, 3))));
     }
 
     #[test]

@@ -57,6 +57,7 @@ use Against::{BestLoop, Cost, Number, Peer};
 use Bound::{AtLeast, AtMost, Stated, Told};
 
 const SPIN: &str = "await of one 64-byte copy, spinning executor, p50";
+const SPIN_FENCED: &str = "the same, where DPDK's program looks with `lfence`, as this one does";
 const TOKIO: &str = "the same under tokio's current-thread runtime, p50";
 const FUTURES: &str = "64-byte copies as futures, 32 in flight";
 const BATCHED: &str = "the same in batches, 2 of 16 in flight";
@@ -66,9 +67,14 @@ const COLD_64K: &str = "cold copies, 64 KiB, 8 in flight";
 const COLD_256K: &str = "cold copies, 256 KiB, 8 in flight";
 const COLD_1M: &str = "cold copies, 1 MiB, 8 in flight";
 
+const AHEAD: &str = "the fastest of twelve loops that know the next block";
+const READS: &str = "reads alone";
+const STORES: &str = "streaming stores alone";
+
 /// Every comparison, in the order of the table.
 pub(super) const COMPARISONS: &[Comparison] = &[
     compare(SPIN, "copy64-1", Peer("dpdk", "copy64-1"), AtMost(0.9)),
+    compare(SPIN_FENCED, "copy64-1", Peer("dpdk", "copy64-1-lfence"), Told),
     compare(SPIN, "copy64-1", Peer("rings", "copy64-1"), Told),
     compare(SPIN, "copy64-1", Peer("rings_and_locks", "copy64-1"), Told),
     compare(TOKIO, "copy64-1-tokio", Peer("spawn_blocking", "copy64-1-tokio"), AtMost(0.5)),
@@ -77,6 +83,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     compare(FUTURES, "copy64-32", Peer("io_uring", "nop-32"), AtLeast(0.8)),
     compare(FUTURES, "copy64-32", Peer("mpsc_oneshot", "copy64-32"), Told),
     compare(FUTURES, "copy64-32", Peer("rings", "copy64-32"), Told),
+    compare(FUTURES, "copy64-32", Peer("rings_and_three_locks", "copy64-32"), Told),
     compare(FUTURES, "copy64-32", Peer("rings_and_locks", "copy64-32"), Told),
     compare(BATCHED, "copy64-32-batch", Peer("dpdk", "copy64-32"), AtLeast(4.0)),
     compare(BATCHED, "copy64-32-batch", Peer("io_uring", "nop-32"), AtLeast(1.5)),
@@ -87,12 +94,21 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     compare(COLD_64K, "cold-65536-8", BestLoop("cold-65536-8"), AtLeast(0.95)),
     compare(COLD_64K, "cold-65536-8", Peer("memcpy", "cold-65536-8"), AtLeast(1.4)),
     compare(COLD_64K, "cold-65536-8", Peer("dpdk", "cold-65536-8"), AtLeast(1.4)),
+    compare(AHEAD, "cold-65536-8", Peer("memcpy", "cold-65536-8"), Told).of("ahead"),
+    compare(READS, "cold-65536-8", Peer("memcpy", "cold-65536-8"), Told).of("reads"),
+    compare(STORES, "cold-65536-8", Peer("memcpy", "cold-65536-8"), Told).of("stores"),
     compare(COLD_256K, "cold-262144-8", BestLoop("cold-262144-8"), AtLeast(0.95)),
     compare(COLD_256K, "cold-262144-8", Peer("memcpy", "cold-262144-8"), AtLeast(1.4)),
     compare(COLD_256K, "cold-262144-8", Peer("dpdk", "cold-262144-8"), AtLeast(1.4)),
+    compare(AHEAD, "cold-262144-8", Peer("memcpy", "cold-262144-8"), Told).of("ahead"),
+    compare(READS, "cold-262144-8", Peer("memcpy", "cold-262144-8"), Told).of("reads"),
+    compare(STORES, "cold-262144-8", Peer("memcpy", "cold-262144-8"), Told).of("stores"),
     compare(COLD_1M, "cold-1048576-8", BestLoop("cold-1048576-8"), AtLeast(0.95)),
     compare(COLD_1M, "cold-1048576-8", Peer("memcpy", "cold-1048576-8"), AtLeast(1.4)),
     compare(COLD_1M, "cold-1048576-8", Peer("dpdk", "cold-1048576-8"), AtLeast(1.4)),
+    compare(AHEAD, "cold-1048576-8", Peer("memcpy", "cold-1048576-8"), Told).of("ahead"),
+    compare(READS, "cold-1048576-8", Peer("memcpy", "cold-1048576-8"), Told).of("reads"),
+    compare(STORES, "cold-1048576-8", Peer("memcpy", "cold-1048576-8"), Told).of("stores"),
     compare(COLD_4K, "cold-4096-32", Peer("dpdk", "cold-4096-32"), AtLeast(1.3)),
     compare(
         "cost of a copy with 10,000 regions, one pair used",

@@ -5,6 +5,7 @@
 pub(super) const ISLANDS: &[&str] = &[
     "benches/ioat_cost.rs",
     "benches/src/area.rs",
+    "benches/src/limits.rs",
     "benches/src/loops.rs",
     "benches/src/nops.rs",
     "benches/src/rings.rs",

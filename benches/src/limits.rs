@@ -1,0 +1,181 @@
+//! What bounds a copy of cold memory: reads alone, stores past the caches alone, and loops that know which block comes next.
+//!
+//! The latter copy line by line with non-temporal stores, as the bare [loops](crate::loops), and prefetch: so many bytes ahead, and
+//! at the end of a block the beginning of the next. They are for processors with AVX-512.
+#![allow(
+    unsafe_code,
+    reason = "island: assembly loops, each within slices whose lengths are checked"
+)]
+
+use std::arch::asm;
+
+const LINE: usize = 64;
+
+/// Where what is read ahead goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// To all caches: `prefetcht0`.
+    T0,
+    /// Not to the nearest: `prefetcht1`.
+    T1,
+    /// Past the others: `prefetchnta`.
+    Nta,
+}
+
+/// All of them.
+pub const HINTS: [Hint; 3] = [Hint::T0, Hint::T1, Hint::Nta];
+
+/// Whether this processor has the instructions.
+#[must_use]
+pub fn is_available() -> bool {
+    is_x86_feature_detected!("avx512f")
+}
+
+/// Copies all bytes and reads `distance` bytes ahead, at the end of the source those that `next` begins with.
+///
+/// # Panics
+///
+/// If the slices are not equally long, shorter than `distance` or no multiples of 64 long, `distance` is no multiple of 64, the
+/// destination not at one, or the processor has no AVX-512.
+pub fn ahead((hint, distance): (Hint, usize), destination: &mut [u8], source: &[u8], next: &[u8]) {
+    assert!(is_available(), "the processor has no AVX-512");
+    assert!(destination.len() == source.len() && next.len() == source.len(), "one length");
+    let whole = |bytes: usize| bytes.is_multiple_of(LINE);
+    assert!(whole(source.len()) && whole(distance) && distance <= source.len(), "whole lines");
+    assert!(whole(destination.as_ptr().addr()), "the destination begins a line");
+    let (distant, last) = ((source.len() - distance) / LINE, distance / LINE);
+    let lines = match hint {
+        Hint::T0 => t0,
+        Hint::T1 => t1,
+        Hint::Nta => nta,
+    };
+    let (to, from) = (destination.as_mut_ptr(), source.as_ptr());
+    let behind = source.len() - distance;
+    // SAFETY: (1) so many lines lie within both slices, which are borrowed; (2) the destination begins a line, as was just
+    // checked; (3) the processor has the instructions.
+    unsafe { lines(to, from, from.wrapping_add(distance), distant) };
+    let (to, from) = (to.wrapping_add(behind), from.wrapping_add(behind));
+    // SAFETY: (1) the last lines of both slices, which are borrowed; (2) a multiple of 64 behind it, too; (3) as above.
+    unsafe { lines(to, from, next.as_ptr(), last) };
+    fence();
+}
+
+macro_rules! prefetching {
+    ($name:ident, $prefetch:literal) => {
+        /// Copies so many lines and prefetches as many from `ahead` on.
+        ///
+        /// # Safety
+        ///
+        /// The caller has so many lines of both to read and to write, and the destination begins a line.
+        #[target_feature(enable = "avx512f")]
+        unsafe fn $name(destination: *mut u8, source: *const u8, ahead: *const u8, lines: usize) {
+            if lines == 0 {
+                return;
+            }
+            // SAFETY: (1) so many lines of each side, at least one (caller); a prefetch never fails and changes nothing; (2) the
+            // destination is aligned (caller); (3) registers written are declared, no stack is used.
+            unsafe {
+                asm!(
+                    "2:",
+                    concat!($prefetch, " [{a}]"),
+                    "vmovdqu64 zmm16, [{s}]",
+                    "vmovntdq [{d}], zmm16",
+                    "add {a}, 64", "add {s}, 64", "add {d}, 64", "dec {n}", "jnz 2b",
+                    a = inout(reg) ahead => _, s = inout(reg) source => _,
+                    d = inout(reg) destination => _, n = inout(reg) lines => _,
+                    out("zmm16") _, options(nostack)
+                )
+            };
+        }
+    };
+}
+
+prefetching!(t0, "prefetcht0");
+prefetching!(t1, "prefetcht1");
+prefetching!(nta, "prefetchnta");
+
+/// Reads all bytes: the exclusive or of their words.
+///
+/// # Panics
+///
+/// If there is none, they are no multiple of 64, or the processor has no AVX-512.
+#[must_use]
+pub fn read(source: &[u8]) -> u64 {
+    assert!(is_available(), "the processor has no AVX-512");
+    assert!(!source.is_empty() && source.len().is_multiple_of(LINE), "whole lines");
+    let mut words = [0u64; 8];
+    // SAFETY: (1) so many lines, at least one, borrowed; the eight words are written whole; (2) the processor has the
+    // instructions; (3) registers written are declared, no stack is used.
+    unsafe {
+        asm!(
+            "vpxorq zmm16, zmm16, zmm16",
+            "2:",
+            "vpxorq zmm16, zmm16, [{s}]",
+            "add {s}, 64", "dec {n}", "jnz 2b",
+            "vmovdqu64 [{w}], zmm16",
+            s = inout(reg) source.as_ptr() => _, n = inout(reg) source.len() / LINE => _,
+            w = in(reg) words.as_mut_ptr(), out("zmm16") _, options(nostack)
+        )
+    };
+    words.into_iter().fold(0, |all, word| all ^ word)
+}
+
+/// Writes `word` everywhere, past the caches.
+///
+/// # Panics
+///
+/// If there is no byte, they are no multiple of 64 or not at one, or the processor has no AVX-512.
+pub fn store(destination: &mut [u8], word: u64) {
+    assert!(is_available(), "the processor has no AVX-512");
+    assert!(!destination.is_empty() && destination.len().is_multiple_of(LINE), "whole lines");
+    assert!(destination.as_ptr().addr().is_multiple_of(LINE), "the destination begins a line");
+    // SAFETY: (1) so many lines, at least one, borrowed, and aligned; (2) the processor has the instructions; (3) registers
+    // written are declared, no stack is used.
+    unsafe {
+        asm!(
+            "vpbroadcastq zmm16, {w}",
+            "2:",
+            "vmovntdq [{d}], zmm16",
+            "add {d}, 64", "dec {n}", "jnz 2b",
+            d = inout(reg) destination.as_mut_ptr() => _, n = inout(reg) destination.len() / LINE => _,
+            w = in(reg) word, out("zmm16") _, options(nostack)
+        )
+    };
+    fence();
+}
+
+fn fence() {
+    // SAFETY: a fence has no operands and touches nothing.
+    unsafe { asm!("sfence", options(nostack, preserves_flags)) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HINTS, ahead, is_available, read, store};
+
+    #[repr(align(64))]
+    struct Aligned([u8; 4096 + 64]);
+
+    #[test]
+    fn every_byte_is_copied_read_and_written_and_none_more() {
+        if !is_available() {
+            return;
+        }
+        let source: Vec<u8> = (0..4096).map(|index| (index % 251) as u8).collect();
+        for hint in HINTS {
+            for distance in [0, 64, 1024, 4096] {
+                let mut buffer = Aligned([0xee; 4096 + 64]);
+                let (to, rest) = buffer.0.split_at_mut(4096);
+                ahead((hint, distance), to, &source, &source);
+                assert!(to == source && rest == [0xee; 64], "{hint:?}, {distance} ahead");
+            }
+        }
+        let words = source.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+        assert_eq!(read(&source), words.fold(0, |all, word| all ^ word));
+        let mut buffer = Aligned([0xee; 4096 + 64]);
+        let (to, rest) = buffer.0.split_at_mut(4096);
+        store(to, 0x0102_0304_0506_0708);
+        assert!(to.chunks_exact(8).all(|word| word == [8, 7, 6, 5, 4, 3, 2, 1]));
+        assert_eq!(rest, [0xee; 64]);
+    }
+}
