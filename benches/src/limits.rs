@@ -22,9 +22,6 @@ pub enum Hint {
     Nta,
 }
 
-/// All of them.
-pub const HINTS: [Hint; 3] = [Hint::T0, Hint::T1, Hint::Nta];
-
 /// Whether this processor has the instructions.
 #[must_use]
 pub fn is_available() -> bool {
@@ -151,7 +148,7 @@ fn fence() {
 
 #[cfg(test)]
 mod tests {
-    use super::{HINTS, ahead, is_available, read, store};
+    use super::{Hint, ahead, is_available, read, store};
 
     #[repr(align(64))]
     struct Aligned([u8; 4096 + 64]);
@@ -162,7 +159,7 @@ mod tests {
             return;
         }
         let source: Vec<u8> = (0..4096).map(|index| (index % 251) as u8).collect();
-        for hint in HINTS {
+        for hint in [Hint::T0, Hint::T1, Hint::Nta] {
             for distance in [0, 64, 1024, 4096] {
                 let mut buffer = Aligned([0xee; 4096 + 64]);
                 let (to, rest) = buffer.0.split_at_mut(4096);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::targets::LOOPS;
+use super::targets::{AHEAD, LOOPS};
 use crate::failure::{Failure, Outcome};
 
 /// One work of one side, measured once.
@@ -46,8 +46,8 @@ pub(crate) struct Kept {
     pub(crate) record: Record,
 }
 
-/// Sides whose work is done by one thread, as is that of the bare [`LOOPS`]; the others have one that submits and one that works.
-const ALONE: &[&str] = &["io_uring", "memcpy", "ahead", "reads", "stores"];
+/// Sides whose work is done by one thread, as is that of the bare [`LOOPS`] and those that read [`AHEAD`]; the others have one that submits and one that works.
+const ALONE: &[&str] = &["io_uring", "memcpy", "reads", "stores"];
 
 /// Reads a program's output.
 pub(crate) fn read(output: &str) -> Outcome<Vec<Record>> {
@@ -87,7 +87,8 @@ impl Record {
     /// Why it does not count, if it does not.
     pub(crate) fn void(&self) -> Option<String> {
         let Threads { pinned, migrations, .. } = self.threads;
-        let is_alone = [ALONE, LOOPS].iter().any(|sides| sides.contains(&self.side.as_str()));
+        let is_alone =
+            [ALONE, LOOPS, AHEAD].iter().any(|sides| sides.contains(&self.side.as_str()));
         let needed = if is_alone { 1 } else { 2 };
         let who = format!("{}, {}", self.side, self.work);
         if pinned < needed {

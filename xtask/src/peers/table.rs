@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     record::{Kept, Unit},
-    targets::{Against, Bound, COMPARISONS, Comparison, LOOPS},
+    targets::{Against, Bound, COMPARISONS, Comparison},
 };
 use crate::failure::{Failure, Outcome};
 
@@ -75,9 +75,9 @@ fn row(comparison: &Comparison, figures: &Figures<'_>) -> Option<Row> {
     let (name, peer) = match against {
         Against::Peer(side, work) => (side, of(side, work)?),
         Against::Cost(side, work) => (work, of(side, work)?),
-        Against::BestLoop(work) => {
-            let loops = LOOPS.iter().filter_map(|&side| Some((side, of(side, work)?)));
-            loops.max_by(|a, b| a.1.median().total_cmp(&b.1.median()))?
+        Against::BestOf(sides, work) => {
+            let sides = sides.iter().filter_map(|&side| Some((side, of(side, work)?)));
+            sides.max_by(|a, b| a.1.median().total_cmp(&b.1.median()))?
         }
         Against::Number(_) => ("", &limit),
     };
