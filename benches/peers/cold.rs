@@ -31,27 +31,36 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
     for &(size, depth) in WORKS {
         let blocks = Blocks::new(setup, size, setup.area);
         let work = format!("cold-{size}-{depth}");
-        let mut sides: Vec<_> = iter::once(None).chain(Loop::available().map(Some)).collect();
+        let loops = Loop::available().map(Side::Loop);
+        let bounds = (size >= BOUNDED).then_some(Side::Bounds);
+        let mut sides: Vec<_> = iter::once(Side::Engine).chain(loops).chain(bounds).collect();
         if !setup.round.is_multiple_of(2) {
             sides.reverse();
         }
         for side in sides {
             match side {
-                None => through_engine(setup, &mut pair, &blocks, (&work, depth))?,
-                Some(bare) => {
+                Side::Engine => through_engine(setup, &mut pair, &blocks, (&work, depth))?,
+                Side::Loop(bare) => {
                     let names = (bare.name(), work.as_str());
                     let record = alone(setup, names, &mut pair, &blocks, |to, from, _| {
                         bare.copy(to, from);
                     })?;
                     record.print(pair.verify(&blocks)?)?;
                 }
+                Side::Bounds => limits::measure(setup, &mut pair, &blocks, &work)?,
             }
-        }
-        if size >= BOUNDED {
-            limits::measure(setup, &mut pair, &blocks, &work)?;
         }
     }
     Ok(())
+}
+
+/// Who copies.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Engine,
+    Loop(Loop),
+    /// Those that show what a copy could be at best.
+    Bounds,
 }
 
 fn through_engine(

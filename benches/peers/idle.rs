@@ -1,5 +1,6 @@
 //! An idle runtime: what its poller takes of a core, and how long the first copy after that waits. Beside it, what it takes
-//! to wake a thread that sleeps on a futex on the same core, since the first copy cannot be faster than that.
+//! to wake a thread that sleeps on a futex on the same core, since the first copy cannot be faster than that. And once more with a core
+//! that may not halt.
 
 use std::{
     thread,
@@ -8,6 +9,7 @@ use std::{
 
 use dmaring::Idle;
 use dmaring_benches::{
+    awake::Awake,
     pinning,
     record::{Measuring, Unit},
     spin::block_on,
@@ -28,6 +30,24 @@ const LOOK: Duration = Duration::from_secs(1);
 const FIRST: u64 = 9;
 
 pub(crate) fn measure(setup: &Setup) -> Outcome {
+    look(setup, "")?;
+    match Awake::keep(setup.poller_core) {
+        Ok(_awake) => look(setup, "-awake"),
+        Err(error) => {
+            let core = setup.poller_core;
+            eprintln!(
+                "left out: the idle works where core {core} may not halt: {error}; run as root"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Each of the works, its name with `suffix` behind it.
+fn look(setup: &Setup, suffix: &str) -> Outcome {
+    let named = |work| format!("{work}{suffix}");
+    let names = ["idle-first-copy", "idle-wake", "idle-poller"].map(named);
+    let [first_copy, wake, idle_poller] = names.each_ref().map(String::as_str);
     let mut pair = Pair::new(BLOCKS * 64)?;
     let blocks = Blocks::new(setup, 64, BLOCKS * 64);
     let runtime = setup.runtime(Idle::default())?;
@@ -36,8 +56,8 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
     copies.in_flight(blocks.count(), 32, |copy| block_on(copy))?;
     let mut sleeper = Sleeper::start(setup.poller_core)?;
 
-    let copying = Measuring::begin("dmaring", "idle-first-copy")?;
-    let waking = Measuring::begin("futex", "idle-wake")?;
+    let copying = Measuring::begin("dmaring", first_copy)?;
+    let waking = Measuring::begin("futex", wake)?;
     let (mut copied, mut woken) = (Vec::new(), Vec::new());
     for number in 0..FIRST {
         thread::sleep(IDLE);
@@ -53,7 +73,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
     let copying = copying.end(Unit::Ns, copied)?;
     drop(sleeper);
 
-    let measuring = Measuring::begin("dmaring", "idle-poller")?;
+    let measuring = Measuring::begin("dmaring", idle_poller)?;
     thread::sleep(IDLE);
     let before = pinning::run_time("dmaring-poller")?;
     let begin = Instant::now();

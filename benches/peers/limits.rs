@@ -12,17 +12,21 @@ use crate::{
 };
 
 /// To where and how many bytes ahead the loops read; no block is shorter.
-const LOOPS: [(&str, Hint, usize); 9] = [
+const LOOPS: [(&str, Hint, usize); 11] = [
     ("ahead_t0_8k", Hint::T0, 8 << 10),
     ("ahead_t0_20k", Hint::T0, 20 << 10),
     ("ahead_t0_32k", Hint::T0, 32 << 10),
+    ("ahead_t0_20k_narrow", Hint::T0Narrow, 20 << 10),
     ("ahead_t1_8k", Hint::T1, 8 << 10),
     ("ahead_t1_20k", Hint::T1, 20 << 10),
     ("ahead_t1_32k", Hint::T1, 32 << 10),
     ("ahead_nta_8k", Hint::Nta, 8 << 10),
     ("ahead_nta_20k", Hint::Nta, 20 << 10),
     ("ahead_nta_32k", Hint::Nta, 32 << 10),
+    ("ahead_nta_20k_narrow", Hint::NtaNarrow, 20 << 10),
 ];
+/// How far ahead who reads alone does.
+const READ_AHEAD: usize = 20 << 10;
 /// What is stored where nothing is copied.
 const WORD: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -36,7 +40,11 @@ pub(crate) fn measure(setup: &Setup, pair: &mut Pair, blocks: &Blocks, work: &st
 }
 
 fn reading_ahead(setup: &Setup, pair: &mut Pair, blocks: &Blocks, work: &str) -> Outcome {
-    for (name, hint, distance) in LOOPS {
+    let mut loops = LOOPS;
+    if !setup.round.is_multiple_of(2) {
+        loops.reverse();
+    }
+    for (name, hint, distance) in loops {
         let record = alone(setup, (name, work), pair, blocks, |to, from, next| {
             limits::ahead((hint, distance), to, from, next);
         })?;
@@ -48,8 +56,8 @@ fn reading_ahead(setup: &Setup, pair: &mut Pair, blocks: &Blocks, work: &str) ->
 /// Each block's words are folded into one, and these added up.
 fn reads(setup: &Setup, pair: &mut Pair, blocks: &Blocks, work: &str) -> Outcome {
     let mut found = 0_u64;
-    let record = alone(setup, ("reads", work), pair, blocks, |_, from, _| {
-        found = found.wrapping_add(black_box(limits::read(from)));
+    let record = alone(setup, ("reads", work), pair, blocks, |_, from, next| {
+        found = found.wrapping_add(black_box(limits::read(READ_AHEAD, from, next)));
     })?;
     let (source, _) = pair.slices()?;
     let length = (blocks.count() * blocks.size) as usize;

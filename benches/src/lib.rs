@@ -4,6 +4,7 @@
 
 pub mod apart;
 pub mod area;
+pub mod awake;
 pub mod blocks;
 pub mod limits;
 pub mod loops;

@@ -1,7 +1,7 @@
 //! What bounds a copy of cold memory: reads alone, stores past the caches alone, and loops that know which block comes next.
 //!
 //! The latter copy line by line with non-temporal stores, as the bare [loops](crate::loops), and prefetch: so many bytes ahead, and
-//! at the end of a block the beginning of the next. They are for processors with AVX-512.
+//! at the end of a block the beginning of the next. So does who reads alone. They are for processors with AVX-512.
 #![allow(
     unsafe_code,
     reason = "island: assembly loops, each within slices whose lengths are checked"
@@ -11,21 +11,25 @@ use std::arch::asm;
 
 const LINE: usize = 64;
 
-/// Where what is read ahead goes.
+/// Where what is read ahead goes, and by which registers lines are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// To all caches: `prefetcht0`.
+    /// To all caches, `prefetcht0`, by registers of 64 bytes.
     T0,
+    /// The same by registers of 32 bytes.
+    T0Narrow,
     /// Not to the nearest: `prefetcht1`.
     T1,
-    /// Past the others: `prefetchnta`.
+    /// Past the others, `prefetchnta`.
     Nta,
+    /// The same by registers of 32 bytes.
+    NtaNarrow,
 }
 
 /// Whether this processor has the instructions.
 #[must_use]
 pub fn is_available() -> bool {
-    is_x86_feature_detected!("avx512f")
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl")
 }
 
 /// Copies all bytes and reads `distance` bytes ahead, at the end of the source those that `next` begins with.
@@ -43,8 +47,10 @@ pub fn ahead((hint, distance): (Hint, usize), destination: &mut [u8], source: &[
     let (distant, last) = ((source.len() - distance) / LINE, distance / LINE);
     let lines = match hint {
         Hint::T0 => t0,
+        Hint::T0Narrow => t0_narrow,
         Hint::T1 => t1,
         Hint::Nta => nta,
+        Hint::NtaNarrow => nta_narrow,
     };
     let (to, from) = (destination.as_mut_ptr(), source.as_ptr());
     let behind = source.len() - distance;
@@ -58,7 +64,7 @@ pub fn ahead((hint, distance): (Hint, usize), destination: &mut [u8], source: &[
 }
 
 macro_rules! prefetching {
-    ($name:ident, $prefetch:literal) => {
+    ($name:ident, $prefetch:literal, $line:ident) => {
         /// Copies so many lines and prefetches as many from `ahead` on.
         ///
         /// # Safety
@@ -75,43 +81,69 @@ macro_rules! prefetching {
                 asm!(
                     "2:",
                     concat!($prefetch, " [{a}]"),
-                    "vmovdqu64 zmm16, [{s}]",
-                    "vmovntdq [{d}], zmm16",
+                    $line!(),
                     "add {a}, 64", "add {s}, 64", "add {d}, 64", "dec {n}", "jnz 2b",
                     a = inout(reg) ahead => _, s = inout(reg) source => _,
                     d = inout(reg) destination => _, n = inout(reg) lines => _,
-                    out("zmm16") _, options(nostack)
+                    out("zmm16") _, out("zmm17") _, options(nostack)
                 )
             };
         }
     };
 }
 
-prefetching!(t0, "prefetcht0");
-prefetching!(t1, "prefetcht1");
-prefetching!(nta, "prefetchnta");
+macro_rules! wide {
+    () => {
+        "vmovdqu64 zmm16, [{s}]\nvmovntdq [{d}], zmm16"
+    };
+}
 
-/// Reads all bytes: the exclusive or of their words.
+macro_rules! narrow {
+    () => {
+        "vmovdqu64 ymm16, [{s}]\nvmovdqu64 ymm17, [{s} + 32]\nvmovntdq [{d}], ymm16\nvmovntdq [{d} + 32], ymm17"
+    };
+}
+
+prefetching!(t0, "prefetcht0", wide);
+prefetching!(t0_narrow, "prefetcht0", narrow);
+prefetching!(t1, "prefetcht1", wide);
+prefetching!(nta, "prefetchnta", wide);
+prefetching!(nta_narrow, "prefetchnta", narrow);
+
+/// Reads all bytes, and ahead as [`ahead`] does: the exclusive or of their words.
 ///
 /// # Panics
 ///
-/// If there is none, they are no multiple of 64, or the processor has no AVX-512.
+/// If `next` is not as long, `distance` is longer or no multiple of 64, the length is none, or the processor has no AVX-512.
 #[must_use]
-pub fn read(source: &[u8]) -> u64 {
+pub fn read(distance: usize, source: &[u8], next: &[u8]) -> u64 {
     assert!(is_available(), "the processor has no AVX-512");
-    assert!(!source.is_empty() && source.len().is_multiple_of(LINE), "whole lines");
+    let whole = |bytes: usize| bytes.is_multiple_of(LINE);
+    assert!(whole(source.len()) && whole(distance) && distance <= source.len(), "whole lines");
+    assert!(next.len() == source.len(), "one length");
+    let (first, last) = source.split_at(source.len() - distance);
+    read_lines(first, first.as_ptr().wrapping_add(distance)) ^ read_lines(last, next.as_ptr())
+}
+
+/// Reads whole lines, and prefetches as many from `ahead` on.
+fn read_lines(source: &[u8], ahead: *const u8) -> u64 {
     let mut words = [0u64; 8];
-    // SAFETY: (1) so many lines, at least one, borrowed; the eight words are written whole; (2) the processor has the
-    // instructions; (3) registers written are declared, no stack is used.
+    if source.len() < LINE {
+        return 0;
+    }
+    // SAFETY: (1) so many lines, at least one, borrowed; a prefetch never fails and changes nothing; the eight words are written
+    // whole; (2) `read` saw that the processor has the instructions; (3) registers written are declared, no stack is used.
     unsafe {
         asm!(
             "vpxorq zmm16, zmm16, zmm16",
             "2:",
+            "prefetchnta [{a}]",
             "vpxorq zmm16, zmm16, [{s}]",
-            "add {s}, 64", "dec {n}", "jnz 2b",
+            "add {a}, 64", "add {s}, 64", "dec {n}", "jnz 2b",
             "vmovdqu64 [{w}], zmm16",
-            s = inout(reg) source.as_ptr() => _, n = inout(reg) source.len() / LINE => _,
-            w = in(reg) words.as_mut_ptr(), out("zmm16") _, options(nostack)
+            a = inout(reg) ahead => _, s = inout(reg) source.as_ptr() => _,
+            n = inout(reg) source.len() / LINE => _, w = in(reg) words.as_mut_ptr(),
+            out("zmm16") _, options(nostack)
         )
     };
     words.into_iter().fold(0, |all, word| all ^ word)
@@ -159,16 +191,18 @@ mod tests {
             return;
         }
         let source: Vec<u8> = (0..4096).map(|index| (index % 251) as u8).collect();
-        for hint in [Hint::T0, Hint::T1, Hint::Nta] {
+        let next = vec![0xdd; 4096];
+        for hint in [Hint::T0, Hint::T0Narrow, Hint::T1, Hint::Nta, Hint::NtaNarrow] {
             for distance in [0, 64, 1024, 4096] {
                 let mut buffer = Aligned([0xee; 4096 + 64]);
                 let (to, rest) = buffer.0.split_at_mut(4096);
-                ahead((hint, distance), to, &source, &source);
+                ahead((hint, distance), to, &source, &next);
                 assert!(to == source && rest == [0xee; 64], "{hint:?}, {distance} ahead");
             }
         }
         let words = source.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
-        assert_eq!(read(&source), words.fold(0, |all, word| all ^ word));
+        let folded = words.fold(0, |all, word| all ^ word);
+        assert!([0, 64, 4096].iter().all(|&distance| read(distance, &source, &next) == folded));
         let mut buffer = Aligned([0xee; 4096 + 64]);
         let (to, rest) = buffer.0.split_at_mut(4096);
         store(to, 0x0102_0304_0506_0708);

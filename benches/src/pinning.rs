@@ -69,7 +69,8 @@ pub fn look() -> io::Result<Counts> {
 }
 
 impl Counts {
-    /// What came to pass since an earlier look, thread by thread: one that has ended since takes nothing from what the others count.
+    /// What came to pass since an earlier look, thread by thread: one that has ended since takes
+    /// nothing from what the others count, and is not counted itself.
     #[must_use]
     pub fn since(&self, before: &Self) -> Threads {
         let mut threads = Threads::default();

@@ -74,7 +74,7 @@ impl<'a> Measuring<'a> {
 }
 
 impl Record<'_> {
-    /// The upper median of the samples; 0 if there are none.
+    /// The upper median of the samples, which are in order; 0 if there are none.
     #[must_use]
     pub fn median(&self) -> u64 {
         let half = self.samples.iter().map(|(_, count)| count).sum::<u64>() / 2;

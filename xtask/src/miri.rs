@@ -3,7 +3,7 @@
 //! The toolchain is one dated nightly, named in `xtask/miri-toolchain` and nowhere else, so that a run
 //! today and a run next year mean the same.
 
-use std::{collections::BTreeSet, ops::Add, thread};
+use std::{collections::BTreeSet, env, ops::Add, thread};
 
 use crate::{
     command::{self, Run},
@@ -70,11 +70,12 @@ fn run_suite(
     (package, tests, processors): &Suite,
     shown: Shown,
 ) -> Outcome<Totals> {
+    let flags = env::var("MIRIFLAGS").unwrap_or_else(|_| "-Zmiri-disable-isolation".to_owned());
     let run = miri(toolchain)
         .args(["test", "--no-fail-fast", "--package", package])
         .args(*tests)
         .env("CARGO_TARGET_DIR", target("miri"))
-        .default_env("MIRIFLAGS", &format!("-Zmiri-disable-isolation -Zmiri-num-cpus={processors}"))
+        .env("MIRIFLAGS", format!("{flags} -Zmiri-num-cpus={processors}"))
         // The trace of a panic takes seconds, and some tests panic; what Miri finds has a trace of its own.
         .env("RUST_BACKTRACE", "0")
         .limit(20);

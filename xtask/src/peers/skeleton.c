@@ -214,6 +214,7 @@ static void run(const char *work)
 {
 	unsigned size = 64, depth = 0;
 	bool cold = sscanf(work, "cold-%u-%u", &size, &depth) == 2;
+	bool fenced = strcmp(work, "copy64-1-lfence") == 0;
 	if ((!cold && sscanf(work, "copy64-%u", &depth) != 1) || depth == 0 || size == 0)
 		fail("a work is copy64-DEPTH, copy64-1-lfence or cold-SIZE-DEPTH");
 	struct blocks blocks = {.size = size, .count = cold ? (uint32_t)(area / size) : HOT_BLOCKS};
@@ -230,7 +231,7 @@ static void run(const char *work)
 	if (!cold && depth == 1) {
 		static uint32_t histogram[MAX_NANOSECONDS + 1];
 		memset(histogram, 0, sizeof histogram);
-		latencies(&blocks, strstr(work, "-lfence") != NULL, histogram);
+		latencies(&blocks, fenced, histogram);
 		const char *comma = "";
 		for (uint32_t took = 0; took <= MAX_NANOSECONDS; took++)
 			if (histogram[took]) {

@@ -55,6 +55,16 @@ impl Rounds {
         Self(self.0.iter().map(|&(round, _)| (round, value)).collect())
     }
 
+    /// The best of each round.
+    fn best<'a>(sides: impl Iterator<Item = &'a Self>) -> Self {
+        let mut best = BTreeMap::new();
+        for &(round, value) in sides.flat_map(|side| &side.0) {
+            let best = best.entry(round).or_insert(value);
+            *best = value.max(*best);
+        }
+        Self(best.into_iter().collect())
+    }
+
     /// Of the rounds that both have: this one's value and the other's.
     fn with<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (f64, f64)> + 'a {
         self.0.iter().filter_map(|&(round, value)| {
@@ -68,8 +78,12 @@ fn row(comparison: &Comparison, figures: &Figures<'_>) -> Option<Row> {
     let Comparison { side, work, against, bound, .. } = *comparison;
     let (unit, ours) = figures.get(&(side, work))?;
     let of = |side, work| figures.get(&(side, work)).map(|(_, rounds)| rounds);
+    // What each round is held against, where that is no side's figure.
     let limit = match against {
         Against::Number(number) => ours.always(number),
+        Against::BestOf(sides, work) => {
+            Rounds::best(sides.iter().filter_map(|&side| of(side, work)))
+        }
         _ => Rounds::default(),
     };
     let (name, peer) = match against {
@@ -85,7 +99,8 @@ fn row(comparison: &Comparison, figures: &Figures<'_>) -> Option<Row> {
         Against::Cost(..) => peer / ours,
         _ => ours / peer,
     };
-    let in_rounds: Vec<_> = ours.with(peer).map(|(ours, peer)| ratio(ours, peer)).collect();
+    let each = if limit.0.is_empty() { peer } else { &limit };
+    let in_rounds: Vec<_> = ours.with(each).map(|(ours, peer)| ratio(ours, peer)).collect();
     let ratio = ratio(ours.median(), peer.median());
     let (target, met) = judge(ratio, bound);
     let is_met = |ratio: &&f64| judge(**ratio, bound).1 == Some(true);
@@ -248,6 +263,22 @@ mod tests {
         assert_eq!((rows[0].ratio, rows[0].met), (Some(0.96), Some(true)));
         assert!(rows[0].peer.starts_with("avx2_nt"), "{rows:?}");
         assert_eq!((rows[1].ratio, rows[1].met), (Some(1.6), Some(true)));
+    }
+
+    #[test]
+    fn a_round_is_held_against_its_own_best_loop() {
+        let of = |round, side, value| {
+            let kept = kept(side, "cold-65536-8", Unit::BytesPerS, value);
+            Kept { round, ..kept }
+        };
+        let mut records = Vec::new();
+        for (round, ours, one, other) in [(0, 96, 100, 80), (1, 96, 90, 110), (2, 96, 100, 70)] {
+            records.extend([of(round, "dmaring", ours), of(round, "avx2_nt", one)]);
+            records.push(of(round, "rep_movsb", other));
+        }
+        let rows = timed(&records).unwrap();
+        // In the second round the other loop was the best.
+        assert_eq!((rows[0].ratio, rows[0].rounds), (Some(0.96), Some((2, 3))));
     }
 
     #[test]

@@ -43,12 +43,14 @@ pub(super) const AHEAD: &[&str] = &[
     "ahead_t0_8k",
     "ahead_t0_20k",
     "ahead_t0_32k",
+    "ahead_t0_20k_narrow",
     "ahead_t1_8k",
     "ahead_t1_20k",
     "ahead_t1_32k",
     "ahead_nta_8k",
     "ahead_nta_20k",
     "ahead_nta_32k",
+    "ahead_nta_20k_narrow",
 ];
 
 const fn compare(
@@ -159,6 +161,24 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         "the same against a bare wake-up of a thread on the poller's core",
         "idle-first-copy",
         Peer("futex", "idle-wake"),
+        Told,
+    ),
+    compare(
+        "idle poller, of a core, where it may not halt",
+        "idle-poller-awake",
+        Number(1e7),
+        AtMost(1.0),
+    ),
+    compare(
+        "first copy after 100 ms without work there, p50",
+        "idle-first-copy-awake",
+        Number(60e3),
+        AtMost(1.0),
+    ),
+    compare(
+        "the same against a bare wake-up of a thread on the poller's core",
+        "idle-first-copy-awake",
+        Peer("futex", "idle-wake-awake"),
         Told,
     ),
 ];
