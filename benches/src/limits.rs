@@ -9,6 +9,8 @@
 
 use std::arch::asm;
 
+use crate::loops::fence;
+
 const LINE: usize = 64;
 
 /// Where what is read ahead goes, and by which registers lines are copied.
@@ -114,7 +116,7 @@ prefetching!(nta_narrow, "prefetchnta", narrow);
 ///
 /// # Panics
 ///
-/// If `next` is not as long, `distance` is longer or no multiple of 64, the length is none, or the processor has no AVX-512.
+/// If `next` is not as long, `distance` is longer, either is no multiple of 64, or the processor has no AVX-512.
 #[must_use]
 pub fn read(distance: usize, source: &[u8], next: &[u8]) -> u64 {
     assert!(is_available(), "the processor has no AVX-512");
@@ -171,11 +173,6 @@ pub fn store(destination: &mut [u8], word: u64) {
         )
     };
     fence();
-}
-
-fn fence() {
-    // SAFETY: a fence has no operands and touches nothing.
-    unsafe { asm!("sfence", options(nostack, preserves_flags)) };
 }
 
 #[cfg(test)]

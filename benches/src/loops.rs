@@ -112,6 +112,11 @@ fn streamed(destination: &mut [u8], source: &[u8], lines: Lines, side_by_side: b
         // SAFETY: (1) both sides are so many lines, at least one, borrowed; (2) and (3) as above.
         unsafe { lines(to.as_mut_ptr(), from.as_ptr(), from.len() / 64, false) };
     }
+    fence();
+}
+
+/// Waits until streaming stores are seen by all.
+pub(crate) fn fence() {
     // SAFETY: a fence has no operands and touches nothing.
     unsafe { asm!("sfence", options(nostack, preserves_flags)) };
 }

@@ -1,6 +1,6 @@
 //! The table: each row's two medians, their ratio, and what the ratio is to be.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
@@ -42,7 +42,7 @@ pub(crate) fn timed(kept: &[Kept]) -> Outcome<Vec<Row>> {
 type Figures<'a> = BTreeMap<(&'a str, &'a str), (Unit, Rounds)>;
 
 /// A figure's value in each round.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Rounds(Vec<(u32, f64)>);
 
 impl Rounds {
@@ -78,36 +78,36 @@ fn row(comparison: &Comparison, figures: &Figures<'_>) -> Option<Row> {
     let Comparison { side, work, against, bound, .. } = *comparison;
     let (unit, ours) = figures.get(&(side, work))?;
     let of = |side, work| figures.get(&(side, work)).map(|(_, rounds)| rounds);
-    // What each round is held against, where that is no side's figure.
-    let limit = match against {
-        Against::Number(number) => ours.always(number),
-        Against::BestOf(sides, work) => {
-            Rounds::best(sides.iter().filter_map(|&side| of(side, work)))
+    // Whose figure it is held against, the figure, and what each round is held against.
+    let (name, peer, by_round) = match against {
+        Against::Peer(side, work) => {
+            let peer = of(side, work)?;
+            (side, peer.median(), Cow::Borrowed(peer))
         }
-        _ => Rounds::default(),
-    };
-    let (name, peer) = match against {
-        Against::Peer(side, work) => (side, of(side, work)?),
-        Against::Cost(side, work) => (work, of(side, work)?),
-        Against::BestOf(sides, work) => {
-            let sides = sides.iter().filter_map(|&side| Some((side, of(side, work)?)));
-            sides.max_by(|a, b| a.1.median().total_cmp(&b.1.median()))?
+        Against::Cost(side, work) => {
+            let peer = of(side, work)?;
+            (work, peer.median(), Cow::Borrowed(peer))
         }
-        Against::Number(_) => ("", &limit),
+        Against::BestOf(sides, work) => {
+            let sides = || sides.iter().filter_map(|&side| Some((side, of(side, work)?)));
+            let medians = sides().map(|(side, rounds)| (side, rounds.median()));
+            let (side, best) = medians.max_by(|a, b| a.1.total_cmp(&b.1))?;
+            (side, best, Cow::Owned(Rounds::best(sides().map(|(_, rounds)| rounds))))
+        }
+        Against::Number(number) => ("", number, Cow::Owned(ours.always(number))),
     };
     let ratio = |ours: f64, peer: f64| match against {
         Against::Cost(..) => peer / ours,
         _ => ours / peer,
     };
-    let each = if limit.0.is_empty() { peer } else { &limit };
-    let in_rounds: Vec<_> = ours.with(each).map(|(ours, peer)| ratio(ours, peer)).collect();
-    let ratio = ratio(ours.median(), peer.median());
+    let in_rounds: Vec<_> = ours.with(&by_round).map(|(ours, peer)| ratio(ours, peer)).collect();
+    let ratio = ratio(ours.median(), peer);
     let (target, met) = judge(ratio, bound);
     let is_met = |ratio: &&f64| judge(**ratio, bound).1 == Some(true);
     let rounds = met.map(|_| (in_rounds.iter().filter(is_met).count(), in_rounds.len()));
     let peer = match against {
         Against::Number(_) => String::new(),
-        _ => format!("{name} {}", shown(*unit, peer.median())),
+        _ => format!("{name} {}", shown(*unit, peer)),
     };
     let (ratio, target) = match against {
         // The ratio says nothing that the figure does not.
@@ -228,7 +228,7 @@ mod tests {
         let rows = timed(&records).unwrap();
         assert_eq!((rows[0].ratio, rows[0].met), (Some(0.95), Some(false)));
         assert!(
-            text(&rows).contains("| 95 ns | dpdk 100 ns | 0.95 | ≤ 0.9 | NOT MET, "),
+            text(&rows).contains("| 95 ns | dpdk 100 ns | 0.95 | ≤ 0.9 | NOT MET, 2 of 4 |"),
             "{}",
             text(&rows)
         );
