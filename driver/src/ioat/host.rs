@@ -41,7 +41,8 @@ pub trait Host: Send {
     fn wants_it_back(&mut self) -> bool;
 
     /// Takes the function back. The channel has halted, and reads and writes no register from here on. Called once, and
-    /// does not block.
+    /// does not block: what takes longer goes on behind it, and the drop of the host, with the channel's, is where to wait for
+    /// its end.
     fn take_it(&mut self);
 }
 
@@ -62,7 +63,8 @@ pub(super) enum Loan {
         next: Duration,
     },
     Wanted(Box<dyn Host>),
-    Given,
+    /// The host may still be at it.
+    Given(#[expect(dead_code, reason = "is dropped with the channel")] Box<dyn Host>),
 }
 
 impl Loan {
@@ -75,7 +77,7 @@ impl Loan {
     }
 
     pub(super) fn is_given(&self) -> bool {
-        matches!(self, Self::Given)
+        matches!(self, Self::Given(_))
     }
 
     /// Asks the host, if it is time to. `true`: it wants the function back, and this is news.
@@ -89,16 +91,20 @@ impl Loan {
         if !host.wants_it_back() {
             return false;
         }
-        if let Self::Kept { host, .. } = mem::replace(self, Self::Given) {
+        if let Self::Kept { host, .. } = mem::replace(self, Self::Own) {
             *self = Self::Wanted(host);
         }
         true
     }
 
     fn give(&mut self) {
-        if let Self::Wanted(mut host) = mem::replace(self, Self::Given) {
-            host.take_it();
-        }
+        *self = match mem::replace(self, Self::Own) {
+            Self::Wanted(mut host) => {
+                host.take_it();
+                Self::Given(host)
+            }
+            other => other,
+        };
     }
 }
 

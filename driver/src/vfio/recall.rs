@@ -9,25 +9,35 @@
 //!                                                                                   └─ last one: container dissolved
 //! ```
 //!
+//! Whoever drops the way back waits for that thread: what is closed after it is closed for good, the container too.
+//!
 //! See [`container`](super::container) for what a dissolved container is.
 #![forbid(unsafe_code)]
 
-use std::{fmt, sync::Arc, thread};
+use std::{
+    fmt, mem,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
 
 use memmap2::MmapRaw;
 
 use super::lease::Lease;
+use crate::fork::Origin;
 
 /// A function's way back to the kernel.
 pub(crate) struct Recall {
     /// Let go of before the function, which cannot be closed while it is mapped, as in [`Bar`](super::Bar).
     registers: Arc<MmapRaw>,
     lease: Arc<Lease>,
+    /// Gives the function back, and has a hold on the container until it ends.
+    thread: Option<JoinHandle<()>>,
+    origin: Origin,
 }
 
 impl Recall {
     pub(super) fn new(lease: Arc<Lease>, registers: Arc<MmapRaw>) -> Self {
-        Self { registers, lease }
+        Self { registers, lease, thread: None, origin: Origin::here() }
     }
 
     /// Whether the kernel wants the function back. One system call.
@@ -36,15 +46,30 @@ impl Recall {
     }
 
     /// Gives the function back. The registers read as ones from some moment on, and writes of them reach no device.
-    pub(crate) fn give_back(&self) {
+    pub(crate) fn give_back(&mut self) {
         let give = {
-            let recall = Self::new(Arc::clone(&self.lease), Arc::clone(&self.registers));
-            move || recall.lease.give_back(&recall.registers)
+            let (lease, registers) = (Arc::clone(&self.lease), Arc::clone(&self.registers));
+            move || lease.give_back(&registers)
         };
         let thread = thread::Builder::new().name("dmaring-recall".to_owned());
-        if let Err(error) = thread.spawn(give) {
-            tracing::debug!(%error, "no thread to give a function back: it is done here");
-            self.lease.give_back(&self.registers);
+        match thread.spawn(give) {
+            Ok(thread) => self.thread = Some(thread),
+            Err(error) => {
+                tracing::debug!(%error, "no thread to give a function back: it is done here");
+                self.lease.give_back(&self.registers);
+            }
+        }
+    }
+}
+
+impl Drop for Recall {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        if self.origin.is_elsewhere() {
+            // The parent's thread, of which a child has nothing.
+            mem::forget(thread);
+        } else if thread.join().is_err() {
+            tracing::error!(address = %self.lease.address(), "giving the function back ended early");
         }
     }
 }
