@@ -11,11 +11,11 @@
 //!    up, so MSI-X stays off as VFIO left it;
 //! 5. BAR 0 is mapped ([`Bar`]), with memory space on, since an access would kill the process else.
 //!
-//! [`Bar`] and [`Config`] hold the function together; whoever drives it holds the address space. The function's
+//! [`Bar`], [`Config`] and the function's way back hold the function together; whoever drives it holds the address space. The function's
 //! descriptor belongs to what they share, the group's and the container's to vfio-ioctls' container, which lives as long
-//! as the last of [`Container`], [`Bar`], [`Config`] and address space. All of them are closed on exec.
+//! as the last of [`Container`], those three and address space. All of them are closed on exec.
 //!
-//! Closing: when [`Bar`] and [`Config`] are gone, BAR 0 is unmapped and bus mastering is off, so that nothing reaches
+//! Closing: when those three are gone, BAR 0 is unmapped and bus mastering is off, so that nothing reaches
 //! memory. The function is closed then, and the kernel resets it, unless it is the container's last and something is
 //! mapped: the mappings would go with it. It is closed when the last of them is undone. What a killed process leaves
 //! behind the kernel closes in the same way.

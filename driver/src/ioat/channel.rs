@@ -46,7 +46,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One channel of an I/OAT function, as an [`Engine`](dmaring_engine::Engine).
 ///
-/// Dropping it stops the channel; where that fails, the ring's memory stays in place for ever.
+/// Dropping it stops the channel; where that fails, the ring's memory stays in place for ever. Where the function is on its way back to the
+/// kernel, that is waited for.
 pub struct IoatChannel<R: RegisterIo> {
     pub(super) hardware: Hardware<R>,
     pub(super) ring: Ring,

@@ -64,7 +64,7 @@ pub(super) enum Loan {
     },
     Wanted(Box<dyn Host>),
     /// The host may still be at it.
-    Given(#[expect(dead_code, reason = "is dropped with the channel")] Box<dyn Host>),
+    Given(Box<dyn Host>),
 }
 
 impl Loan {
@@ -99,12 +99,13 @@ impl Loan {
 
     fn give(&mut self) {
         *self = match mem::replace(self, Self::Own) {
-            Self::Wanted(mut host) => {
-                host.take_it();
-                Self::Given(host)
-            }
-            other => other,
+            Self::Wanted(host) => Self::Given(host),
+            other => return *self = other,
         };
+        // Whatever becomes of this call, the function is no longer the channel's.
+        if let Self::Given(host) = self {
+            host.take_it();
+        }
     }
 }
 

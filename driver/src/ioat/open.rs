@@ -1,8 +1,8 @@
 //! From the address of a function to a running channel.
 //!
 //! [`vfio`] knows nothing of channels, and [`IoatChannel::start`] nothing of VFIO: they meet here. When a
-//! channel is dropped, it is halted first. Then its fields go: the registers and configuration space, with which bus
-//! mastering ends, then the ring, which is unmapped from the container, then the last hold on the container. Where the
+//! channel is dropped, it is halted first. Then its fields go: the registers, configuration space and the way back to the kernel, with
+//! the last of which bus mastering ends, then the ring, which is unmapped from the container, then the last hold on the container. Where the
 //! channel could not be halted, bus mastering is off all the same, and the ring's memory stays.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! A function that is in use, and its way back.
 //!
-//! [`Bar`](super::Bar) and [`Config`] hold one lease together. When the last of them lets go, the BAR is unmapped
+//! [`Bar`](super::Bar), [`Config`] and [`Recall`](super::Recall) hold one lease together. When the last of them lets go, the BAR is unmapped
 //! already; bus mastering is switched off, so that the function reaches memory no more, and only then does it go back to
 //! the container, which closes it. Where the kernel asks for the function before that, it goes back at once, and the handles
 //! are left with nothing behind them.

@@ -9,13 +9,13 @@
 //!                                                                                   └─ last one: container dissolved
 //! ```
 //!
-//! Whoever drops the way back waits for that thread: what is closed after it is closed for good, the container too.
+//! Whoever drops the way back, and the channel with it, waits for that thread, which holds the container open.
 //!
 //! See [`container`](super::container) for what a dissolved container is.
 #![forbid(unsafe_code)]
 
 use std::{
-    fmt, mem,
+    fmt, io, mem,
     sync::Arc,
     thread::{self, JoinHandle},
 };
@@ -27,17 +27,16 @@ use crate::fork::Origin;
 
 /// A function's way back to the kernel.
 pub(crate) struct Recall {
+    /// Ends before the rest is let go of.
+    giving: Option<Errand>,
     /// Let go of before the function, which cannot be closed while it is mapped, as in [`Bar`](super::Bar).
     registers: Arc<MmapRaw>,
     lease: Arc<Lease>,
-    /// Gives the function back, and has a hold on the container until it ends.
-    thread: Option<JoinHandle<()>>,
-    origin: Origin,
 }
 
 impl Recall {
     pub(super) fn new(lease: Arc<Lease>, registers: Arc<MmapRaw>) -> Self {
-        Self { registers, lease, thread: None, origin: Origin::here() }
+        Self { giving: None, registers, lease }
     }
 
     /// Whether the kernel wants the function back. One system call.
@@ -51,9 +50,8 @@ impl Recall {
             let (lease, registers) = (Arc::clone(&self.lease), Arc::clone(&self.registers));
             move || lease.give_back(&registers)
         };
-        let thread = thread::Builder::new().name("dmaring-recall".to_owned());
-        match thread.spawn(give) {
-            Ok(thread) => self.thread = Some(thread),
+        match Errand::run(give) {
+            Ok(errand) => self.giving = Some(errand),
             Err(error) => {
                 tracing::debug!(%error, "no thread to give a function back: it is done here");
                 self.lease.give_back(&self.registers);
@@ -62,14 +60,30 @@ impl Recall {
     }
 }
 
-impl Drop for Recall {
+/// What a thread does meanwhile. It has ended when this has been dropped.
+struct Errand {
+    /// There until it is waited for.
+    thread: Option<JoinHandle<()>>,
+    origin: Origin,
+}
+
+impl Errand {
+    fn run(work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let thread = thread::Builder::new().name("dmaring-recall".to_owned()).spawn(work)?;
+        Ok(Self { thread: Some(thread), origin: Origin::here() })
+    }
+}
+
+impl Drop for Errand {
     fn drop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         if self.origin.is_elsewhere() {
             // The parent's thread, of which a child has nothing.
             mem::forget(thread);
-        } else if thread.join().is_err() {
-            tracing::error!(address = %self.lease.address(), "giving the function back ended early");
+        } else if let Err(panic) = thread.join() {
+            tracing::error!("the thread that gives a function back panicked");
+            // Whose drop may panic, too.
+            mem::forget(panic);
         }
     }
 }
@@ -77,5 +91,35 @@ impl Drop for Recall {
 impl fmt::Debug for Recall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recall").field("function", &self.lease.address()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, mpsc},
+        time::Duration,
+    };
+
+    use super::Errand;
+
+    #[test]
+    fn an_errand_has_ended_when_it_has_been_dropped() {
+        let held = Arc::new(());
+        let (_sender, never) = mpsc::channel::<()>();
+        let hold = Arc::clone(&held);
+        let errand = Errand::run(move || {
+            never.recv_timeout(Duration::from_millis(50)).unwrap_err();
+            drop(hold);
+        });
+        let errand = errand.unwrap();
+        assert_eq!(Arc::strong_count(&held), 2, "it goes on by itself");
+        drop(errand);
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    #[test]
+    fn a_panic_in_it_ends_there() {
+        drop(Errand::run(|| panic!("on the way")).unwrap());
     }
 }

@@ -96,7 +96,7 @@ fn what_is_done_is_done_one_fails_and_the_rest_is_not_run() {
     assert_eq!((channel.room(), recovered(&bench, &mut channel)), (0, Err(REQUESTED)));
     assert_eq!(told(&bench, &mut channel), []);
     assert!(channel.halt(Duration::ZERO).is_ok());
-    // The host may still be at it: that the channel has been dropped says that it has ended.
+    // The host, which may still be at it, is there until the channel is dropped.
     let holders = Arc::strong_count(&host.0);
     drop(channel);
     assert_eq!(Arc::strong_count(&host.0), holders - 1);

@@ -1,10 +1,14 @@
 //! The kernel is to unbind a function that is in use, and gets it.
 
-use std::{fs, task::Poll, thread};
+use std::{
+    fs,
+    task::Poll,
+    thread::{self, Builder, ScopedJoinHandle},
+};
 
 use dmaring_driver::{
     IoatChannel,
-    ioat::OpenError,
+    ioat::{OpenError, Options},
     vfio::{self, Container},
 };
 use dmaring_engine::{Engine, Outcome, Rights, StatusKind};
@@ -33,6 +37,18 @@ impl Unbound {
             other => panic!("the channel has no function any more: {other:?}"),
         }
         unbound
+    }
+}
+
+/// Waits until a thread waits in the kernel, or has ended.
+fn until_it_waits<T>(name: &str, thread: &ScopedJoinHandle<'_, T>) {
+    let (name, mut looks) = (format!("({name}) "), 0);
+    while looks < 100 && !thread.is_finished() {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+        let mut stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+        let state = stats.find_map(|stat| stat.split_once(&name)?.1.chars().next());
+        looks = if matches!(state, Some('S' | 'D')) { looks + 1 } else { 0 };
+        thread::yield_now();
     }
 }
 
@@ -80,6 +96,41 @@ fn one_of_two_functions_goes_back_and_the_other_reaches_what_is_mapped() {
     drop((first, second, source, destination));
     // With nothing else in it the container takes it, too.
     assert_copies(&mut container.open_ioat(functions[0].as_str()).unwrap());
+    drop(container);
+    assert_eq!(held(), before);
+}
+
+#[test]
+#[ignore = "needs I/OAT functions bound to vfio-pci and devdax nodes: `cargo xtask vm test` runs it"]
+fn a_function_that_nobody_uses_goes_back_with_the_last_mapping_though_it_is_being_opened() {
+    let (before, function) = (held(), function());
+    let container = Container::new().unwrap();
+    let channel = container.open_ioat(function.as_str()).unwrap();
+    let mut pages = Pages::new(channel.domain(), 8192, Rights::ReadWrite);
+    drop(channel);
+    let unbound = thread::scope(|scope| {
+        let named = |name: &str| Builder::new().name(name.to_owned());
+        let unbind = || fs::write(format!("{DRIVER}/unbind"), &function);
+        let unbinding = named("unbinding").spawn_scoped(scope, unbind).unwrap();
+        until_it_waits("unbinding", &unbinding);
+        // The kernel says what `driver_override` is once the function is unbound, which it is once the mapping is undone.
+        let open = || {
+            let options = Options { numa_node: Some(0), ..Options::default() };
+            container.open_ioat_with(function.as_str(), options).map(drop)
+        };
+        let opening = named("opening").spawn_scoped(scope, open).unwrap();
+        until_it_waits("opening", &opening);
+        assert!(!unbinding.is_finished());
+        pages.unmap();
+        unbinding.join().unwrap().unwrap();
+        if let Err(error) = opening.join().unwrap() {
+            assert!(matches!(error, OpenError::Vfio(_)), "{error}");
+        }
+        Unbound(function.clone())
+    });
+    assert!(!fs::exists(format!("{DRIVER}/{function}")).unwrap());
+    drop((pages, unbound));
+    assert_copies(&mut container.open_ioat(function.as_str()).unwrap());
     drop(container);
     assert_eq!(held(), before);
 }
