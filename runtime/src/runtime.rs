@@ -31,7 +31,7 @@ const DROP_DEADLINE: Duration = Duration::from_secs(5);
 /// A poller with its engines and rings: the thing that makes copies.
 ///
 /// Made by [`Runtime::builder`]. It is the owner: when it is dropped, what is in flight is waited for, up to 5
-/// seconds of the runtime's clock and not while the thread panics, the engines are halted, which may take each a second, and closed, for as long as the kernel takes, and every later operation on its regions is refused. It belongs
+/// seconds of the runtime's clock and not while the thread panics, the engines are halted, which may take each a second, and closed, which takes as long as the kernel needs, and every later operation on its regions is refused. It belongs
 /// to the process that built it: in a child after fork its handles refuse to work and give nothing back.
 #[derive(Debug)]
 pub struct Runtime {

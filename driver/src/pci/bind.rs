@@ -80,18 +80,17 @@ impl Binder {
         // What may not be done at all is said before there is a directory of records.
         self.check_bind(address)?;
         let _lock = self.records.lock().map_err(|error| self.refused("bind", address, error))?;
-        let (function, record, bound) = self.look_before_binding(address)?;
+        let (has, record, bound) = self.look_before_binding(address)?;
         if !bound.changed {
             return Ok(bound);
         }
         let record = match record {
             Some(record) => record,
             None => {
-                let record = Record::of(&function);
                 self.records
-                    .save(address, &record)
+                    .save(address, &has)
                     .map_err(|error| self.refused("bind", address, error))?;
-                record
+                has
             }
         };
         match self.give(address, &Record::bound()) {
@@ -123,11 +122,11 @@ impl Binder {
     pub fn unbind(&self, address: Address) -> Result<Unbound, BindError> {
         self.check_unbind(address)?;
         let _lock = self.records.lock().map_err(|error| self.refused("unbind", address, error))?;
-        let (function, record) = self.look_before_unbinding(address)?;
+        let (has, record) = self.look_before_unbinding(address)?;
         let Some(record) = record else {
             // Nothing of what a record may say is left. Only here, since the lock keeps one from being begun.
             self.records.remove(address);
-            return Ok(Unbound { address, changed: false, driver: function.driver });
+            return Ok(Unbound { address, changed: false, driver: has.driver });
         };
         self.records
             .save(address, &record.with_restoring(true))
@@ -138,7 +137,7 @@ impl Binder {
                 Ok(Unbound { address, changed: true, driver: record.driver })
             }
             Err(cause) => {
-                let undone = self.undo(address, &Record::of(&function));
+                let undone = self.undo(address, &has);
                 if matches!(undone, Undone::Restored) {
                     self.records.note(address, &record);
                 }

@@ -33,8 +33,6 @@ pub struct Function {
     pub iommu_group: Option<u32>,
     /// The driver that is bound to it.
     pub driver: Option<String>,
-    /// The only driver that may bind to it, where one is set.
-    pub driver_override: Option<String>,
 }
 
 impl Function {

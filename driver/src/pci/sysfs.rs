@@ -68,9 +68,20 @@ impl Sysfs {
             numa_node: numa_node(&directory.join("numa_node"))?,
             iommu_group: self.group_of(&directory)?,
             driver: link_name(&directory.join("driver"))?,
-            driver_override: optional(&directory.join("driver_override"))?
-                .filter(|name| !name.is_empty() && name != "(null)"),
         })
+    }
+
+    /// The only driver that may bind to a function, where one is set.
+    ///
+    /// The kernel says it under the device's lock: while somebody unbinds a function that is in use, this waits, and cannot be
+    /// killed, until that one is closed. Nothing else here does.
+    ///
+    /// # Errors
+    ///
+    /// See [`SysfsError`].
+    pub fn driver_override(&self, address: Address) -> Result<Option<String>, SysfsError> {
+        let name = optional(&self.directory(address).join("driver_override"))?;
+        Ok(name.filter(|name| !name.is_empty() && name != "(null)"))
     }
 
     /// Every I/OAT function, by address. Of others nothing is read but their ids.

@@ -21,9 +21,8 @@
 //! unmap the kernel is asked all the same, and that it knows no mapping is as good as that it undid one.
 //!
 //! One lock covers which functions are open and which addresses are taken. Opening and closing happen under it, to the
-//! end: whoever sees that a function is not open finds its group free. Mapping itself does not happen under it, nor does
-//! anybody read in it what sysfs knows of a function: of one that is being unbound the kernel may say it only when it has been closed,
-//! which takes the lock. Within it vfio-ioctls takes locks of its own, and never the other way round.
+//! end: whoever sees that a function is not open finds its group free. Mapping itself does not happen under it. Within it
+//! vfio-ioctls takes locks of its own, and never the other way round.
 //!
 //! vfio-ioctls keeps a group in its container when a function of it could not be opened. Where that container carries no
 //! function, it is replaced by a new one, which lets the group go; else the group is noted as kept.
@@ -147,18 +146,7 @@ impl Inner {
         address: Address,
         check: impl FnOnce(&Sysfs, &Path, Address) -> Result<u32, Error>,
     ) -> Result<Device, Error> {
-        let group = check(sysfs, Path::new(NODES), address);
-        let admitted = self.admit_checked(sysfs, address, group);
-        admitted.map_err(|error| preflight::with_others(sysfs, error))
-    }
-
-    /// The same, its checks made. That it is open, or that none can be, is told before what they found.
-    fn admit_checked(
-        &self,
-        sysfs: &Sysfs,
-        address: Address,
-        group: Result<u32, Error>,
-    ) -> Result<Device, Error> {
+        let nodes = Path::new(NODES);
         let mut book = self.book();
         if book.dissolved {
             return Err(Error::Dissolved { address });
@@ -166,9 +154,9 @@ impl Inner {
         if let Some(&group) = book.open.get(&address) {
             return Err(Error::Busy { address, group, users: users(group) });
         }
-        let group = group?;
+        let group = check(sysfs, nodes, address)?;
         if !book.has_group(group) {
-            preflight::probe(Path::new(NODES), address, group)?;
+            preflight::probe(sysfs, nodes, address, group)?;
         }
         let device = match book.parked.take_if(|(device, _)| device.address() == address) {
             Some((device, _)) => device,
@@ -191,23 +179,14 @@ impl Inner {
         group: u32,
     ) -> Result<Device, Error> {
         let path = sysfs.root().join("bus/pci/devices").join(address.to_string());
-        let mut opened = Device::open(&self.vfio(), &path, address);
-        if let Err(VfioError::GroupGetDeviceFD(errno)) = &opened
-            && errno.errno() == Errno::ENODEV as i32
-        {
-            // The group that vfio-ioctls has is one that the kernel ended, when its function was unbound.
-            book.keep(group);
-            if self.renew(book) {
-                opened = Device::open(&self.vfio(), &path, address);
-            }
+        let open = || Device::open(&self.vfio(), &path, address);
+        let mut opened = open();
+        if self.let_go(book, group, &opened) {
+            // The kernel may have ended a group that vfio-ioctls still had, this one or another, when its function was unbound.
+            opened = open();
+            self.let_go(book, group, &opened);
         }
-        let device = opened.map_err(|error| {
-            if keeps_group(&error) {
-                book.keep(group);
-                self.renew(book);
-            }
-            open_error(address, group, error)
-        })?;
+        let device = opened.map_err(|error| open_error(sysfs, address, group, error))?;
         let info = self.info()?;
         if let Some(sizes) = info.page_sizes
             && sizes & GRANULE == 0
@@ -271,6 +250,15 @@ impl Inner {
         self.renew(book);
     }
 
+    /// After a function was not opened and its group is kept: `true` if that has gone with its container.
+    fn let_go(&self, book: &mut Book, group: u32, opened: &Result<Device, VfioError>) -> bool {
+        if !opened.as_ref().is_err_and(keeps_group) {
+            return false;
+        }
+        book.keep(group);
+        self.renew(book)
+    }
+
     /// Lets kept groups go with their container, where it carries nothing else. `true`: they have gone.
     fn renew(&self, book: &mut Book) -> bool {
         if !book.is_renewable() {
@@ -321,13 +309,13 @@ fn keeps_group(error: &VfioError) -> bool {
     )
 }
 
-fn open_error(address: Address, group: u32, error: VfioError) -> Error {
+fn open_error(sysfs: &Sysfs, address: Address, group: u32, error: VfioError) -> Error {
     match error {
         VfioError::OpenGroup(source, _) => {
             let path = Path::new(NODES).join(group.to_string());
             preflight::group_error(&path, address, group, source)
         }
-        VfioError::GroupViable => preflight::not_viable(group),
+        VfioError::GroupViable => preflight::not_viable(sysfs, group),
         VfioError::ContainerSetIOMMU(errno) if errno.errno() == Errno::EPERM as i32 => {
             Error::NoInterruptRemapping { address }
         }

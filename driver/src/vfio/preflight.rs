@@ -70,23 +70,21 @@ fn check_group(nodes: &Path, function: &Function) -> Result<u32, Error> {
 }
 
 /// Opens the group, which nobody else has open then, to see whether VFIO would give it away, and closes it again.
-pub(super) fn probe(nodes: &Path, address: Address, group: u32) -> Result<(), Error> {
+pub(super) fn probe(
+    sysfs: &Sysfs,
+    nodes: &Path,
+    address: Address,
+    group: u32,
+) -> Result<(), Error> {
     let path = nodes.join(group.to_string());
     let file = open(&path).map_err(|error| group_error(&path, address, group, error))?;
     let flags = calls::group_flags(&file)
         .map_err(|errno| Error::Call { call: "VFIO_GROUP_GET_STATUS", source: errno.into() })?;
-    if flags & VFIO_GROUP_FLAGS_VIABLE != 0 { Ok(()) } else { Err(not_viable(group)) }
+    if flags & VFIO_GROUP_FLAGS_VIABLE != 0 { Ok(()) } else { Err(not_viable(sysfs, group)) }
 }
 
 /// The error of a group that VFIO does not give away because of its other functions.
-pub(super) fn not_viable(group: u32) -> Error {
-    Error::NotViable { group, others: Vec::new() }
-}
-
-/// The error, with the functions that hold a group back: sysfs may say which they are only when somebody who unbinds one of
-/// them has done so.
-pub(super) fn with_others(sysfs: &Sysfs, error: Error) -> Error {
-    let Error::NotViable { group, .. } = error else { return error };
+pub(super) fn not_viable(sysfs: &Sysfs, group: u32) -> Error {
     let mut others = sysfs.group_members(group).unwrap_or_default();
     others.retain(Function::holds_group_back);
     Error::NotViable { group, others }

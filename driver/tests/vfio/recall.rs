@@ -8,7 +8,7 @@ use std::{
 
 use dmaring_driver::{
     IoatChannel,
-    ioat::{OpenError, Options},
+    ioat::OpenError,
     vfio::{self, Container},
 };
 use dmaring_engine::{Engine, Outcome, Rights, StatusKind};
@@ -102,35 +102,30 @@ fn one_of_two_functions_goes_back_and_the_other_reaches_what_is_mapped() {
 
 #[test]
 #[ignore = "needs I/OAT functions bound to vfio-pci and devdax nodes: `cargo xtask vm test` runs it"]
-fn a_function_that_nobody_uses_goes_back_with_the_last_mapping_though_it_is_being_opened() {
-    let (before, function) = (held(), function());
+fn a_function_that_nobody_uses_goes_back_with_the_last_mapping_and_the_container_opens_others() {
+    let (before, functions) = (held(), functions());
     let container = Container::new().unwrap();
-    let channel = container.open_ioat(function.as_str()).unwrap();
+    let channel = container.open_ioat(functions[0].as_str()).unwrap();
     let mut pages = Pages::new(channel.domain(), 8192, Rights::ReadWrite);
     drop(channel);
-    let unbound = thread::scope(|scope| {
-        let named = |name: &str| Builder::new().name(name.to_owned());
-        let unbind = || fs::write(format!("{DRIVER}/unbind"), &function);
-        let unbinding = named("unbinding").spawn_scoped(scope, unbind).unwrap();
+    let unbound = Unbound(functions[0].clone());
+    let refused = thread::scope(|scope| {
+        let unbind = || fs::write(format!("{DRIVER}/unbind"), &functions[0]);
+        let unbinding = Builder::new().name("unbinding".to_owned()).spawn_scoped(scope, unbind);
+        let unbinding = unbinding.unwrap();
         until_it_waits("unbinding", &unbinding);
-        // The kernel says what `driver_override` is once the function is unbound, which it is once the mapping is undone.
-        let open = || {
-            let options = Options { numa_node: Some(0), ..Options::default() };
-            container.open_ioat_with(function.as_str(), options).map(drop)
-        };
-        let opening = named("opening").spawn_scoped(scope, open).unwrap();
-        until_it_waits("opening", &opening);
-        assert!(!unbinding.is_finished());
+        // Whoever opens it now does not wait for the other.
+        let refused = container.open_ioat(functions[0].as_str()).map(drop);
         pages.unmap();
         unbinding.join().unwrap().unwrap();
-        if let Err(error) = opening.join().unwrap() {
-            assert!(matches!(error, OpenError::Vfio(_)), "{error}");
-        }
-        Unbound(function.clone())
+        refused
     });
-    assert!(!fs::exists(format!("{DRIVER}/{function}")).unwrap());
+    let error = refused.unwrap_err();
+    assert!(matches!(error, OpenError::Vfio(vfio::Error::NotBound { .. })), "{error}");
+    assert!(!fs::exists(format!("{DRIVER}/{}", functions[0])).unwrap());
+    assert_copies(&mut container.open_ioat(functions[1].as_str()).unwrap());
     drop((pages, unbound));
-    assert_copies(&mut container.open_ioat(function.as_str()).unwrap());
+    assert_copies(&mut container.open_ioat(functions[0].as_str()).unwrap());
     drop(container);
     assert_eq!(held(), before);
 }

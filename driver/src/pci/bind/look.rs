@@ -5,12 +5,12 @@ use super::{BindError, Binder, Bound, Record, VFIO_DRIVER, is_bound};
 use crate::pci::{Address, Function, holders};
 
 impl Binder {
-    /// The function as it is, the record of what it had if it is on its way already, and what binding will have come
+    /// What the function has, the record of what it had if it is on its way already, and what binding will have come
     /// to.
     pub(super) fn look_before_binding(
         &self,
         address: Address,
-    ) -> Result<(Function, Option<Record>, Bound), BindError> {
+    ) -> Result<(Record, Option<Record>, Bound), BindError> {
         let function = self.ioat_function(address)?;
         if !self.sysfs.has_iommu() {
             return Err(BindError::NoIommu { address });
@@ -18,7 +18,7 @@ impl Binder {
         let group = function.iommu_group.ok_or(BindError::NoGroup { address })?;
         let mut held_back_by = self.sysfs.group_members(group)?;
         held_back_by.retain(|member| member.address != address && member.holds_group_back());
-        let record = self.record_of("bind", &function)?;
+        let (has, record) = self.record_of("bind", &function)?;
         // One that was being given back is bound and will not stay so.
         let changed =
             !is_bound(&function) || record.as_ref().is_some_and(|record| record.restoring);
@@ -31,40 +31,43 @@ impl Binder {
             }
             self.check_writable("bind", address)?;
         }
-        Ok((function, record, Bound { address, changed, previous, group, held_back_by }))
+        Ok((has, record, Bound { address, changed, previous, group, held_back_by }))
     }
 
-    /// The function as it is, and what it is to be given back; nothing if it is neither bound nor on its way.
+    /// What the function has, and what it is to be given back; nothing if it is neither bound nor on its way.
     pub(super) fn look_before_unbinding(
         &self,
         address: Address,
-    ) -> Result<(Function, Option<Record>), BindError> {
+    ) -> Result<(Record, Option<Record>), BindError> {
         let function = self.ioat_function(address)?;
-        let Some(record) = self.record_of("unbind", &function)? else {
+        let (has, record) = self.record_of("unbind", &function)?;
+        let Some(record) = record else {
             if is_bound(&function) {
                 let directory = self.sysfs.directory(address);
                 return Err(BindError::NotOurs { address, directory });
             }
-            return Ok((function, None));
+            return Ok((has, None));
         };
         if let Some(driver) = &record.driver {
             self.check_driver(address, driver)?;
         }
         self.check_free(&function)?;
         self.check_writable("unbind", address)?;
-        Ok((function, Some(record)))
+        Ok((has, Some(record)))
     }
 
-    /// The record of what a function had, if it is one of what is the matter now.
+    /// What a function has, and the record of what it had, if it is one of what is the matter now.
     fn record_of(
         &self,
         verb: &'static str,
         function: &Function,
-    ) -> Result<Option<Record>, BindError> {
+    ) -> Result<(Record, Option<Record>), BindError> {
         let address = function.address;
+        let has = Record::of(function, self.sysfs.driver_override(address)?);
         let record =
             self.records.load(address).map_err(|error| self.refused(verb, address, error))?;
-        Ok(record.filter(|record| record.is_of(function)))
+        let record = record.filter(|record| record.is_of(&has));
+        Ok((has, record))
     }
 
     fn ioat_function(&self, address: Address) -> Result<Function, BindError> {

@@ -33,9 +33,9 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn of(function: &Function) -> Self {
-        let Function { driver, driver_override, .. } = function.clone();
-        Self { driver, driver_override, restoring: false }
+    /// What a function has.
+    pub(super) fn of(function: &Function, driver_override: Option<String>) -> Self {
+        Self { driver: function.driver.clone(), driver_override, restoring: false }
     }
 
     /// What a bound function has.
@@ -48,9 +48,9 @@ impl Record {
         Self { restoring, ..self.clone() }
     }
 
-    /// Whether the function is bound, or half-way there or back, and this is what it had.
-    pub(super) fn is_of(&self, function: &Function) -> bool {
-        let Function { driver, driver_override, .. } = function;
+    /// Whether a function that has `now` is bound, or half-way there or back, and this is what it had.
+    pub(super) fn is_of(&self, now: &Self) -> bool {
+        let Self { driver, driver_override, .. } = now;
         let Self { driver: old_driver, driver_override: old_override, .. } = self;
         if (driver, driver_override) == (old_driver, old_override) {
             return false;

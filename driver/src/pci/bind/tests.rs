@@ -34,8 +34,9 @@ fn binder(tree: &Tree, kernel: &FakeKernel) -> Binder {
 
 /// The driver and the override.
 fn state(tree: &Tree) -> (Option<String>, Option<String>) {
-    let function = tree.sysfs().function(address()).unwrap();
-    (function.driver, function.driver_override)
+    let sysfs = tree.sysfs();
+    let driver = sysfs.function(address()).unwrap().driver;
+    (driver, sysfs.driver_override(address()).unwrap())
 }
 
 fn with(driver: &str) -> (Option<String>, Option<String>) {

@@ -16,13 +16,11 @@ fn a_function_is_what_its_attributes_say() {
     assert_eq!((first.vendor, first.device, first.class), (0x8086, 0x2021, 0x08_8000));
     assert_eq!((first.revision, first.platform()), (7, Platform::SkylakeSp));
     assert_eq!((first.numa_node, first.iommu_group, first.driver.as_deref()), (None, None, None));
-    assert_eq!(first.driver_override.as_deref(), Some("vfio-pci"));
+    assert_eq!(sysfs.driver_override(first.address).unwrap().as_deref(), Some("vfio-pci"));
     assert_eq!(second.address.to_string(), "0000:80:04.1");
     assert_eq!((second.numa_node, second.iommu_group), (Some(1), Some(42)));
-    assert_eq!(
-        (second.driver.as_deref(), second.driver_override.as_deref()),
-        (Some("ioatdma"), None)
-    );
+    assert_eq!(second.driver.as_deref(), Some("ioatdma"));
+    assert_eq!(sysfs.driver_override(second.address).unwrap(), None);
     let other = sysfs.function("0000:00:1f.0".parse().unwrap()).unwrap();
     assert!(!other.is_ioat());
 }

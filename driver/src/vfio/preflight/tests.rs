@@ -2,7 +2,7 @@ use std::{fs, io, path::PathBuf};
 
 use nix::errno::Errno;
 
-use super::{check, container_error, group_error, not_viable, probe, with_others};
+use super::{check, container_error, group_error, not_viable, probe};
 use crate::{
     pci::{Address, fake::Tree},
     vfio::Error,
@@ -119,11 +119,11 @@ fn what_keeps_a_node_from_being_opened_is_told_apart() {
 
 #[test]
 fn a_group_that_is_no_group_is_refused_by_the_kernel() {
-    let (_tree, nodes) = ready();
-    let error = probe(&nodes, address(), 7).unwrap_err();
+    let (tree, nodes) = ready();
+    let error = probe(&tree.sysfs(), &nodes, address(), 7).unwrap_err();
     assert!(matches!(error, Error::Call { call: "VFIO_GROUP_GET_STATUS", .. }), "{error}");
     fs::remove_file(nodes.join("7")).unwrap();
-    let error = probe(&nodes, address(), 7).unwrap_err();
+    let error = probe(&tree.sysfs(), &nodes, address(), 7).unwrap_err();
     assert!(matches!(error, Error::NoNode { .. }), "{error}");
 }
 
@@ -137,7 +137,7 @@ fn functions_of_the_host_in_the_group_are_named_with_their_drivers() {
         .attribute("class", "0x060400\n")
         .group(7)
         .driver("pcieport");
-    let message = with_others(&tree.sysfs(), not_viable(7)).to_string();
+    let message = not_viable(&tree.sysfs(), 7).to_string();
     for part in [
         "group 7",
         "0000:00:05.1 (ioatdma), 0000:00:05.2 (igb); ",
@@ -149,12 +149,12 @@ fn functions_of_the_host_in_the_group_are_named_with_their_drivers() {
     }
     assert!(!message.contains("05.3") && !message.contains("pcieport"), "{message}");
     tree.function("0000:00:06.0", 0x1533).group(9).driver("igb");
-    let foreign = with_others(&tree.sysfs(), not_viable(9)).to_string();
+    let foreign = not_viable(&tree.sysfs(), 9).to_string();
     assert!(foreign.contains("driver/unbind` takes it"), "{foreign}");
     assert!(!foreign.contains("dmaring bind"), "{foreign}");
     tree.function("0000:00:07.0", 0x2021).group(10).driver("ioatdma");
-    let ours = with_others(&tree.sysfs(), not_viable(10)).to_string();
+    let ours = not_viable(&tree.sysfs(), 10).to_string();
     assert!(ours.ends_with("; `sudo dmaring bind 0000:00:07.0` takes it from the host"), "{ours}");
-    let unknown = with_others(&tree.sysfs(), not_viable(8)).to_string();
+    let unknown = not_viable(&tree.sysfs(), 8).to_string();
     assert!(unknown.contains("dmesg"), "{unknown}");
 }
