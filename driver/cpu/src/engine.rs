@@ -14,11 +14,7 @@ use dmaring_engine::{
     Status, StatusKind, Token, Transfer,
 };
 
-use crate::{
-    CpuBuilder, domain,
-    mover::Mover,
-    routines::{READ_AHEAD, READ_AHEAD_FROM},
-};
+use crate::{CpuBuilder, domain, mover::Mover, routines::READ_AHEAD_FROM};
 
 /// The longest transfer, in bytes.
 ///
@@ -74,7 +70,7 @@ impl CpuEngine {
         CpuBuilder::default()
     }
 
-    /// The set of routines in use: `avx512-ahead`, `avx512`, `avx2`, `sse2` or `portable`.
+    /// The set of routines in use: `avx512-ahead`, `avx512`, `avx2-ahead`, `avx2`, `sse2` or `portable`.
     #[must_use]
     pub fn instructions(&self) -> &'static str {
         self.mover.instructions()
@@ -82,10 +78,11 @@ impl CpuEngine {
 
     /// What the next transfer to run reads, of memory that can be read ahead.
     fn ahead(&self) -> Option<Ahead> {
+        let bytes = self.mover.reads_ahead();
         let next = self.queue.front().filter(|_| self.runnable > 0)?.transfer;
         match next.operation {
-            Operation::Copy { source } if next.length >= READ_AHEAD_FROM => {
-                Some(Ahead { source, length: next.length.min(READ_AHEAD) })
+            Operation::Copy { source } if bytes > 0 && next.length >= READ_AHEAD_FROM => {
+                Some(Ahead { source, length: next.length.min(bytes) })
             }
             _ => None,
         }

@@ -9,10 +9,7 @@ use std::ptr;
 
 use dmaring_engine::{Ahead, Operation, Transfer};
 
-use crate::{
-    device,
-    routines::{READ_AHEAD, Routines},
-};
+use crate::{device, routines::Routines};
 
 /// Carries transfers out.
 #[derive(Debug)]
@@ -42,7 +39,7 @@ impl Mover {
     /// How many bytes of the copy behind are read at most while a streamed one is under way; 0: none.
     pub(crate) fn reads_ahead(&self) -> u64 {
         match (self.routines.copy_ahead, self.streams_from()) {
-            (Some(_), Some(_)) => READ_AHEAD,
+            (Some(ahead), Some(_)) => ahead.bytes,
             _ => 0,
         }
     }
@@ -71,12 +68,12 @@ impl Mover {
                 let copy_ahead = routines.copy_ahead.filter(|_| streaming).zip(ahead);
                 let copy = if streaming { routines.copy_streaming } else { routines.copy };
                 match copy_ahead {
-                    Some((copy, ahead)) => {
+                    Some((routine, ahead)) => {
                         let bytes = ahead.length as usize;
                         let ahead = ptr::with_exposed_provenance(ahead.source.get() as usize);
                         // SAFETY: (1) the ranges are mapped and apart (caller), and what is ahead may be anywhere; (2) the
                         // processor has the instructions, or `routines::available` had not given them.
-                        unsafe { copy(destination, source, length, ahead, bytes) };
+                        unsafe { (routine.copy)(destination, source, length, ahead, bytes) };
                     }
                     // SAFETY: as above.
                     None => unsafe { copy(destination, source, length) },

@@ -22,16 +22,21 @@ pub(crate) type CopyRoutine = unsafe fn(*mut u8, *const u8, usize);
 /// As for [`CopyRoutine`], for the destination.
 pub(crate) type FillRoutine = unsafe fn(*mut u8, u64, usize);
 
-/// As [`CopyRoutine`], and reads up to [`READ_AHEAD`] bytes into the caches, of as many as the last argument says from the third pointer on. 0:
-/// none.
+/// As [`CopyRoutine`], and reads into the caches what is copied next: from the third pointer on up to [`ReadsAhead::bytes`], of as many
+/// as the last argument says. 0: nothing is known of it.
 ///
 /// # Safety
 ///
 /// As for [`CopyRoutine`]; what is read ahead may be any address.
 pub(crate) type AheadRoutine = unsafe fn(*mut u8, *const u8, usize, *const u8, usize);
 
-/// How far ahead of a copy its source is read at most, in bytes, and how much of the next one's.
-pub(crate) const READ_AHEAD: u64 = 20 << 10;
+/// Streaming copies to which it is of use to know what is copied next.
+#[derive(Clone, Copy)]
+pub(crate) struct ReadsAhead {
+    /// How much of the next one's source is read at most, in bytes.
+    pub(crate) bytes: u64,
+    pub(crate) copy: AheadRoutine,
+}
 
 /// From how many bytes on the next copy is read ahead. What is read ahead of a copy is as far away as the next one is long, so that it
 /// would come too late.
@@ -47,7 +52,7 @@ pub(crate) struct Routines {
     pub(crate) copy: CopyRoutine,
     pub(crate) copy_streaming: CopyRoutine,
     /// The same where it is known what is copied next; `None`: that is of no use.
-    pub(crate) copy_ahead: Option<AheadRoutine>,
+    pub(crate) copy_ahead: Option<ReadsAhead>,
     pub(crate) fill: FillRoutine,
     pub(crate) fill_streaming: FillRoutine,
     /// Makes every streamed byte visible before whatever this thread stores next.

@@ -9,7 +9,7 @@ use std::sync::{
 use dmaring_engine::Iova;
 
 use super::*;
-use crate::routines::Routines;
+use crate::routines::{ReadsAhead, Routines};
 
 static STREAMED: AtomicUsize = AtomicUsize::new(0);
 static FENCES: AtomicUsize = AtomicUsize::new(0);
@@ -122,6 +122,8 @@ fn a_poll_that_streamed_fences_once_before_it_reports() {
 }
 
 /// In which MiB a copy read, in which one that what was ahead of it, and how many bytes that was.
+const READ_AHEAD: u64 = 20 << 10;
+
 type Seen = (usize, Option<(usize, usize)>);
 static AHEAD: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
 
@@ -135,7 +137,10 @@ static LOOKING: Routines = Routines {
     name: "looking",
     copy: |_, source, _| note(source, None),
     copy_streaming: |_, source, _| note(source, None),
-    copy_ahead: Some(|_, source, _, ahead, bytes| note(source, Some((ahead, bytes)))),
+    copy_ahead: Some(ReadsAhead {
+        bytes: READ_AHEAD,
+        copy: |_, source, _, ahead, bytes| note(source, Some((ahead, bytes))),
+    }),
     // What others count is none of its own.
     fence: || {},
     ..NOTING

@@ -101,8 +101,10 @@ fn each_copy(mut check: impl FnMut(&str, CopyRoutine)) {
 fn what_is_ahead_changes_nothing_wherever_it_is() {
     let mut buffers = copy_buffers(LONGEST + 128);
     for table in tables() {
-        let Some(copy) = table.copy_ahead else { continue };
-        for length in [1, 64, 2047, 2048, 2049, 4096, READ_AHEAD - 1, READ_AHEAD + 65, LONGEST] {
+        let Some(routine) = table.copy_ahead else { continue };
+        let most = routine.bytes as usize;
+        assert!(BORDERS.contains(&most), "{}: {most} is a border", table.name);
+        for length in [1, 64, 2047, 2048, 2049, 4096, most - 1, most + 65, LONGEST] {
             for (destination_align, source_align) in [(0, 0), (9, 9), (63, 32)] {
                 let (from, to) = &mut buffers;
                 let from = from.at(source_align, length);
@@ -111,11 +113,11 @@ fn what_is_ahead_changes_nothing_wherever_it_is() {
                 let destination = to.as_mut_ptr().wrapping_add(MARGIN);
                 let end = std::ptr::without_provenance(usize::MAX - 63);
                 for ahead in [std::ptr::null(), end, destination.cast_const()] {
-                    for bytes in [0, 1, 2048, READ_AHEAD, usize::MAX] {
+                    for bytes in [0, 1, 2048, most, usize::MAX] {
                         to.fill(UNTOUCHED[0]);
                         // SAFETY: (1) both buffers hold `length` bytes behind the margin; (2) they are two allocations;
                         // (3) the table is one the machine has.
-                        unsafe { copy(destination, source, length, ahead, bytes) };
+                        unsafe { (routine.copy)(destination, source, length, ahead, bytes) };
                         fence();
                         let what =
                             || format!("{}: {length} bytes, then {bytes} at {ahead:?}", table.name);
@@ -148,9 +150,8 @@ fn copy_buffers(length: usize) -> (Buffer, Buffer) {
 
 /// Lengths from which a routine does otherwise, and the longest; Miri's routines have none.
 const BORDERS: &[usize] =
-    if cfg!(miri) { &[96] } else { &[512, 4096, 16384, READ_AHEAD, 32768, 65536, LONGEST] };
+    if cfg!(miri) { &[96] } else { &[512, 2048, 4096, 16384, 20 << 10, 32768, 65536, LONGEST] };
 const LONGEST: usize = if cfg!(miri) { 96 } else { 256 << 10 };
-const READ_AHEAD: usize = super::READ_AHEAD as usize;
 
 /// Lengths that end before, at and after every border of the routines.
 fn long_lengths() -> Vec<usize> {

@@ -1,100 +1,184 @@
-//! Streaming copies that read ahead, on into the copy that comes next.
+//! Streaming copies that go straight on and read ahead, on into the copy that comes next.
 //!
-//! Line after line, with non-temporal stores, while the source is read into the caches
-//! [`READ_AHEAD`] bytes ahead, or as many as the next copy has. The last lines of a copy read the first
-//! ones of the next, whose first bytes are then near when it begins: between two cold blocks no time passes in which no read is
-//! under way. A prefetch of an address that may not be read does nothing.
+//! Line after line, with non-temporal stores. The last lines of a copy read the first
+//! ones of the next into the caches, whose first bytes are then near when it begins: between two cold blocks no time passes in which no read is
+//! under way. Within a copy [`avx512`] reads as far ahead, too, and [`avx2`] leaves that to the processor. A prefetch of an address that may
+//! not be read does nothing.
 #![allow(unsafe_code, reason = "assembly loops on shared memory")]
 
 use std::{arch::asm, ptr};
 
-use super::small;
-use crate::routines;
+use super::{copy, small};
+use crate::routines::ReadsAhead;
 
 const LINE: usize = 64;
-const READ_AHEAD: usize = routines::READ_AHEAD as usize;
+/// How far ahead of a line its source is read by [`avx512`], in bytes, and how much of the next copy's.
+const FAR: usize = 20 << 10;
+/// How many bytes of the next copy [`avx2`] reads.
+const NEAR: usize = 2 << 10;
 
-/// Copies with non-temporal stores, for a fence to follow, and reads the next source ahead.
+pub(super) const AVX512: ReadsAhead = ReadsAhead { bytes: FAR as u64, copy: avx512 };
+pub(super) const AVX2: ReadsAhead = ReadsAhead { bytes: NEAR as u64, copy: avx2 };
+
+/// Copies by 64-byte registers, for a fence to follow: each line reads the one that is [`FAR`] bytes further.
 ///
 /// # Safety
 ///
 /// As [`AheadRoutine`](crate::routines::AheadRoutine) says.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn streaming(
+unsafe fn avx512(
     destination: *mut u8,
     source: *const u8,
     length: usize,
     ahead: *const u8,
     bytes: usize,
 ) {
-    let head = length.min(destination.addr().wrapping_neg() % LINE);
-    // SAFETY: the head is part of the ranges (caller), and below 64 bytes.
-    unsafe { small::copy(destination, source, head) };
-    let lines = (length - head) / LINE;
-    let distance = if bytes == 0 { alone_ahead(length) } else { bytes.min(READ_AHEAD) };
-    // So many lines at the end read the next source, and those before them the line so far ahead.
-    let last = lines.min(distance / LINE);
-    let (mut to, mut from) = (destination.wrapping_add(head), source.wrapping_add(head));
-    if lines > last {
-        // SAFETY: (1) so many lines lie within the ranges (caller), at least one, and what is prefetched last is the
-        // first byte of the last line; (2) the destination is at a line boundary, which the stores need: `head` leads to
-        // one; (3) the processor has the instructions (caller); (4) registers written are declared, the stack is not used.
-        unsafe {
-            asm!(
-                "2:",
-                "prefetcht0 [{s} + {distance}]",
-                "vmovdqu64 zmm16, [{s}]",
-                "vmovntdq [{d}], zmm16",
-                "add {s}, 64",
-                "add {d}, 64",
-                "dec {n}",
-                "jnz 2b",
-                s = inout(reg) from, d = inout(reg) to,
-                n = inout(reg) lines - last => _, distance = in(reg) last * LINE,
-                out("zmm16") _,
-                options(nostack)
-            )
-        };
-    }
-    if last > 0 {
+    let last = if bytes == 0 { alone_ahead(length) } else { bytes.min(FAR) } / LINE;
+    let first = |to, from: *const u8, lines| {
+        // SAFETY: (1) the lines are part of the ranges (caller); (2) the processor has the instructions (caller).
+        unsafe { reading::avx512(to, from, from.wrapping_add(last * LINE), lines) };
+    };
+    let rest = |to, from, lines| {
         // Where nothing is known of the next the line that is copied takes its place.
         let ahead = if bytes == 0 { from } else { ahead };
-        // SAFETY: (1) so many lines are left of the ranges (caller), at least one; a prefetch reads nothing that the
-        // program sees, and never fails; (2) to (4) as above.
-        unsafe {
-            asm!(
-                "2:",
-                "prefetcht0 [{a}]",
-                "vmovdqu64 zmm16, [{s}]",
-                "vmovntdq [{d}], zmm16",
-                "add {a}, 64",
-                "add {s}, 64",
-                "add {d}, 64",
-                "dec {n}",
-                "jnz 2b",
-                s = inout(reg) from, d = inout(reg) to,
-                a = inout(reg) ahead => _, n = inout(reg) last => _,
-                out("zmm16") _,
-                options(nostack)
-            )
-        };
-    }
-    // SAFETY: the tail is part of the ranges (caller), and below 64 bytes.
-    unsafe { small::copy(to, from, length - head - lines * LINE) };
+        // SAFETY: as above.
+        unsafe { reading::avx512(to, from, ahead, lines) };
+    };
+    // SAFETY: as the caller swears.
+    unsafe { by_lines(destination, source, length, last, first, rest) };
 }
 
-/// How far ahead a copy is read where nothing is known of the next: the last lines, so many, read nothing, and are few of it.
-fn alone_ahead(length: usize) -> usize {
-    (length / 8).clamp(2 << 10, READ_AHEAD)
+/// Copies by 32-byte registers, for a fence to follow: the last lines read the next source.
+///
+/// # Safety
+///
+/// As [`AheadRoutine`](crate::routines::AheadRoutine) says.
+#[target_feature(enable = "avx2")]
+unsafe fn avx2(
+    destination: *mut u8,
+    source: *const u8,
+    length: usize,
+    ahead: *const u8,
+    bytes: usize,
+) {
+    let first = |to, from, lines| {
+        // SAFETY: (1) the lines are part of the ranges (caller); (2) the processor has the instructions (caller).
+        unsafe { copy::avx2::straight(to, from, lines) };
+    };
+    let rest = |to, from, lines| {
+        // SAFETY: as above.
+        unsafe { reading::avx2(to, from, ahead, lines) };
+    };
+    // SAFETY: as the caller swears.
+    unsafe { by_lines(destination, source, length, bytes.min(NEAR) / LINE, first, rest) };
 }
 
-/// The same where nothing is known of the next.
+/// [`avx512`] where nothing is known of the next.
 ///
 /// # Safety
 ///
 /// As [`CopyRoutine`](crate::routines::CopyRoutine) says.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn alone(destination: *mut u8, source: *const u8, length: usize) {
+pub(super) unsafe fn avx512_alone(destination: *mut u8, source: *const u8, length: usize) {
     // SAFETY: as the caller swears.
-    unsafe { streaming(destination, source, length, ptr::null(), 0) };
+    unsafe { avx512(destination, source, length, ptr::null(), 0) };
+}
+
+/// [`avx2`] where nothing is known of the next.
+///
+/// # Safety
+///
+/// As [`CopyRoutine`](crate::routines::CopyRoutine) says.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn avx2_alone(destination: *mut u8, source: *const u8, length: usize) {
+    // SAFETY: as the caller swears.
+    unsafe { avx2(destination, source, length, ptr::null(), 0) };
+}
+
+/// How far ahead a copy is read where nothing is known of the next: the last lines, so many, read nothing, and are few of it.
+fn alone_ahead(length: usize) -> usize {
+    (length / 8).clamp(2 << 10, FAR)
+}
+
+/// A copy whose whole lines are `first`'s, and `rest`'s so many at the end, or fewer if it has no more: each is given a destination
+/// that begins a line, a source, and how many. What is before and behind them is moved here.
+///
+/// # Safety
+///
+/// As [`CopyRoutine`](crate::routines::CopyRoutine) says.
+#[inline]
+unsafe fn by_lines(
+    destination: *mut u8,
+    source: *const u8,
+    length: usize,
+    last: usize,
+    first: impl FnOnce(*mut u8, *const u8, usize),
+    rest: impl FnOnce(*mut u8, *const u8, usize),
+) {
+    let head = length.min(destination.addr().wrapping_neg() % LINE);
+    // SAFETY: the head is part of the ranges (caller), and below 64 bytes.
+    unsafe { small::copy(destination, source, head) };
+    let lines = (length - head) / LINE;
+    let last = lines.min(last);
+    let at = |done| (destination.wrapping_add(done), source.wrapping_add(done));
+    let (to, from) = at(head);
+    first(to, from, lines - last);
+    let (to, from) = at(head + (lines - last) * LINE);
+    rest(to, from, last);
+    let done = head + lines * LINE;
+    let (to, from) = at(done);
+    // SAFETY: the tail is part of the ranges (caller), and below 64 bytes.
+    unsafe { small::copy(to, from, length - done) };
+}
+
+/// Lines that read as many others into the caches.
+mod reading {
+    use super::{
+        asm,
+        copy::{line_avx2, line_avx512},
+    };
+
+    macro_rules! reading {
+        ($name:ident, $feature:literal, $line:ident, $end:literal, $($used:tt),+) => {
+            /// Copies so many lines with non-temporal stores, and reads as many from `ahead` on.
+            ///
+            /// # Safety
+            ///
+            /// As [`CopyRoutine`](crate::routines::CopyRoutine) says of that many bytes, and the destination begins a line.
+            #[target_feature(enable = $feature)]
+            pub(super) unsafe fn $name(
+                destination: *mut u8,
+                source: *const u8,
+                ahead: *const u8,
+                lines: usize,
+            ) {
+                if lines == 0 {
+                    return;
+                }
+                // SAFETY: (1) so many lines, at least one (caller); a prefetch reads nothing that the program sees, and never
+                // fails; (2) the destination is at a line boundary (caller), which the stores need; (3) the processor has the
+                // instructions (caller); (4) registers written are declared, the stack is not used.
+                unsafe {
+                    asm!(
+                        "2:",
+                        "prefetcht0 [{a}]",
+                        $line!("vmovntdq", "0"),
+                        "add {a}, 64",
+                        "add {s}, 64",
+                        "add {d}, 64",
+                        "dec {n}",
+                        "jnz 2b",
+                        $end,
+                        a = inout(reg) ahead => _, s = inout(reg) source => _, d = inout(reg) destination => _,
+                        n = inout(reg) lines => _,
+                        $(out($used) _),+,
+                        options(nostack)
+                    )
+                };
+            }
+        };
+    }
+
+    reading!(avx512, "avx512f", line_avx512, "", "zmm16");
+    reading!(avx2, "avx2", line_avx2, "vzeroupper", "ymm0", "ymm1");
 }

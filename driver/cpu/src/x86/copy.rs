@@ -171,34 +171,52 @@ macro_rules! routines {
                     done += BLOCK;
                 }
                 let lines = (length - done) / LINE;
-                if lines > 0 {
-                    let (to, from) = (destination.wrapping_add(done), source.wrapping_add(done));
-                    // SAFETY: (1) so many lines lie within the ranges (caller), at least one; (2)
-                    // to (4) as above.
-                    unsafe {
-                        asm!(
-                            "2:",
-                            $line!($stream, "0"),
-                            "add {s}, 64",
-                            "add {d}, 64",
-                            "dec {n}",
-                            "jnz 2b",
-                            $end,
-                            s = inout(reg) from => _, d = inout(reg) to => _,
-                            n = inout(reg) lines => _,
-                            $(out($used) _),+,
-                            options(nostack)
-                        )
-                    };
-                    done += lines * LINE;
-                }
+                let (to, from) = (destination.wrapping_add(done), source.wrapping_add(done));
+                // SAFETY: (1) so many lines lie within the ranges (caller); (2) and (3) as above.
+                unsafe { straight(to, from, lines) };
+                done += lines * LINE;
                 let (to, from) = (destination.wrapping_add(done), source.wrapping_add(done));
                 // SAFETY: the tail is part of the ranges (caller), and below 64 bytes.
                 unsafe { small::copy(to, from, length - done) };
             }
+
+            /// Copies so many lines with non-temporal stores, one after the other, for a fence to follow.
+            ///
+            /// # Safety
+            ///
+            /// As [`CopyRoutine`](crate::routines::CopyRoutine) says of that many bytes, and the destination begins a line.
+            #[target_feature(enable = $feature)]
+            pub(in crate::x86) unsafe fn straight(
+                destination: *mut u8,
+                source: *const u8,
+                lines: usize,
+            ) {
+                if lines == 0 {
+                    return;
+                }
+                // SAFETY: (1) so many lines, at least one (caller); (2) the destination is at a line boundary (caller); (3)
+                // the processor has the instructions (caller); (4) registers written are declared, the stack is not used.
+                unsafe {
+                    asm!(
+                        "2:",
+                        $line!($stream, "0"),
+                        "add {s}, 64",
+                        "add {d}, 64",
+                        "dec {n}",
+                        "jnz 2b",
+                        $end,
+                        s = inout(reg) source => _, d = inout(reg) destination => _,
+                        n = inout(reg) lines => _,
+                        $(out($used) _),+,
+                        options(nostack)
+                    )
+                };
+            }
         }
     };
 }
+
+pub(super) use {line_avx2, line_avx512};
 
 routines!(avx512, "avx512f", line_avx512, "vmovdqu64", "vmovntdq", "", "zmm16");
 routines!(avx2, "avx2", line_avx2, "vmovdqu", "vmovntdq", "vzeroupper", "ymm0", "ymm1");

@@ -51,20 +51,34 @@ static AVX512: Routines = Routines {
 };
 
 /// Streams line after line, and reads ahead: for processors on which that is fastest.
+static AVX2_AHEAD: Routines = Routines {
+    name: "avx2-ahead",
+    copy_streaming: ahead::avx2_alone,
+    copy_ahead: Some(ahead::AVX2),
+    ..AVX2
+};
+
+/// The same by longer registers.
 static AVX512_AHEAD: Routines = Routines {
     name: "avx512-ahead",
-    copy_streaming: ahead::alone,
-    copy_ahead: Some(ahead::streaming),
+    copy_streaming: ahead::avx512_alone,
+    copy_ahead: Some(ahead::AVX512),
     ..AVX512
 };
 
 /// What this processor has, the best first.
+///
+/// Which is best was measured on a Xeon (model 207), and on AMD's Zen 3 and Zen 5 (`docs/performance.md`), and is taken to be so on Zen 4, which has Zen
+/// 3's family, on those that follow Zen 5, and on all others.
 pub(crate) fn available() -> impl Iterator<Item = &'static Routines> {
-    let mut avx512 = [&AVX512, &AVX512_AHEAD];
-    if processor::is_best_ahead() {
-        avx512.reverse();
-    }
-    let avx512 = avx512.into_iter().filter(|_| is_x86_feature_detected!("avx512f"));
-    let avx2 = is_x86_feature_detected!("avx2").then_some(&AVX2);
-    avx512.chain(avx2).chain(Some(&SSE2))
+    let sets = match processor::amd_family() {
+        Some(processor::ZEN_5..) => [&AVX512_AHEAD, &AVX512, &AVX2_AHEAD, &AVX2, &SSE2],
+        Some(processor::ZEN_3) => [&AVX2_AHEAD, &AVX512_AHEAD, &AVX2, &AVX512, &SSE2],
+        _ => [&AVX512, &AVX512_AHEAD, &AVX2, &AVX2_AHEAD, &SSE2],
+    };
+    sets.into_iter().filter(|set| match set.name {
+        "avx512" | "avx512-ahead" => is_x86_feature_detected!("avx512f"),
+        "avx2" | "avx2-ahead" => is_x86_feature_detected!("avx2"),
+        _ => true,
+    })
 }

@@ -2,17 +2,16 @@
 
 use std::arch::x86_64::__cpuid;
 
-/// The family of Zen 5, on which reading ahead was measured to be best.
-const FIRST: u32 = 0x1a;
+/// Zen 3 and Zen 4.
+pub(super) const ZEN_3: u32 = 0x19;
+/// Zen 5.
+pub(super) const ZEN_5: u32 = 0x1a;
 
-/// Whether copies that read ahead are the fastest on this processor.
-///
-/// Measured on AMD's family 0x1a, whose figures `docs/performance.md` has, and taken to be so on those that follow.
-pub(super) fn is_best_ahead() -> bool {
+/// The family of one of AMD's processors.
+pub(super) fn amd_family() -> Option<u32> {
     let vendor = __cpuid(0);
-    is_amd([vendor.ebx, vendor.edx, vendor.ecx])
-        && vendor.eax >= 1
-        && family(__cpuid(1).eax) >= FIRST
+    let is_known = is_amd([vendor.ebx, vendor.edx, vendor.ecx]) && vendor.eax >= 1;
+    is_known.then(|| family(__cpuid(1).eax))
 }
 
 fn is_amd(vendor: [u32; 3]) -> bool {

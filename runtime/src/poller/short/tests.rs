@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{
     super::{admit::admit, ops::Reach},
-    BYTES_IN_A_TURN, BYTES_TOGETHER, READ_AHEAD_FROM, Short, TOLD_TOGETHER, ahead,
+    BYTES_IN_A_TURN, BYTES_TOGETHER, BYTES_UNTOLD, READ_AHEAD_FROM, Short, TOLD_TOGETHER, ahead,
 };
 use crate::{
     OnError, Runtime,
@@ -117,9 +117,14 @@ fn a_turn_counts_what_was_carried_out_in_it() {
     assert_eq!(short.end_turn(), (TOLD_TOGETHER, u64::from(TOLD_TOGETHER - 1) * 64 + 1));
     assert_eq!(short.end_turn(), (0, 0));
     assert!(short.is_to_be_told(), "until it is told, whatever turn it is");
-    let mut short = Short::new(&[]);
-    short.count(1, BYTES_TOGETHER);
-    assert!(short.is_to_be_told());
+    // One by itself, and two: how many bytes is too few, and how many is enough.
+    for (operations, enough) in [(1, BYTES_UNTOLD), (2, BYTES_TOGETHER)] {
+        for bytes in [enough - 1, enough] {
+            let mut short = Short::new(&[]);
+            short.count(operations, bytes);
+            assert_eq!(short.is_to_be_told(), bytes == enough, "{bytes} of {operations}");
+        }
+    }
 }
 
 #[test]
@@ -177,17 +182,17 @@ fn a_turn_carries_out_some_and_leaves_the_rest_to_the_next() {
 
 #[test]
 fn who_waits_for_a_short_one_does_not_wait_for_the_long_one_behind_it() {
-    let (engine, control) = ManualEngine::builder().at_once(BYTES_TOGETHER).build();
+    let (engine, control) = ManualEngine::builder().at_once(BYTES_UNTOLD).build();
     let runtime = Runtime::builder().engine(engine).build().unwrap();
-    let region = runtime.allocate(2 * BYTES_TOGETHER as usize).unwrap();
+    let region = runtime.allocate(2 * BYTES_UNTOLD as usize).unwrap();
     for _ in 0..100 {
         let mut batch = runtime.batch();
-        for (offset, length) in [(0, 64), (64, 64), (BYTES_TOGETHER, BYTES_TOGETHER)] {
+        for (offset, length) in [(0, 64), (64, 64), (BYTES_UNTOLD, BYTES_UNTOLD)] {
             batch.push(region.fill(offset, length, 1));
         }
         block_on(batch.submit().all()).unwrap();
     }
-    assert_eq!((control.run(), control.most_unsettled()), (300, BYTES_TOGETHER));
+    assert_eq!((control.run(), control.most_unsettled()), (300, BYTES_UNTOLD));
 }
 
 #[test]
