@@ -4,7 +4,7 @@
 //! that a slot owns and over where the rings live, so that the same code runs on a memfd and under loom.
 
 use crossbeam_utils::CachePadded;
-use dmaring_ring::{CompletionSlot, Header, SubmissionSlot, completion};
+use dmaring_ring::{CompletionSlot, Header, SubmissionSlot, completion, submission::ForWriting};
 
 use crate::{
     inflight::{Inflight, Role},
@@ -39,6 +39,8 @@ pub(crate) struct Client<C, P> {
     pub(crate) waiters_deadline: AtomicU64,
     /// Whether the poller ever sleeps, so that it has to be asked whether it does.
     pub(crate) sleeps: bool,
+    /// Whether lines can be fetched for writing.
+    pub(crate) for_writing: Option<ForWriting>,
 }
 
 /// No operation that waits has a deadline.
@@ -61,6 +63,7 @@ impl<C, P: RingPair> Client<C, P> {
             waiters_deadline: AtomicU64::new(NO_DEADLINE),
             reaped: CachePadded::new(AtomicU64::new(0)),
             sleeps,
+            for_writing: ForWriting::detect(),
             reaper: CachePadded::new(TryLock::new(Reaper {
                 consumer: completion::Consumer::new(),
                 role: Role::new(),

@@ -14,6 +14,10 @@ use crate::{
     sync::{MutexGuard, Ordering},
 };
 
+/// With how many entries in flight the poller is taken to be behind, so that it does not look at the slot that comes next: where there are
+/// as many it lets entries gather (`poller/pace.rs`).
+const MANY: u64 = 8;
+
 /// Why an operation was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -289,7 +293,13 @@ impl<C: Load, P: RingPair> Client<C, P> {
     /// words overwritten: nothing more goes through it, and the poller resolves what is in flight as lost.
     fn push_armed(&self, entries: &[SubmissionEntry]) {
         let (header, slots) = (self.pair.header(), self.pair.submission_slots());
-        if submission::push(header, slots, entries).is_err() {
+        let pushed = match self.for_writing {
+            Some(fetch) if self.permits.out() >= MANY => {
+                submission::push_and_fetch(header, slots, entries, fetch)
+            }
+            _ => submission::push(header, slots, entries),
+        };
+        if pushed.is_err() {
             self.permits.close();
             self.pair.report_corrupt();
         }

@@ -33,7 +33,7 @@ use crate::{
     sync::AtomicU64,
 };
 
-pub use crate::full::Full;
+pub use crate::{full::Full, prefetch::ForWriting};
 
 /// Pushes entries, all of them at consecutive positions, or none.
 ///
@@ -48,20 +48,53 @@ pub fn push(
     slots: &[SubmissionSlot],
     entries: &[SubmissionEntry],
 ) -> Result<(), Full> {
+    place(header, slots, entries).map(drop)
+}
+
+/// As [`push`], and fetches the next slot for writing, which is where this thread's next entry goes if no other pushes.
+///
+/// For who pushes one entry after the other to a consumer that has not caught up: the line of the slot, which the consumer
+/// has written last, is here by then. One that has caught up looks at that line all the time, and it is slower.
+///
+/// # Errors
+///
+/// As of [`push`].
+#[inline]
+pub fn push_and_fetch(
+    header: &Header,
+    slots: &[SubmissionSlot],
+    entries: &[SubmissionEntry],
+    for_writing: ForWriting,
+) -> Result<(), Full> {
+    let next = place(header, slots, entries)?;
+    if let Some(slot) = next.and_then(|next| slot_at(slots, next)) {
+        for_writing.fetch(slot);
+    }
+    Ok(())
+}
+
+/// Pushes entries, and returns the position behind the last, if there is one.
+#[inline]
+fn place(
+    header: &Header,
+    slots: &[SubmissionSlot],
+    entries: &[SubmissionEntry],
+) -> Result<Option<u64>, Full> {
     if entries.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     if entries.len() > slots.len() {
         return Err(Full);
     }
-    let first = claim(header, slots, entries.len() as u64)?;
+    let count = entries.len() as u64;
+    let first = claim(header, slots, count)?;
     for (position, entry) in (0..).map(|i| first.wrapping_add(i)).zip(entries) {
         if let Some(slot) = slot_at(slots, position) {
             slot.write(entry);
             slot.pass_to(position.wrapping_add(1));
         }
     }
-    Ok(())
+    Ok(Some(first.wrapping_add(count)))
 }
 
 /// Claims `count` positions, at least 1 and at most as many as there are slots, and returns the first.

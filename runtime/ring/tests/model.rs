@@ -68,7 +68,13 @@ proptest! {
                     let batch: Vec<_> = ids.by_ref().take(count).map(entry).collect();
                     let fits = model.len() + count <= entries as usize;
                     let expected = if fits { Ok(()) } else { Err(Full) };
-                    prop_assert_eq!(submission::push(header, slots, &batch), expected);
+                    let pushed = match submission::ForWriting::detect() {
+                        Some(fetch) if count % 2 == 1 => {
+                            submission::push_and_fetch(header, slots, &batch, fetch)
+                        }
+                        _ => submission::push(header, slots, &batch),
+                    };
+                    prop_assert_eq!(pushed, expected);
                     if fits {
                         model.extend(batch);
                     }

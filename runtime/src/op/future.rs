@@ -278,9 +278,8 @@ impl Op {
     #[inline]
     fn end(&mut self, ticket: Result<Ticket, Error>) -> Result<u64, Error> {
         let outcome = ticket.and_then(|ticket| decode(&self.request, ticket));
-        if let Stage::Submitted(pending) = mem::replace(&mut self.stage, Stage::Finished) {
-            drop(pending);
-        }
+        // Dropped where it is: to move it is to read as a whole what was written in parts just now.
+        self.stage = Stage::Finished;
         self.forget();
         outcome
     }

@@ -27,8 +27,17 @@ pub(super) struct Flight {
     key: Key,
     /// The waker that was left last.
     left: LeftWaker,
-    /// Whether it was not polled yet.
-    fresh: bool,
+    polled: Polled,
+}
+
+/// Whether a flight was polled. As wide as a register, and so is what the compiler keeps in the values that are left, which of their kinds an
+/// `Option<Flight>` and an operation's stage are: who moves one reads a word there, and where a byte of it was just written, waits
+/// until that and all stores before it have left the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+enum Polled {
+    NotYet,
+    Before,
 }
 
 /// The same, with the runtime.
@@ -59,12 +68,12 @@ impl Flight {
     /// The future of an operation that a batch prepared, and will submit whatever happens.
     #[inline]
     pub(super) fn new(key: Key) -> Self {
-        Self { key, left: LeftWaker::default(), fresh: true }
+        Self { key, left: LeftWaker::default(), polled: Polled::NotYet }
     }
 
     /// The same of one that was polled.
     pub(super) fn polled(key: Key) -> Self {
-        Self { fresh: false, ..Self::new(key) }
+        Self { polled: Polled::Before, ..Self::new(key) }
     }
 
     pub(super) fn key(&self) -> Key {
@@ -82,7 +91,7 @@ impl Flight {
         if let Err(error) = shared.check_process() {
             return Poll::Ready(Err(error));
         }
-        if mem::take(&mut self.fresh)
+        if mem::replace(&mut self.polled, Polled::Before) == Polled::NotYet
             && let Some(ticket) = self
                 .known(shared)
                 .or_else(|| linger(shared, length, || shared.client.look(self.key)))
@@ -191,8 +200,8 @@ impl Pending {
         context: &Context<'_>,
     ) -> Poll<Result<Ticket, Error>> {
         let Self { shared, flight } = self;
-        let is_alone =
-            flight.as_ref().is_some_and(|flight| flight.fresh) && shared.client.permits.out() <= 1;
+        let is_fresh = flight.as_ref().is_some_and(|flight| flight.polled == Polled::NotYet);
+        let is_alone = is_fresh && shared.client.permits.out() <= 1;
         if is_alone && let Some(Found::End(ticket)) = Self::look(shared, flight, length) {
             return Poll::Ready(Ok(ticket));
         }
@@ -209,11 +218,11 @@ impl Pending {
     #[inline(never)]
     fn look(shared: &Shared, flight: &mut Option<Flight>, length: u64) -> Option<Found> {
         let fresh = flight.as_mut()?;
-        debug_assert!(fresh.fresh, "it was polled");
+        debug_assert_eq!(fresh.polled, Polled::NotYet);
         if shared.origin.is_elsewhere() || fresh.known(shared).is_some() {
             return None;
         }
-        fresh.fresh = false;
+        fresh.polled = Polled::Before;
         let key = fresh.key;
         let mut look = Look { flight, cargo: None };
         // SAFETY: the flight is the one future of its life, and is forgotten where that has ended.
@@ -254,5 +263,20 @@ pub(super) fn refusal(why: Refusal) -> Error {
             ErrorKind::LimitExceeded,
             "too many operations are unfinished or unclaimed: await or drop some",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+    use crate::op::future::Stage;
+
+    #[test]
+    fn which_kind_a_value_is_of_stands_in_the_word_that_says_whether_it_was_polled() {
+        assert_eq!(size_of::<Polled>(), size_of::<u64>());
+        assert_eq!(size_of::<Option<Flight>>(), size_of::<Flight>());
+        assert_eq!(size_of::<Stage>(), size_of::<Pending>());
     }
 }
