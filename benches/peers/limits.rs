@@ -11,8 +11,8 @@ use crate::{
     memory::{Blocks, Pair},
 };
 
-/// To where and how many bytes ahead the loops read; no block is shorter.
-const LOOPS: [(&str, Hint, usize); 11] = [
+/// To where and how many bytes ahead the loops read; no block is shorter. Those that the processor has no instructions for are left out.
+const LOOPS: [(&str, Hint, usize); 15] = [
     ("ahead_t0_8k", Hint::T0, 8 << 10),
     ("ahead_t0_20k", Hint::T0, 20 << 10),
     ("ahead_t0_32k", Hint::T0, 32 << 10),
@@ -24,6 +24,10 @@ const LOOPS: [(&str, Hint, usize); 11] = [
     ("ahead_nta_20k", Hint::Nta, 20 << 10),
     ("ahead_nta_32k", Hint::Nta, 32 << 10),
     ("ahead_nta_20k_narrow", Hint::NtaNarrow, 20 << 10),
+    ("ahead_t0_512_narrow", Hint::T0Narrow, 512),
+    ("ahead_nta_512_narrow", Hint::NtaNarrow, 512),
+    ("next_2k_narrow", Hint::NextNarrow, 2 << 10),
+    ("next_4k_narrow", Hint::NextNarrow, 4 << 10),
 ];
 /// How far ahead who reads alone does.
 const READ_AHEAD: usize = 20 << 10;
@@ -44,7 +48,7 @@ fn reading_ahead(setup: &Setup, pair: &mut Pair, blocks: &Blocks, work: &str) ->
     if !setup.round.is_multiple_of(2) {
         loops.reverse();
     }
-    for (name, hint, distance) in loops {
+    for (name, hint, distance) in loops.into_iter().filter(|(_, hint, _)| hint.is_available()) {
         let record = alone(setup, (name, work), pair, blocks, |to, from, next| {
             limits::ahead((hint, distance), to, from, next);
         })?;

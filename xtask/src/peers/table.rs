@@ -17,6 +17,8 @@ pub(crate) struct Row {
     ours: String,
     peer: String,
     ratio: Option<f64>,
+    /// The median of the ratios that each round has by itself.
+    in_a_round: Option<f64>,
     target: String,
     /// Whether the target was met; `None` where there is none, or nothing was measured.
     met: Option<bool>,
@@ -109,13 +111,23 @@ fn row(comparison: &Comparison, figures: &Figures<'_>) -> Option<Row> {
         Against::Number(_) => String::new(),
         _ => format!("{name} {}", shown(*unit, peer)),
     };
-    let (ratio, target) = match against {
+    let (ratio, in_a_round, target) = match against {
         // The ratio says nothing that the figure does not.
-        Against::Number(number) => (None, format!("≤ {}", shown(*unit, number))),
-        _ => (Some(ratio), target),
+        Against::Number(number) => (None, None, format!("≤ {}", shown(*unit, number))),
+        _ if in_rounds.is_empty() => (Some(ratio), None, target),
+        _ => (Some(ratio), Some(median(in_rounds)), target),
     };
     let what = comparison.what.to_owned();
-    Some(Row { what, ours: shown(*unit, ours.median()), peer, ratio, target, met, rounds })
+    Some(Row {
+        what,
+        ours: shown(*unit, ours.median()),
+        peer,
+        ratio,
+        in_a_round,
+        target,
+        met,
+        rounds,
+    })
 }
 
 /// The row of an instruction count.
@@ -126,7 +138,16 @@ pub(crate) fn instructions(what: &str, count: &Outcome<f64>) -> Row {
     };
     let peer = "SPDK 110".to_owned();
     let ratio = count.as_ref().ok().map(|count| count / 110.0);
-    Row { what: what.to_owned(), ours, peer, ratio, target: "≤ 60".to_owned(), met, rounds: None }
+    Row {
+        what: what.to_owned(),
+        ours,
+        peer,
+        ratio,
+        in_a_round: None,
+        target: "≤ 60".to_owned(),
+        met,
+        rounds: None,
+    }
 }
 
 /// The row that tells whether a count stays what it is.
@@ -137,6 +158,7 @@ pub(crate) fn flat(what: &str, ratio: Result<f64, String>) -> Row {
         ours,
         peer: String::new(),
         ratio,
+        in_a_round: None,
         target,
         met,
         rounds: None,
@@ -155,6 +177,7 @@ pub(crate) fn zero(what: &str, tests: &Outcome) -> Row {
         ours: ours.to_owned(),
         peer: String::new(),
         ratio: None,
+        in_a_round: None,
         target: "0".to_owned(),
         met: Some(tests.is_ok()),
         rounds: None,
@@ -163,10 +186,12 @@ pub(crate) fn zero(what: &str, tests: &Outcome) -> Row {
 
 /// The table as text, with how many targets were met.
 pub(crate) fn text(rows: &[Row]) -> String {
-    let mut text =
-        String::from("| what | ours | peer | ratio | target | |\n|---|--:|--:|--:|--:|---|\n");
-    for Row { what, ours, peer, ratio, target, met, rounds } in rows {
-        let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+    let mut text = String::from(
+        "| what | ours | peer | ratio | in a round | target | |\n|---|--:|--:|--:|--:|--:|---|\n",
+    );
+    let shown = |ratio: &Option<f64>| ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+    for Row { what, ours, peer, ratio, in_a_round, target, met, rounds } in rows {
+        let (ratio, in_a_round) = (shown(ratio), shown(in_a_round));
         let met = match met {
             Some(true) => "met",
             Some(false) => "NOT MET",
@@ -174,7 +199,10 @@ pub(crate) fn text(rows: &[Row]) -> String {
         };
         let rounds = rounds.map_or(String::new(), |(met, all)| format!(", {met} of {all}"));
         // Writing to a string does not fail.
-        let _ = writeln!(text, "| {what} | {ours} | {peer} | {ratio} | {target} | {met}{rounds} |");
+        let _ = writeln!(
+            text,
+            "| {what} | {ours} | {peer} | {ratio} | {in_a_round} | {target} | {met}{rounds} |"
+        );
     }
     let judged: Vec<_> = rows.iter().filter_map(|row| row.met).collect();
     let met = judged.iter().filter(|&&met| met).count();
@@ -228,7 +256,7 @@ mod tests {
         let rows = timed(&records).unwrap();
         assert_eq!((rows[0].ratio, rows[0].met), (Some(0.95), Some(false)));
         assert!(
-            text(&rows).contains("| 95 ns | dpdk 100 ns | 0.95 | ≤ 0.9 | NOT MET, 2 of 4 |"),
+            text(&rows).contains("| 95 ns | dpdk 100 ns | 0.95 | 0.95 | ≤ 0.9 | NOT MET, 2 of 4 |"),
             "{}",
             text(&rows)
         );
@@ -240,13 +268,14 @@ mod tests {
         let ns = |round, side, value| Kept { round, ..kept(side, "copy64-1", Unit::Ns, value) };
         let mut records = Vec::new();
         // The rounds of one side do not come in the order of the other's, and one of them has no peer.
-        for (round, ours, peer) in [(0, 80, 100), (1, 85, 90), (2, 70, 100)] {
+        for (round, ours, peer) in [(0, 80, 100), (1, 85, 90), (2, 70, 80)] {
             records.insert(0, ns(round, "dmaring", ours));
             records.push(ns(round, "dpdk", peer));
         }
         records.push(ns(3, "dmaring", 80));
         let rows = timed(&records).unwrap();
         assert_eq!((rows[0].met, rows[0].rounds), (Some(true), Some((2, 3))));
+        assert_eq!((rows[0].ratio, rows[0].in_a_round), (Some(80.0 / 90.0), Some(0.875)));
         assert!(text(&rows).contains("| met, 2 of 3 |"), "{}", text(&rows));
         let figure =
             |round, value| Kept { round, ..kept("dmaring", "idle-first-copy", Unit::Ns, value) };

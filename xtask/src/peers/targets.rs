@@ -51,6 +51,10 @@ pub(super) const AHEAD: &[&str] = &[
     "ahead_nta_20k",
     "ahead_nta_32k",
     "ahead_nta_20k_narrow",
+    "ahead_t0_512_narrow",
+    "ahead_nta_512_narrow",
+    "next_2k_narrow",
+    "next_4k_narrow",
 ];
 
 const fn compare(
