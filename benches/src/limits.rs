@@ -126,8 +126,52 @@ macro_rules! narrow {
 prefetching!(t0, "avx512f", "prefetcht0", wide, "", "zmm16");
 prefetching!(t1, "avx512f", "prefetcht1", wide, "", "zmm16");
 prefetching!(nta, "avx512f", "prefetchnta", wide, "", "zmm16");
-prefetching!(t0_narrow, "avx2", "prefetcht0", narrow, "vzeroupper", "ymm0", "ymm1");
-prefetching!(nta_narrow, "avx2", "prefetchnta", narrow, "vzeroupper", "ymm0", "ymm1");
+prefetching!(
+    t0_narrow,
+    "avx2",
+    "prefetcht0",
+    narrow,
+    "vzeroupper",
+    "ymm0",
+    "ymm1",
+    "ymm2",
+    "ymm3",
+    "ymm4",
+    "ymm5",
+    "ymm6",
+    "ymm7",
+    "ymm8",
+    "ymm9",
+    "ymm10",
+    "ymm11",
+    "ymm12",
+    "ymm13",
+    "ymm14",
+    "ymm15"
+);
+prefetching!(
+    nta_narrow,
+    "avx2",
+    "prefetchnta",
+    narrow,
+    "vzeroupper",
+    "ymm0",
+    "ymm1",
+    "ymm2",
+    "ymm3",
+    "ymm4",
+    "ymm5",
+    "ymm6",
+    "ymm7",
+    "ymm8",
+    "ymm9",
+    "ymm10",
+    "ymm11",
+    "ymm12",
+    "ymm13",
+    "ymm14",
+    "ymm15"
+);
 
 /// Reads all bytes, and ahead as [`ahead`] does: the exclusive or of their words.
 ///
@@ -166,7 +210,7 @@ fn read_lines(source: &[u8], ahead: *const u8) -> u64 {
             "vzeroupper",
             a = inout(reg) ahead => _, s = inout(reg) source.as_ptr() => _,
             n = inout(reg) source.len() / LINE => _, w = in(reg) words.as_mut_ptr(),
-            out("ymm0") _, out("ymm1") _, options(nostack)
+            out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _, options(nostack)
         )
     };
     words.into_iter().fold(0, |all, word| all ^ word)
@@ -193,7 +237,7 @@ pub fn store(destination: &mut [u8], word: u64) {
             "add {d}, 64", "dec {n}", "jnz 2b",
             "vzeroupper",
             d = inout(reg) destination.as_mut_ptr() => _, n = inout(reg) destination.len() / LINE => _,
-            w = in(reg) word, out("ymm0") _, options(nostack)
+            w = in(reg) word, out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _, options(nostack)
         )
     };
     fence();

@@ -75,7 +75,7 @@ the other. It ends when the last of the runtimes shown has ended.
 
 done/s counts operations that ended, and for an engine transfers, of which an operation is one or more. A latency is the
 time from an operation's being taken from the submission ring to the posting of its completion, within 1/32, of those that
-succeeded; all of 1 MiB and more are measured, and of shorter ones one in 64. Rates and latencies are of the time between two readings; in
+succeeded; all of 256 KiB and more are measured, and of shorter ones one in 64. Rates and latencies are of the time between two readings; in
 the first, latencies are since the runtime was built, and there are no rates.";
 
 const TOP_EXAMPLES: &str = "\

@@ -14,8 +14,8 @@ use crate::{
     sync::{MutexGuard, Ordering},
 };
 
-/// With how many entries in flight the poller is taken to be behind, so that it does not look at the slot that comes next: where there are
-/// as many it lets entries gather (`poller/pace.rs`).
+/// With how many entries in flight the poller is taken to be behind, so that it does not look at the slot that comes next. It may have caught up all the
+/// same, with as many under way in an engine; then the slot's line is fetched in vain.
 const MANY: u64 = 8;
 
 /// Why an operation was not taken.

@@ -30,9 +30,9 @@ pub(super) struct Flight {
     polled: Polled,
 }
 
-/// Whether a flight was polled. As wide as a register, and so is what the compiler keeps in the values that are left, which of their kinds an
-/// `Option<Flight>` and an operation's stage are: who moves one reads a word there, and where a byte of it was just written, waits
-/// until that and all stores before it have left the core.
+/// Whether a flight was polled. As wide as a register: the compiler keeps the tags of `Option<Flight>` and of an operation's stage in the values
+/// that are left, so that these are written and read as one word, too. With a `bool`, who moved one read a word of which a byte had
+/// just been written, and waited until all stores before that had left the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 enum Polled {

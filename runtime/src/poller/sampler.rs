@@ -12,7 +12,7 @@ use std::{mem, num::NonZeroU32};
 use super::{APPLICATION, Poller, ops::Route};
 
 /// From this length on, in bytes, every operation is measured.
-const LONG: u64 = 1 << 20;
+const LONG: u64 = 256 << 10;
 /// So many short ones are measured each, before it is one in [`DISTANCE`].
 const FIRST: u32 = 64;
 /// How far apart short ones are that are measured, on average.

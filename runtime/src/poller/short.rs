@@ -25,10 +25,11 @@ use crate::{placement::Kind, region::table::RegionTable};
 /// After how many short operations their ends are told, so that who waits for the first does not wait for all of a turn's.
 const TOLD_TOGETHER: u32 = 16;
 /// And two or more of them after how many bytes: some 2 to 5 µs on cold memory. Fewer take more fences of streaming stores, one each time: 4 KiB
-/// copies of cold memory ran a tenth slower when they were told by 8 KiB, and 64 KiB copies a hundredth one by one. More let who submits
-/// run out of copies in flight: those of 4 KiB ran a fortieth slower by 64 KiB.
+/// copies of cold memory ran a tenth slower when they were told by 8 KiB. More let who submits run out of copies in flight: those of 4 KiB
+/// ran a fortieth slower by 64 KiB. Fewer than so many do not wait for an operation that is as long, nor longer.
 const BYTES_TOGETHER: u64 = 32 << 10;
-/// After how many bytes at most, or fewer where the next would make it more: 5 to 15 µs on cold memory.
+/// After how many bytes any are told, or fewer where the next would make it more, give or take a bundle, or one that is longer by itself: 5 to 15 µs on
+/// cold memory. So two of 64 KiB are told together: one by one they were a hundredth slower.
 const BYTES_UNTOLD: u64 = 128 << 10;
 /// After how many bytes, give or take an operation, the rest waits for the next turn: 10 to 30 µs on cold memory, twice that where a long one
 /// is the last. Then the engines and the clock are looked after.
@@ -74,6 +75,13 @@ impl Short {
             || self.bytes >= BYTES_UNTOLD
     }
 
+    /// Whether it is time to tell those who wait, lest they wait for another operation, which is that long.
+    #[inline]
+    fn is_to_be_told_before(&self, length: u64) -> bool {
+        length >= BYTES_TOGETHER && self.bytes < BYTES_TOGETHER
+            || self.bytes.saturating_add(length) > BYTES_UNTOLD
+    }
+
     /// Whether this turn has carried out as much as a turn may.
     #[inline]
     pub(super) fn has_had_its_turn(&self) -> bool {
@@ -102,8 +110,7 @@ impl Poller {
         if length.wrapping_sub(1) >= self.short.longest {
             return false;
         }
-        if self.short.bytes.saturating_add(length) > BYTES_UNTOLD {
-            // Who waits for those before does not wait for a long one, too.
+        if self.short.is_to_be_told_before(length) {
             self.tell_short();
         }
         let source = match entry.opcode {

@@ -7,7 +7,7 @@ use super::histogram::{bucket_of, values_of};
 /// How long operations took, from being taken from the submission ring to the posting of their completion.
 ///
 /// Of operations that succeeded. Time behind a [`fence`](crate::Copy::fence) is part of it, that in the queue for a place in the
-/// ring is not. Of operations shorter than 1 MiB one in 64 is measured, on average, and stands for those since the
+/// ring is not. Of operations shorter than 256 KiB one in 64 is measured, on average, and stands for those since the
 /// one before it; the first 64 and all that are longer are measured each. Times are told within 1/32 (3.2 %),
 /// up to 18 minutes.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -122,8 +122,6 @@ fn a_poll_that_streamed_fences_once_before_it_reports() {
 }
 
 /// In which MiB a copy read, in which one that what was ahead of it, and how many bytes that was.
-const READ_AHEAD: u64 = 20 << 10;
-
 type Seen = (usize, Option<(usize, usize)>);
 static AHEAD: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
 
@@ -131,6 +129,9 @@ fn note(source: *const u8, ahead: Option<(*const u8, usize)>) {
     let ahead = ahead.map(|(ahead, bytes)| (ahead.addr() >> 20, bytes));
     AHEAD.lock().unwrap().push((source.addr() >> 20, ahead));
 }
+
+/// How much of what is ahead the routines that note it read.
+const READ_AHEAD: u64 = 20 << 10;
 
 /// Routines that touch no memory and note what is copied from where, and what is ahead.
 static LOOKING: Routines = Routines {

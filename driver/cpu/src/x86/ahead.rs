@@ -9,13 +9,15 @@
 use std::{arch::asm, ptr};
 
 use super::{copy, small};
-use crate::routines::ReadsAhead;
+use crate::routines::{READ_AHEAD_FROM, ReadsAhead};
 
 const LINE: usize = 64;
 /// How far ahead of a line its source is read by [`avx512`], in bytes, and how much of the next copy's.
 const FAR: usize = 20 << 10;
 /// How many bytes of the next copy [`avx2`] reads.
 const NEAR: usize = 2 << 10;
+
+const _: () = assert!(NEAR as u64 >= READ_AHEAD_FROM, "less is never read ahead");
 
 pub(super) const AVX512: ReadsAhead = ReadsAhead { bytes: FAR as u64, copy: avx512 };
 pub(super) const AVX2: ReadsAhead = ReadsAhead { bytes: NEAR as u64, copy: avx2 };
@@ -35,7 +37,8 @@ unsafe fn avx512(
 ) {
     let last = if bytes == 0 { alone_ahead(length) } else { bytes.min(FAR) } / LINE;
     let first = |to, from: *const u8, lines| {
-        // SAFETY: (1) the lines are part of the ranges (caller); (2) the processor has the instructions (caller).
+        // SAFETY: (1) the lines are part of the ranges (caller), and the destination begins one (`by_lines`); (2) the processor has the
+        // instructions (caller).
         unsafe { reading::avx512(to, from, from.wrapping_add(last * LINE), lines) };
     };
     let rest = |to, from, lines| {
@@ -62,7 +65,8 @@ unsafe fn avx2(
     bytes: usize,
 ) {
     let first = |to, from, lines| {
-        // SAFETY: (1) the lines are part of the ranges (caller); (2) the processor has the instructions (caller).
+        // SAFETY: (1) the lines are part of the ranges (caller), and the destination begins one (`by_lines`); (2) the processor has the
+        // instructions (caller).
         unsafe { copy::avx2::straight(to, from, lines) };
     };
     let rest = |to, from, lines| {
@@ -100,8 +104,8 @@ fn alone_ahead(length: usize) -> usize {
     (length / 8).clamp(2 << 10, FAR)
 }
 
-/// A copy whose whole lines are `first`'s, and `rest`'s so many at the end, or fewer if it has no more: each is given a destination
-/// that begins a line, a source, and how many. What is before and behind them is moved here.
+/// Gives the last lines of a copy to `rest`, `last` of them or all that there are, and those before them to `first`: a destination
+/// that begins a line, a source, and how many lines. What is before the first line and behind the last is moved here.
 ///
 /// # Safety
 ///
@@ -180,5 +184,26 @@ mod reading {
     }
 
     reading!(avx512, "avx512f", line_avx512, "", "zmm16");
-    reading!(avx2, "avx2", line_avx2, "vzeroupper", "ymm0", "ymm1");
+    reading!(
+        avx2,
+        "avx2",
+        line_avx2,
+        "vzeroupper",
+        "ymm0",
+        "ymm1",
+        "ymm2",
+        "ymm3",
+        "ymm4",
+        "ymm5",
+        "ymm6",
+        "ymm7",
+        "ymm8",
+        "ymm9",
+        "ymm10",
+        "ymm11",
+        "ymm12",
+        "ymm13",
+        "ymm14",
+        "ymm15"
+    );
 }

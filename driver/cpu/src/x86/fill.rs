@@ -15,7 +15,7 @@ const LINE: usize = 64;
 macro_rules! routines {
     (
         $name:ident, $feature:literal, $load:literal, $store:literal, $stream:literal, $end:literal,
-        $used:tt
+        $($used:tt),+
     ) => {
         pub(super) mod $name {
             use super::*;
@@ -49,7 +49,7 @@ macro_rules! routines {
                         $end,
                         p = in(reg) pattern, d = inout(reg) destination => _,
                         n = inout(reg) (length - 1) / LINE => _,
-                        out($used) _,
+                        $(out($used) _),+,
                         options(nostack)
                     )
                 };
@@ -90,7 +90,7 @@ macro_rules! routines {
                             $end,
                             p = in(reg) pattern, d = inout(reg) destination.wrapping_add(head) => _,
                             n = inout(reg) lines => _,
-                            out($used) _,
+                            $(out($used) _),+,
                             options(nostack)
                         )
                     };
@@ -119,7 +119,22 @@ routines!(
     "vmovdqu [{d}], ymm0\n vmovdqu [{d} + 32], ymm0",
     "vmovntdq [{d}], ymm0\n vmovntdq [{d} + 32], ymm0",
     "vzeroupper",
-    "ymm0"
+    "ymm0",
+    "ymm1",
+    "ymm2",
+    "ymm3",
+    "ymm4",
+    "ymm5",
+    "ymm6",
+    "ymm7",
+    "ymm8",
+    "ymm9",
+    "ymm10",
+    "ymm11",
+    "ymm12",
+    "ymm13",
+    "ymm14",
+    "ymm15"
 );
 routines!(
     sse2,

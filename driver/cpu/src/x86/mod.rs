@@ -50,7 +50,7 @@ static AVX512: Routines = Routines {
     fence: fence::store_fence,
 };
 
-/// Streams line after line, and reads ahead: for processors on which that is fastest.
+/// Streams line after line, and reads the beginning of the next copy: for processors on which that is fastest.
 static AVX2_AHEAD: Routines = Routines {
     name: "avx2-ahead",
     copy_streaming: ahead::avx2_alone,
@@ -58,7 +58,7 @@ static AVX2_AHEAD: Routines = Routines {
     ..AVX2
 };
 
-/// The same by longer registers.
+/// The same by longer registers, and within a copy it reads ahead, too.
 static AVX512_AHEAD: Routines = Routines {
     name: "avx512-ahead",
     copy_streaming: ahead::avx512_alone,
@@ -66,19 +66,48 @@ static AVX512_AHEAD: Routines = Routines {
     ..AVX512
 };
 
+/// A set, and whether this processor has its instructions.
+type Set = (&'static Routines, fn() -> bool);
+
 /// What this processor has, the best first.
-///
-/// Which is best was measured on a Xeon (model 207), and on AMD's Zen 3 and Zen 5 (`docs/performance.md`), and is taken to be so on Zen 4, which has Zen
-/// 3's family, on those that follow Zen 5, and on all others.
 pub(crate) fn available() -> impl Iterator<Item = &'static Routines> {
-    let sets = match processor::amd_family() {
-        Some(processor::ZEN_5..) => [&AVX512_AHEAD, &AVX512, &AVX2_AHEAD, &AVX2, &SSE2],
-        Some(processor::ZEN_3) => [&AVX2_AHEAD, &AVX512_AHEAD, &AVX2, &AVX512, &SSE2],
-        _ => [&AVX512, &AVX512_AHEAD, &AVX2, &AVX2_AHEAD, &SSE2],
-    };
-    sets.into_iter().filter(|set| match set.name {
-        "avx512" | "avx512-ahead" => is_x86_feature_detected!("avx512f"),
-        "avx2" | "avx2-ahead" => is_x86_feature_detected!("avx2"),
-        _ => true,
-    })
+    let sets = order(processor::amd_family());
+    sets.into_iter().filter(|(_, is_here)| is_here()).map(|(set, _)| set)
+}
+
+/// All sets, the best of a processor first, which is one of AMD's if it has a family.
+///
+/// Which is best was measured on a Xeon (model 207), and on AMD's Zen 3 and Zen 5 (`docs/performance.md`). It is taken to be so on Zen 4, which has the family
+/// of Zen 3, on those that follow Zen 5, and as on the Xeon on all others.
+fn order(amd_family: Option<u32>) -> [Set; 5] {
+    let avx512 = || is_x86_feature_detected!("avx512f");
+    let avx2 = || is_x86_feature_detected!("avx2");
+    let every: Set = (&SSE2, || true);
+    let (straight, side_by_side): ([Set; 2], [Set; 2]) =
+        ([(&AVX512_AHEAD, avx512), (&AVX2_AHEAD, avx2)], [(&AVX512, avx512), (&AVX2, avx2)]);
+    match amd_family {
+        Some(processor::ZEN_5..) => {
+            [straight[0], side_by_side[0], straight[1], side_by_side[1], every]
+        }
+        Some(processor::ZEN_3) => {
+            [straight[1], straight[0], side_by_side[1], side_by_side[0], every]
+        }
+        _ => [side_by_side[0], straight[0], side_by_side[1], straight[1], every],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::order;
+
+    #[test]
+    fn the_best_set_is_that_of_the_processors_family() {
+        let names = |family| order(family).map(|(set, _)| set.name);
+        let on_others = ["avx512", "avx512-ahead", "avx2", "avx2-ahead", "sse2"];
+        assert_eq!([None, Some(0x17), Some(0x18)].map(names), [on_others; 3]);
+        let on_zen_3 = ["avx2-ahead", "avx512-ahead", "avx2", "avx512", "sse2"];
+        assert_eq!(names(Some(0x19)), on_zen_3);
+        let on_zen_5 = ["avx512-ahead", "avx512", "avx2-ahead", "avx2", "sse2"];
+        assert_eq!([Some(0x1a), Some(0x1b)].map(names), [on_zen_5; 2]);
+    }
 }

@@ -31,8 +31,9 @@ mod tests {
 
     #[test]
     fn families_and_vendors_are_told_apart() {
-        // EPYC 9005 (Turin), EPYC 7002 (Rome), Xeon Gold of the third generation.
-        assert_eq!([0x00b0_0f21, 0x0083_0f10, 0x0006_06a6].map(family), [0x1a, 0x17, 6]);
+        // EPYC 9005 (Turin), EPYC 7003 (Milan), EPYC 7002 (Rome), Xeon Gold of the third generation.
+        let signatures = [0x00b0_0f21, 0x00a0_0f11, 0x0083_0f10, 0x0006_06a6];
+        assert_eq!(signatures.map(family), [0x1a, 0x19, 0x17, 6]);
         let words = |name: &[u8; 12]| {
             let word = |at: usize| {
                 u32::from_le_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]])

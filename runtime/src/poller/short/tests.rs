@@ -182,17 +182,28 @@ fn a_turn_carries_out_some_and_leaves_the_rest_to_the_next() {
 
 #[test]
 fn who_waits_for_a_short_one_does_not_wait_for_the_long_one_behind_it() {
-    let (engine, control) = ManualEngine::builder().at_once(BYTES_UNTOLD).build();
-    let runtime = Runtime::builder().engine(engine).build().unwrap();
-    let region = runtime.allocate(2 * BYTES_UNTOLD as usize).unwrap();
-    for _ in 0..100 {
-        let mut batch = runtime.batch();
-        for (offset, length) in [(0, 64), (64, 64), (BYTES_UNTOLD, BYTES_UNTOLD)] {
-            batch.push(region.fill(offset, length, 1));
+    // How long each is, and how many bytes are run at most before their ends are told.
+    const LONG: u64 = BYTES_UNTOLD / 2;
+    for (lengths, most) in [
+        ([64, 64, BYTES_UNTOLD], BYTES_UNTOLD),
+        ([64, 64, LONG], LONG),
+        ([64, 64, BYTES_TOGETHER], BYTES_TOGETHER),
+        // Two may go together.
+        ([LONG, LONG, LONG], BYTES_UNTOLD),
+        ([LONG, LONG + 1, 64], LONG + 1 + 64),
+    ] {
+        let (engine, control) = ManualEngine::builder().at_once(BYTES_UNTOLD).build();
+        let runtime = Runtime::builder().engine(engine).build().unwrap();
+        let region = runtime.allocate(3 * BYTES_UNTOLD as usize).unwrap();
+        for _ in 0..100 {
+            let mut batch = runtime.batch();
+            for (offset, length) in (0..).step_by(BYTES_UNTOLD as usize).zip(lengths) {
+                batch.push(region.fill(offset, length, 1));
+            }
+            block_on(batch.submit().all()).unwrap();
         }
-        block_on(batch.submit().all()).unwrap();
+        assert_eq!((control.run(), control.most_unsettled()), (300, most), "{lengths:?}");
     }
-    assert_eq!((control.run(), control.most_unsettled()), (300, BYTES_UNTOLD));
 }
 
 #[test]
