@@ -19,7 +19,7 @@
 //!
 //! Who looks a few dozen times at a word that another core is about to write does it with `lfence` between two looks, which waits for
 //! the loads before it and lets none after it begin (the same manual; AMD64 Architecture Programmer's Manual, volume 3). It takes some 5 ns on
-//! the EPYC of `docs/performance.md`, where a `pause`, during which nobody looks, takes 24. With two threads on a
+//! the Zen 5 of `docs/performance.md`, where a `pause`, during which nobody looks, takes 24. With two threads on a
 //! core it is untried: a `pause` leaves more to the other one.
 //!
 //! Under Miri, and on other processors, there is `pause`, or what takes its place, alone.

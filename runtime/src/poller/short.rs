@@ -29,7 +29,7 @@ const TOLD_TOGETHER: u32 = 16;
 /// ran a fortieth slower by 64 KiB. Fewer than so many do not wait for an operation that is as long, nor longer.
 const BYTES_TOGETHER: u64 = 32 << 10;
 /// After how many bytes any are told, or fewer where the next would make it more, give or take a bundle, or one that is longer by itself: 5 to 15 µs on
-/// cold memory. So two of 64 KiB are told together: one by one they were a hundredth slower.
+/// cold memory. So two of 64 KiB are told together: one by one they were a sixtieth slower.
 const BYTES_UNTOLD: u64 = 128 << 10;
 /// After how many bytes, give or take an operation, the rest waits for the next turn: 10 to 30 µs on cold memory, twice that where a long one
 /// is the last. Then the engines and the clock are looked after.
