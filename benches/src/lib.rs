@@ -2,6 +2,16 @@
 //!
 //! `docs/performance.md` says what is measured with it.
 
+/// Calls a macro with what is given and then every register that `vzeroupper` changes, which whoever executes it declares as written.
+macro_rules! with_ymm {
+    ($call:ident!($($given:tt)*)) => {
+        $call!(
+            $($given)* "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7",
+            "ymm8", "ymm9", "ymm10", "ymm11", "ymm12", "ymm13", "ymm14", "ymm15"
+        );
+    };
+}
+
 pub mod apart;
 pub mod area;
 pub mod awake;

@@ -126,52 +126,8 @@ macro_rules! narrow {
 prefetching!(t0, "avx512f", "prefetcht0", wide, "", "zmm16");
 prefetching!(t1, "avx512f", "prefetcht1", wide, "", "zmm16");
 prefetching!(nta, "avx512f", "prefetchnta", wide, "", "zmm16");
-prefetching!(
-    t0_narrow,
-    "avx2",
-    "prefetcht0",
-    narrow,
-    "vzeroupper",
-    "ymm0",
-    "ymm1",
-    "ymm2",
-    "ymm3",
-    "ymm4",
-    "ymm5",
-    "ymm6",
-    "ymm7",
-    "ymm8",
-    "ymm9",
-    "ymm10",
-    "ymm11",
-    "ymm12",
-    "ymm13",
-    "ymm14",
-    "ymm15"
-);
-prefetching!(
-    nta_narrow,
-    "avx2",
-    "prefetchnta",
-    narrow,
-    "vzeroupper",
-    "ymm0",
-    "ymm1",
-    "ymm2",
-    "ymm3",
-    "ymm4",
-    "ymm5",
-    "ymm6",
-    "ymm7",
-    "ymm8",
-    "ymm9",
-    "ymm10",
-    "ymm11",
-    "ymm12",
-    "ymm13",
-    "ymm14",
-    "ymm15"
-);
+with_ymm!(prefetching!(t0_narrow, "avx2", "prefetcht0", narrow, "vzeroupper",));
+with_ymm!(prefetching!(nta_narrow, "avx2", "prefetchnta", narrow, "vzeroupper",));
 
 /// Reads all bytes, and ahead as [`ahead`] does: the exclusive or of their words.
 ///
@@ -188,34 +144,6 @@ pub fn read(distance: usize, source: &[u8], next: &[u8]) -> u64 {
     read_lines(first, first.as_ptr().wrapping_add(distance)) ^ read_lines(last, next.as_ptr())
 }
 
-/// Reads whole lines, and prefetches as many from `ahead` on.
-fn read_lines(source: &[u8], ahead: *const u8) -> u64 {
-    let mut words = [0u64; 4];
-    if source.len() < LINE {
-        return 0;
-    }
-    // SAFETY: (1) so many lines, at least one, borrowed; a prefetch never fails and changes nothing; the four words are written
-    // whole; (2) `read` saw that the processor has the instructions; (3) registers written are declared, no stack is used.
-    unsafe {
-        asm!(
-            "vpxor ymm0, ymm0, ymm0",
-            "vpxor ymm1, ymm1, ymm1",
-            "2:",
-            "prefetchnta [{a}]",
-            "vpxor ymm0, ymm0, [{s}]",
-            "vpxor ymm1, ymm1, [{s} + 32]",
-            "add {a}, 64", "add {s}, 64", "dec {n}", "jnz 2b",
-            "vpxor ymm0, ymm0, ymm1",
-            "vmovdqu [{w}], ymm0",
-            "vzeroupper",
-            a = inout(reg) ahead => _, s = inout(reg) source.as_ptr() => _,
-            n = inout(reg) source.len() / LINE => _, w = in(reg) words.as_mut_ptr(),
-            out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _, options(nostack)
-        )
-    };
-    words.into_iter().fold(0, |all, word| all ^ word)
-}
-
 /// Writes `word` everywhere, past the caches.
 ///
 /// # Panics
@@ -225,23 +153,62 @@ pub fn store(destination: &mut [u8], word: u64) {
     assert!(is_available(), "the processor has no AVX2");
     assert!(!destination.is_empty() && destination.len().is_multiple_of(LINE), "whole lines");
     assert!(destination.as_ptr().addr().is_multiple_of(LINE), "the destination begins a line");
-    // SAFETY: (1) so many lines, at least one, borrowed, and aligned; (2) the processor has the instructions; (3) registers
-    // written are declared, no stack is used.
-    unsafe {
-        asm!(
-            "vmovq xmm0, {w}",
-            "vpbroadcastq ymm0, xmm0",
-            "2:",
-            "vmovntdq [{d}], ymm0",
-            "vmovntdq [{d} + 32], ymm0",
-            "add {d}, 64", "dec {n}", "jnz 2b",
-            "vzeroupper",
-            d = inout(reg) destination.as_mut_ptr() => _, n = inout(reg) destination.len() / LINE => _,
-            w = in(reg) word, out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _, options(nostack)
-        )
-    };
+    store_lines(destination, word);
     fence();
 }
+
+macro_rules! halves {
+    ($($register:tt),+) => {
+        /// Reads whole lines, and prefetches as many from `ahead` on.
+        fn read_lines(source: &[u8], ahead: *const u8) -> u64 {
+            let mut words = [0u64; 4];
+            if source.len() < LINE {
+                return 0;
+            }
+            // SAFETY: (1) so many lines, at least one, borrowed; a prefetch never fails and changes nothing; the four words are written
+            // whole; (2) `read` saw that the processor has the instructions; (3) registers written are declared, no stack is used.
+            unsafe {
+                asm!(
+                    "vpxor ymm0, ymm0, ymm0",
+                    "vpxor ymm1, ymm1, ymm1",
+                    "2:",
+                    "prefetchnta [{a}]",
+                    "vpxor ymm0, ymm0, [{s}]",
+                    "vpxor ymm1, ymm1, [{s} + 32]",
+                    "add {a}, 64", "add {s}, 64", "dec {n}", "jnz 2b",
+                    "vpxor ymm0, ymm0, ymm1",
+                    "vmovdqu [{w}], ymm0",
+                    "vzeroupper",
+                    a = inout(reg) ahead => _, s = inout(reg) source.as_ptr() => _,
+                    n = inout(reg) source.len() / LINE => _, w = in(reg) words.as_mut_ptr(),
+                    $(out($register) _),+, options(nostack)
+                )
+            };
+            words.into_iter().fold(0, |all, word| all ^ word)
+        }
+
+        /// Writes whole lines past the caches, at least one.
+        fn store_lines(destination: &mut [u8], word: u64) {
+            // SAFETY: (1) so many lines, at least one, borrowed, and aligned; (2) `store` saw that, and that the processor has the instructions; (3) registers
+            // written are declared, no stack is used.
+            unsafe {
+                asm!(
+                    "vmovq xmm0, {w}",
+                    "vpbroadcastq ymm0, xmm0",
+                    "2:",
+                    "vmovntdq [{d}], ymm0",
+                    "vmovntdq [{d} + 32], ymm0",
+                    "add {d}, 64", "dec {n}", "jnz 2b",
+                    "vzeroupper",
+                    d = inout(reg) destination.as_mut_ptr() => _, n = inout(reg) destination.len() / LINE => _,
+                    w = in(reg) word, $(out($register) _),+, options(nostack)
+                )
+            };
+        }
+    };
+}
+
+with_ymm!(halves!());
 
 #[cfg(test)]
 mod tests {

@@ -179,28 +179,7 @@ macro_rules! line_of_64 {
     };
 }
 
-lines!(
-    avx2,
-    "avx2",
-    line_of_32,
-    "vzeroupper",
-    "ymm0",
-    "ymm1",
-    "ymm2",
-    "ymm3",
-    "ymm4",
-    "ymm5",
-    "ymm6",
-    "ymm7",
-    "ymm8",
-    "ymm9",
-    "ymm10",
-    "ymm11",
-    "ymm12",
-    "ymm13",
-    "ymm14",
-    "ymm15"
-);
+with_ymm!(lines!(avx2, "avx2", line_of_32, "vzeroupper",));
 lines!(avx512, "avx512f", line_of_64, "", "zmm16");
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{
 use crate::failure::{Failure, Outcome};
 
 /// One row, ready to be printed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Row {
     what: String,
     ours: String,
@@ -143,10 +143,9 @@ pub(crate) fn instructions(what: &str, count: &Outcome<f64>) -> Row {
         ours,
         peer,
         ratio,
-        in_a_round: None,
         target: "≤ 60".to_owned(),
         met,
-        rounds: None,
+        ..Row::default()
     }
 }
 
@@ -156,12 +155,10 @@ pub(crate) fn flat(what: &str, ratio: Result<f64, String>) -> Row {
     let row = |ours, ratio, met| Row {
         what: what.to_owned(),
         ours,
-        peer: String::new(),
         ratio,
-        in_a_round: None,
         target,
         met,
-        rounds: None,
+        ..Row::default()
     };
     match ratio {
         Ok(ratio) => row(String::new(), Some(ratio), Some(ratio <= 1.05)),
@@ -175,12 +172,9 @@ pub(crate) fn zero(what: &str, tests: &Outcome) -> Row {
     Row {
         what: what.to_owned(),
         ours: ours.to_owned(),
-        peer: String::new(),
-        ratio: None,
-        in_a_round: None,
         target: "0".to_owned(),
         met: Some(tests.is_ok()),
-        rounds: None,
+        ..Row::default()
     }
 }
 
@@ -189,9 +183,9 @@ pub(crate) fn text(rows: &[Row]) -> String {
     let mut text = String::from(
         "| what | ours | peer | ratio | in a round | target | |\n|---|--:|--:|--:|--:|--:|---|\n",
     );
-    let shown = |ratio: &Option<f64>| ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+    let told = |ratio: &Option<f64>| ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
     for Row { what, ours, peer, ratio, in_a_round, target, met, rounds } in rows {
-        let (ratio, in_a_round) = (shown(ratio), shown(in_a_round));
+        let (ratio, in_a_round) = (told(ratio), told(in_a_round));
         let met = match met {
             Some(true) => "met",
             Some(false) => "NOT MET",

@@ -184,26 +184,5 @@ mod reading {
     }
 
     reading!(avx512, "avx512f", line_avx512, "", "zmm16");
-    reading!(
-        avx2,
-        "avx2",
-        line_avx2,
-        "vzeroupper",
-        "ymm0",
-        "ymm1",
-        "ymm2",
-        "ymm3",
-        "ymm4",
-        "ymm5",
-        "ymm6",
-        "ymm7",
-        "ymm8",
-        "ymm9",
-        "ymm10",
-        "ymm11",
-        "ymm12",
-        "ymm13",
-        "ymm14",
-        "ymm15"
-    );
+    with_ymm!(reading!(avx2, "avx2", line_avx2, "vzeroupper",));
 }

@@ -219,28 +219,5 @@ macro_rules! routines {
 pub(super) use {line_avx2, line_avx512};
 
 routines!(avx512, "avx512f", line_avx512, "vmovdqu64", "vmovntdq", "", "zmm16");
-routines!(
-    avx2,
-    "avx2",
-    line_avx2,
-    "vmovdqu",
-    "vmovntdq",
-    "vzeroupper",
-    "ymm0",
-    "ymm1",
-    "ymm2",
-    "ymm3",
-    "ymm4",
-    "ymm5",
-    "ymm6",
-    "ymm7",
-    "ymm8",
-    "ymm9",
-    "ymm10",
-    "ymm11",
-    "ymm12",
-    "ymm13",
-    "ymm14",
-    "ymm15"
-);
+with_ymm!(routines!(avx2, "avx2", line_avx2, "vmovdqu", "vmovntdq", "vzeroupper",));
 routines!(sse2, "sse2", line_sse2, "movdqu", "movntdq", "", "xmm0", "xmm1", "xmm2", "xmm3");

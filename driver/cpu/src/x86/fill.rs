@@ -112,30 +112,14 @@ routines!(
     "",
     "zmm16"
 );
-routines!(
+with_ymm!(routines!(
     avx2,
     "avx2",
     "vmovq xmm0, {p}\n vpbroadcastq ymm0, xmm0",
     "vmovdqu [{d}], ymm0\n vmovdqu [{d} + 32], ymm0",
     "vmovntdq [{d}], ymm0\n vmovntdq [{d} + 32], ymm0",
     "vzeroupper",
-    "ymm0",
-    "ymm1",
-    "ymm2",
-    "ymm3",
-    "ymm4",
-    "ymm5",
-    "ymm6",
-    "ymm7",
-    "ymm8",
-    "ymm9",
-    "ymm10",
-    "ymm11",
-    "ymm12",
-    "ymm13",
-    "ymm14",
-    "ymm15"
-);
+));
 routines!(
     sse2,
     "sse2",

@@ -6,6 +6,16 @@
 //! twice within one transfer (moves overlap), never outside its ranges. Of what comes next some bytes may be
 //! prefetched, which is no access (`ahead.rs`).
 
+/// Calls a macro with what is given and then every register that `vzeroupper` changes, which whoever executes it declares as written.
+macro_rules! with_ymm {
+    ($call:ident!($($given:tt)*)) => {
+        $call!(
+            $($given)* "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7",
+            "ymm8", "ymm9", "ymm10", "ymm11", "ymm12", "ymm13", "ymm14", "ymm15"
+        );
+    };
+}
+
 mod ahead;
 mod copy;
 mod fence;
@@ -83,16 +93,12 @@ fn order(amd_family: Option<u32>) -> [Set; 5] {
     let avx512 = || is_x86_feature_detected!("avx512f");
     let avx2 = || is_x86_feature_detected!("avx2");
     let every: Set = (&SSE2, || true);
-    let (straight, side_by_side): ([Set; 2], [Set; 2]) =
-        ([(&AVX512_AHEAD, avx512), (&AVX2_AHEAD, avx2)], [(&AVX512, avx512), (&AVX2, avx2)]);
+    let (wide, wide_ahead): (Set, Set) = ((&AVX512, avx512), (&AVX512_AHEAD, avx512));
+    let (narrow, narrow_ahead): (Set, Set) = ((&AVX2, avx2), (&AVX2_AHEAD, avx2));
     match amd_family {
-        Some(processor::ZEN_5..) => {
-            [straight[0], side_by_side[0], straight[1], side_by_side[1], every]
-        }
-        Some(processor::ZEN_3) => {
-            [straight[1], straight[0], side_by_side[1], side_by_side[0], every]
-        }
-        _ => [side_by_side[0], straight[0], side_by_side[1], straight[1], every],
+        Some(processor::ZEN_5..) => [wide_ahead, wide, narrow_ahead, narrow, every],
+        Some(processor::ZEN_3) => [narrow_ahead, wide_ahead, narrow, wide, every],
+        _ => [wide, wide_ahead, narrow, narrow_ahead, every],
     }
 }
 
