@@ -17,6 +17,7 @@ use crate::{
     Outcome, Setup, limits,
     memory::{Blocks, Pair},
     short::Copies,
+    together,
 };
 
 /// Sizes in bytes, and how many copies are in flight.
@@ -93,6 +94,7 @@ pub(crate) fn alone<'a>(
     let (source, destination) = pair.slices()?;
     let size = blocks.size as usize;
     let block = |at: u64| at as usize..at as usize + size;
+    together::bring(setup.poller_core)?;
     pinning::pin(setup.poller_core)?;
     let measuring = Measuring::begin(side, work)?;
     let count = blocks.copies(COPIES);

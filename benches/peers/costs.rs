@@ -26,7 +26,6 @@ const BLOCKS_OF_A_HALF: u64 = PAGE / 2 / 64;
 const THREADS: usize = 8;
 
 pub(crate) fn measure(setup: &Setup) -> Outcome {
-    let runtime = setup.runtime(Idle::Spin)?;
     let mut pair = Pair::new(BLOCKS * 64)?;
     let blocks = Blocks::new(setup, 64, BLOCKS * 64);
     let (order, mut area) = (Order::new(setup), Area::new(REGIONS as usize * PAGE as usize)?);
@@ -34,6 +33,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
     // The same two blocks of memory, with nothing else registered and with 10,000 other regions, in odd rounds the other way round.
     let counts = [1, REGIONS];
     for count in if setup.round.is_multiple_of(2) { counts } else { [REGIONS, 1] } {
+        let runtime = setup.runtime(Idle::Spin)?;
         let work = format!("regions-{count}");
         if count == 1 {
             one_pair(&runtime, &mut pair, &blocks, &work)?;
@@ -45,9 +45,9 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
         scattered(&regions, &order, &format!("{work}-scattered"))?;
     }
     for count in [1, THREADS] {
+        let runtime = setup.runtime(Idle::Spin)?;
         threads(setup, &runtime, &mut pair, (&blocks, count))?;
     }
-    drop(runtime);
     // Its poller sleeps: there is nothing for it to do.
     let runtime = setup.runtime(Idle::default())?;
     for count in counts {

@@ -26,6 +26,7 @@ use crate::{
     Outcome, Setup,
     memory::Blocks,
     short::{BLOCKS, COPIES, DEPTH, SLOW_LATENCIES},
+    together,
 };
 
 /// Words of a block of 64 bytes.
@@ -41,6 +42,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
 }
 
 fn blocking(setup: &Setup, blocks: &Blocks) -> Outcome {
+    together::bring(setup.poller_core)?;
     let memory = Memory::new();
     let core = setup.poller_core;
     let executor = Builder::new_current_thread()
@@ -83,6 +85,7 @@ struct Job {
 
 impl<'a> Busy<'a> {
     fn start(setup: &Setup, blocks: &'a Blocks) -> std::io::Result<Self> {
+        together::bring(setup.poller_core)?;
         let (jobs, mut queue) = mpsc::channel::<Job>(2 * DEPTH);
         let memory = Memory::new();
         let (core, memory_there) = (setup.poller_core, memory.clone());

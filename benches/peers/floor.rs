@@ -26,6 +26,7 @@ use crate::{
     Outcome, Setup,
     locks::Words,
     short::{BATCH, COPIES, DEPTH, LATENCIES},
+    together,
 };
 
 const ENTRIES: u32 = 1024;
@@ -37,7 +38,9 @@ const BLOCKS: usize = 4;
 const HOLDS: [usize; 4] = [0, 16, 64, 128];
 
 pub(crate) fn measure(setup: &Setup) -> Outcome {
-    between_cores(setup, works)
+    between_cores(setup, |client, _| awaited(client))?;
+    between_cores(setup, in_flight)?;
+    between_cores(setup, in_batches)
 }
 
 /// The rings, and copies that `make` makes, and that are dropped before they are submitted.
@@ -50,6 +53,7 @@ pub(crate) fn handles(setup: &Setup, work: &str, make: impl Fn(u64) -> Copy) -> 
 
 /// Does `work` while whoever answers is on the poller's core.
 fn between_cores(setup: &Setup, work: impl FnOnce(&mut Client<'_>, &Server) -> Outcome) -> Outcome {
+    together::bring(setup.poller_core)?;
     let memory = OwnRings::new(ENTRIES)?;
     let rings = memory.get();
     let (is_pinned, server) = (AtomicBool::new(false), Server::default());
@@ -73,16 +77,22 @@ fn between_cores(setup: &Setup, work: impl FnOnce(&mut Client<'_>, &Server) -> O
     })
 }
 
-fn works(client: &mut Client<'_>, server: &Server) -> Outcome {
+fn awaited(client: &mut Client<'_>) -> Outcome {
     let words = Words::default();
     client.latency("rings", || {}, || {}, || {})?;
     let asked_for_sleepers = || fence(Ordering::SeqCst);
-    client.latency("rings_and_locks", || words.begin(), asked_for_sleepers, || words.end())?;
-    let alone = |_| {
-        words.of_two_handles();
-        words.of_some();
-        words.of_an_end();
-    };
+    client.latency("rings_and_locks", || words.begin(), asked_for_sleepers, || words.end())
+}
+
+/// All of a copy's, or of those that share an entry.
+fn alone(words: &Words) {
+    words.of_two_handles();
+    words.of_some();
+    words.of_an_end();
+}
+
+fn in_flight(client: &mut Client<'_>, server: &Server) -> Outcome {
+    let words = Words::default();
     // What is left if only the handles are counted, and an end cannot come twice.
     let fewest = |_| {
         words.of_two_handles();
@@ -90,10 +100,14 @@ fn works(client: &mut Client<'_>, server: &Server) -> Outcome {
     };
     client.best::<1>(server, ("rings", "copy64-32"), |_| {})?;
     client.best::<1>(server, ("rings_and_three_locks", "copy64-32"), fewest)?;
-    client.best::<1>(server, ("rings_and_locks", "copy64-32"), alone)?;
-    // One entry for all copies of a batch.
+    client.best::<1>(server, ("rings_and_locks", "copy64-32"), |_| alone(&words))
+}
+
+/// One entry for all copies of a batch.
+fn in_batches(client: &mut Client<'_>, server: &Server) -> Outcome {
+    let words = Words::default();
     client.best::<BATCH>(server, ("rings", "copy64-32-batch"), |_| {})?;
-    client.best::<BATCH>(server, ("rings_and_locks", "copy64-32-batch"), alone)
+    client.best::<BATCH>(server, ("rings_and_locks", "copy64-32-batch"), |_| alone(&words))
 }
 
 /// Whoever answers.

@@ -14,6 +14,7 @@ mod locks;
 mod memory;
 mod short;
 mod sleeper;
+mod together;
 
 use std::{error::Error, process::ExitCode};
 
@@ -85,8 +86,9 @@ fn run(setup: &Setup) -> Outcome {
 }
 
 impl Setup {
-    /// A runtime that copies with the CPU, its poller pinned and hot.
+    /// A runtime that copies with the CPU, its poller pinned and near.
     fn runtime(&self, idle: Idle) -> Result<Runtime, Box<dyn Error>> {
+        together::bring(self.poller_core)?;
         // The poller may have the cores that the thread that builds it may have.
         pinning::unpin()?;
         let builder = Runtime::builder().engine(CpuEngine::new());

@@ -35,14 +35,11 @@ pub(crate) const BATCH: usize = DEPTH / 2;
 pub(crate) fn measure(setup: &Setup) -> Outcome {
     let mut pair = Pair::new(BLOCKS * 64)?;
     let blocks = Blocks::new(setup, 64, BLOCKS * 64);
-    {
-        let runtime = setup.runtime(Idle::Spin)?;
-        latency(&runtime, &mut pair, &blocks)?;
-        under_tokio(&runtime, &mut pair, &blocks)?;
-        futures_in_flight(&runtime, &mut pair, &blocks)?;
-        for (work, batch) in [("copy64-32-batch", BATCH), ("copy64-32-batch-of-32", DEPTH)] {
-            batches(&runtime, &mut pair, &blocks, (work, batch))?;
-        }
+    latency(&setup.runtime(Idle::Spin)?, &mut pair, &blocks)?;
+    under_tokio(&setup.runtime(Idle::Spin)?, &mut pair, &blocks)?;
+    futures_in_flight(&setup.runtime(Idle::Spin)?, &mut pair, &blocks)?;
+    for (work, batch) in [("copy64-32-batch", BATCH), ("copy64-32-batch-of-32", DEPTH)] {
+        batches(&setup.runtime(Idle::Spin)?, &mut pair, &blocks, (work, batch))?;
     }
     executors::measure(setup)?;
     floor::measure(setup)?;

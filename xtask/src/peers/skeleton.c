@@ -12,12 +12,17 @@
 #include <dirent.h>
 #include <immintrin.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <rte_bus_vdev.h>
 #include <rte_dmadev.h>
@@ -37,7 +42,7 @@
 static int16_t device;
 static uint8_t *source, *destination;
 static uint64_t area;
-static unsigned round_number;
+static unsigned round_number, worker_core;
 
 static void fail(const char *what)
 {
@@ -123,19 +128,47 @@ static uint32_t *shuffled(uint32_t count, uint64_t seed)
 	return order;
 }
 
+/* Which block goes where. */
+struct pair {
+	uint32_t from, to;
+};
+
 struct blocks {
 	uint32_t size, count;
-	uint32_t *from, *to;
+	struct pair *order;
+	/* The bits of a copy's number that say which of them it is, where there are as many as a power of two, or 0. */
+	uint32_t mask;
 };
+
+static struct blocks shuffled_blocks(uint32_t size, uint32_t count)
+{
+	struct blocks blocks = {.size = size, .count = count, .mask = count & (count - 1) ? 0 : count - 1};
+	uint32_t *from = shuffled(count, 2 * round_number + 1);
+	uint32_t *to = shuffled(count, 2 * round_number + 2);
+	blocks.order = malloc(count * sizeof *blocks.order);
+	if (!blocks.order)
+		fail("out of memory");
+	for (uint32_t i = 0; i < count; i++)
+		blocks.order[i] = (struct pair){.from = from[i], .to = to[i]};
+	free(from);
+	free(to);
+	return blocks;
+}
+
+/* Without a division where there is a mask: it would take as long as much else that a copy of a few bytes does. */
+static const struct pair *pair_of(const struct blocks *blocks, uint64_t copy)
+{
+	return &blocks->order[blocks->mask ? copy & blocks->mask : copy % blocks->count];
+}
 
 static uint8_t *source_of(const struct blocks *blocks, uint64_t copy)
 {
-	return source + (uint64_t)blocks->from[copy % blocks->count] * blocks->size;
+	return source + (uint64_t)pair_of(blocks, copy)->from * blocks->size;
 }
 
 static uint8_t *destination_of(const struct blocks *blocks, uint64_t copy)
 {
-	return destination + (uint64_t)blocks->to[copy % blocks->count] * blocks->size;
+	return destination + (uint64_t)pair_of(blocks, copy)->to * blocks->size;
 }
 
 static bool verify(const struct blocks *blocks)
@@ -144,6 +177,55 @@ static bool verify(const struct blocks *blocks)
 		if (memcmp(destination_of(blocks, copy), source_of(blocks, copy), blocks->size) != 0)
 			return false;
 	return true;
+}
+
+/* ---- both cores wake each other before a work, as on the other side: `benches/peers/together.rs` ---- */
+
+#define TOGETHER 100000000u
+#define SLEEP 100u
+
+static sem_t asked;
+static atomic_bool is_answered, is_over;
+
+static void *sleeper(void *unused)
+{
+	(void)unused;
+	while (!atomic_load(&is_over)) {
+		sem_wait(&asked);
+		atomic_store(&is_answered, true);
+	}
+	return NULL;
+}
+
+static void wake(void)
+{
+	atomic_store(&is_answered, false);
+	sem_post(&asked);
+	while (!atomic_load(&is_answered))
+		_mm_pause();
+}
+
+static void bring_together(void)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	cpu_set_t core;
+	CPU_ZERO(&core);
+	CPU_SET(worker_core, &core);
+	atomic_store(&is_over, false);
+	if (sem_init(&asked, 0, 0) != 0 || pthread_attr_init(&attributes) != 0 ||
+	    pthread_attr_setaffinity_np(&attributes, sizeof core, &core) != 0 ||
+	    pthread_create(&thread, &attributes, sleeper, NULL) != 0)
+		fail("no thread can be had on the worker's core");
+	for (uint64_t begin = now(); now() - begin < TOGETHER;) {
+		usleep(SLEEP);
+		wake();
+	}
+	atomic_store(&is_over, true);
+	wake();
+	pthread_join(thread, NULL);
+	pthread_attr_destroy(&attributes);
+	sem_destroy(&asked);
 }
 
 /* ---- the copies ---- */
@@ -217,10 +299,13 @@ static void run(const char *work)
 	bool fenced = strcmp(work, "copy64-1-lfence") == 0;
 	if ((!cold && sscanf(work, "copy64-%u", &depth) != 1) || depth == 0 || size == 0)
 		fail("a work is copy64-DEPTH, copy64-1-lfence or cold-SIZE-DEPTH");
-	struct blocks blocks = {.size = size, .count = cold ? (uint32_t)(area / size) : HOT_BLOCKS};
-	blocks.from = shuffled(blocks.count, 2 * round_number + 1);
-	blocks.to = shuffled(blocks.count, 2 * round_number + 2);
+	struct blocks blocks = shuffled_blocks(size, cold ? (uint32_t)(area / size) : HOT_BLOCKS);
 	memset(destination, 0, cold ? area : (uint64_t)HOT_BLOCKS * size);
+	/* The device's thread leaves the core meanwhile. */
+	rte_dma_stop(device);
+	bring_together();
+	if (rte_dma_start(device) != 0)
+		fail("the device cannot be started again");
 
 	char *samples = NULL;
 	size_t length = 0;
@@ -253,8 +338,7 @@ static void run(const char *work)
 	const char *unit = cold ? "bytes_per_s" : depth == 1 ? "ns" : "per_s";
 	report(work, unit, samples, verify(&blocks), before);
 	free(samples);
-	free(blocks.from);
-	free(blocks.to);
+	free(blocks.order);
 }
 
 /* ---- bringing up ---- */
@@ -297,6 +381,7 @@ int main(int count, char **words)
 	area = strtoull(words[4], NULL, 10);
 	if (area < HOT_BLOCKS * 64)
 		fail("an area is too short");
+	worker_core = (unsigned)strtoul(words[2], NULL, 10);
 	start(words[1], words[2]);
 	source = memory();
 	destination = memory();
