@@ -34,10 +34,16 @@ pub(crate) struct Handles<T> {
     more: u64,
 }
 
+/// The count stands at the beginning of a line, and behind it what the object has first.
+#[repr(C, align(64))]
 struct Counted<T> {
     count: AtomicU64,
     object: T,
 }
+
+/// How many bytes of an object, from its first on, share the line of its count, if it begins on a multiple of 8.
+#[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
+pub(crate) const BESIDE_THE_COUNT: usize = 64 - size_of::<u64>();
 
 // SAFETY: a handle gives shared references to the object, from any thread that has it, and the last one drops the object, wherever
 // it is: as with `Arc`, both need `T: Send + Sync`.

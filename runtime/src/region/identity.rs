@@ -24,6 +24,10 @@ pub(crate) enum Object {
     Bus,
 }
 
+/// A number of an object, the same wherever it is the same object. Two that differ are of different ones; two that are alike may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Likeness(u64);
+
 impl Object {
     /// No memory: it equals none that there is.
     pub(crate) const NONE: Self = Self::Private(u64::MAX);
@@ -61,8 +65,21 @@ impl Identity {
         (self.object, self.start.saturating_add(offset))
     }
 
+    /// What tells it from most other objects.
+    pub(crate) fn likeness(&self) -> Likeness {
+        const KINDS: u64 = 5;
+        let (kind, number) = match self.object {
+            Object::Private(number) => (0, number),
+            // Files of one device differ, and mostly those of two.
+            Object::File { device, inode } => (1, inode ^ device.rotate_left(32)),
+            Object::Device { number } => (2, number),
+            Object::Block { number } => (3, number),
+            Object::Bus => (4, 0),
+        };
+        Likeness(number.wrapping_mul(KINDS).wrapping_add(kind))
+    }
+
     /// Whether both are of the same object.
-    #[inline]
     pub(crate) fn is_of_object(&self, other: &Self) -> bool {
         self.object == other.object
     }
@@ -75,7 +92,7 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
-    use super::Identity;
+    use super::{Identity, Object};
 
     #[test]
     fn the_same_object_is_the_same_memory_whatever_its_start() {
@@ -87,5 +104,29 @@ mod tests {
         assert_eq!(Identity::device(7, 0).distance_to(&Identity::block(7, 0)), None);
         assert_eq!(Identity::file(1, 2).distance_to(&Identity::file(1, 3)), None);
         assert_eq!(Identity::private().distance_to(&Identity::private()), None);
+    }
+
+    #[test]
+    fn parts_of_one_object_are_alike_and_objects_that_are_not_alike_are_two() {
+        let numbers = [0, 1, 2, 5, 7, u64::MAX];
+        let mut all = vec![Identity::bus(0), Identity::bus(5)];
+        for number in numbers {
+            let private = Identity { object: Object::Private(number), start: 0 };
+            let [device, block] = [Identity::device, Identity::block].map(|of| of(number, 3));
+            all.extend([private, device, block, Identity::device(number, number)]);
+            all.extend(numbers.map(|inode| Identity::file(number, inode)));
+        }
+        let mut told_apart = 0;
+        for (one, two) in all.iter().flat_map(|one| all.iter().map(move |two| (one, two))) {
+            let is_alike = one.likeness() == two.likeness();
+            assert!(is_alike || !one.is_of_object(two), "{one:?} and {two:?}");
+            told_apart += usize::from(!is_alike);
+        }
+        // Nearly all that are different.
+        let different =
+            all.iter().map(|one| all.iter().filter(|two| !one.is_of_object(two)).count());
+        assert!(told_apart * 10 >= different.sum::<usize>() * 9, "{told_apart}");
+        let [private, other] = [Identity::private(), Identity::private()];
+        assert_ne!(private.likeness(), other.likeness());
     }
 }

@@ -14,12 +14,16 @@
 //! each that comes later sees the new stage. Reading goes on until zeroes stand there, and after; while a region is being
 //! closed it is refused from the beginning, so that the lock is not held up.
 
-use std::sync::{
-    PoisonError, RwLock, RwLockReadGuard,
-    atomic::{AtomicU8, AtomicU64, Ordering},
+use std::{
+    mem,
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
 };
 
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Life {
     /// Below it is the end of every range that operations may name.
     bound: AtomicU64,
@@ -51,6 +55,9 @@ pub(super) enum Stage {
 pub(super) type Held<'a> = RwLockReadGuard<'a, Stage>;
 
 impl Life {
+    /// How many of its bytes, the first, operations look at.
+    pub(super) const GLANCED_AT: usize = mem::offset_of!(Self, bound) + size_of::<AtomicU64>();
+
     pub(super) fn new(length: u64) -> Self {
         Self {
             bound: AtomicU64::new(length.saturating_add(1)),

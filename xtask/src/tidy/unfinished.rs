@@ -11,6 +11,8 @@ use crate::totals::VM_TEST;
 const SLEEPERS: &[&str] = &[
     // It measures what idling costs.
     "benches/peers/idle.rs",
+    // Cores that are to wake each other sleep before.
+    "benches/peers/together.rs",
 ];
 
 /// Code that stands for missing code, as tokens. Spelt in parts, so that a search finds only real ones.
