@@ -22,6 +22,7 @@ pub mod nops;
 pub mod pinning;
 pub mod record;
 pub mod rings;
+pub mod shared;
 pub mod spin;
 
 pub use self::blocks::Shuffled;

@@ -8,7 +8,10 @@ use std::{
 
 use serde::Serialize;
 
-use crate::pinning::{self, Counts, Threads};
+use crate::{
+    pinning::{self, Counts, Threads},
+    shared,
+};
 
 /// In how many equal parts a rate is measured.
 pub const CHUNKS: u64 = 8;
@@ -42,6 +45,8 @@ pub struct Record<'a> {
     pub verified: bool,
     /// What happened to the pinned threads.
     pub threads: Threads,
+    /// What [`shared::look`] gave before and after, on the core of the thread that measured.
+    pub loop_ns: [u64; 2],
 }
 
 /// A measurement under way: it begins with a look at the threads.
@@ -50,6 +55,7 @@ pub struct Measuring<'a> {
     side: &'a str,
     work: &'a str,
     before: Counts,
+    loop_ns: u64,
 }
 
 impl<'a> Measuring<'a> {
@@ -59,7 +65,7 @@ impl<'a> Measuring<'a> {
     ///
     /// If `/proc` cannot be read.
     pub fn begin(side: &'a str, work: &'a str) -> io::Result<Self> {
-        Ok(Self { side, work, before: pinning::look()? })
+        Ok(Self { side, work, before: pinning::look()?, loop_ns: shared::look() })
     }
 
     /// Ends: looks at the threads again. Call it while they are there; verify afterwards.
@@ -68,8 +74,10 @@ impl<'a> Measuring<'a> {
     ///
     /// If `/proc` cannot be read.
     pub fn end(self, unit: Unit, samples: Vec<(u64, u64)>) -> io::Result<Record<'a>> {
-        let threads = pinning::look()?.since(&self.before);
-        Ok(Record { side: self.side, work: self.work, unit, samples, verified: false, threads })
+        let Self { side, work, before, loop_ns } = self;
+        let loop_ns = [loop_ns, shared::look()];
+        let threads = pinning::look()?.since(&before);
+        Ok(Record { side, work, unit, samples, verified: false, threads, loop_ns })
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Record {
     /// Whether every byte was found where it belongs.
     pub(crate) verified: bool,
     pub(crate) threads: Threads,
+    /// How long a loop took on the core that measured, before and after: longer where that is shared with another hyperthread.
+    pub(crate) loop_ns: [u64; 2],
 }
 
 /// What the kernel counted of pinned threads.
@@ -69,6 +71,21 @@ pub(crate) fn read(output: &str) -> Outcome<Vec<Record>> {
         .collect()
 }
 
+/// Of these records, those that were measured on a core of their own: beforehand and afterwards a loop took no longer than a fifth
+/// more than it ever did. The two programs have each their own loop.
+pub(crate) fn on_free_cores(kept: &[Kept]) -> impl Iterator<Item = &Kept> {
+    let is_dpdk = |kept: &Kept| kept.record.side == "dpdk";
+    let least = |dpdk| {
+        let records = kept.iter().filter(move |kept| is_dpdk(kept) == dpdk);
+        records.flat_map(|kept| kept.record.loop_ns).min().unwrap_or(0)
+    };
+    let (ours, others) = (least(false), least(true));
+    kept.iter().filter(move |kept| {
+        let least = if is_dpdk(kept) { others } else { ours };
+        kept.record.loop_ns.iter().all(|&took| took <= least.saturating_add(least / 5))
+    })
+}
+
 /// What else went on: how often pinned threads had to wait for others, and how many records are void. Threads that may share a core
 /// wait for each other: theirs are told apart.
 pub(crate) fn disturbances(kept: &[Kept]) -> String {
@@ -77,9 +94,9 @@ pub(crate) fn disturbances(kept: &[Kept]) -> String {
     let among: u64 = kept.iter().filter(shares).map(preemptions).sum();
     let others: u64 = kept.iter().map(preemptions).sum::<u64>() - among;
     let void = kept.iter().filter(|kept| kept.void).count();
-    let records = kept.len();
+    let (records, free) = (kept.len(), on_free_cores(kept).count());
     format!(
-        "{records} records, {void} of them void; pinned threads were preempted {others} times (on a quiet machine a few for each record), and {among} times where submitting threads share a core"
+        "{records} records, {void} of them void, {free} of them of cores that nobody shared before and after; pinned threads were preempted {others} times (on a quiet machine a few for each record), and {among} times where submitting threads share a core"
     )
 }
 
@@ -118,14 +135,21 @@ impl Record {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Kept, Record, Threads, Unit, disturbances, read};
+    use super::{Kept, Record, Threads, Unit, disturbances, on_free_cores, read};
 
     /// A record of one sample, seen once.
     pub(crate) fn kept(side: &str, work: &str, unit: Unit, value: u64) -> Kept {
         let threads = Threads { pinned: 2, migrations: 0, preemptions: 0 };
         let (side, work) = (side.to_owned(), work.to_owned());
-        let record =
-            Record { side, work, unit, samples: vec![(value, 1)], verified: true, threads };
+        let record = Record {
+            side,
+            work,
+            unit,
+            samples: vec![(value, 1)],
+            verified: true,
+            threads,
+            loop_ns: [10; 2],
+        };
         Kept { round: 0, void: false, record }
     }
 
@@ -166,6 +190,27 @@ pub(crate) mod tests {
             let failure = read(&good.replace(from, to)).unwrap_err().to_string();
             assert!(failure.contains(expected), "{failure}");
         }
+    }
+
+    #[test]
+    fn a_core_is_free_where_the_loop_took_no_longer_than_it_can() {
+        let took = |side, loop_ns| {
+            let mut kept = kept(side, "copy64-1", Unit::Ns, 1);
+            kept.record.loop_ns = loop_ns;
+            kept
+        };
+        let records = [
+            took("dmaring", [100, 120]),
+            took("io_uring", [121, 100]),
+            took("memcpy", [100, 200]),
+            took("dpdk", [50, 60]),
+            took("dpdk", [61, 50]),
+        ];
+        let free: Vec<_> = on_free_cores(&records).map(|kept| kept.record.loop_ns).collect();
+        assert_eq!(free, [[100, 120], [50, 60]]);
+        assert!(
+            disturbances(&records).starts_with("5 records, 0 of them void, 2 of them of cores")
+        );
     }
 
     #[test]

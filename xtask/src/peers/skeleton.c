@@ -108,6 +108,33 @@ static struct threads look_at_threads(void)
 	return threads;
 }
 
+/* ---- whether this core is shared with another hyperthread, as on the other side: `benches/src/shared.rs` ---- */
+
+#define TURNS 10000
+
+static uint64_t rotated(uint64_t word, unsigned bits)
+{
+	return word << bits | word >> (64 - bits);
+}
+
+static uint64_t look_at_core(void)
+{
+	/* Read and written, so that nobody can tell what comes out. */
+	static volatile uint64_t word = 1;
+	uint64_t begin = now(), first = word;
+	uint64_t a = first, b = first + 1, c = first + 2, d = first + 3, e = first + 4, f = first + 5;
+	for (unsigned turn = 0; turn < TURNS; turn++) {
+		a = rotated(a, 1) ^ 0x55;
+		b = rotated(b, 3) ^ 0x56;
+		c = rotated(c, 5) ^ 0x57;
+		d = rotated(d, 7) ^ 0x58;
+		e = rotated(e, 9) ^ 0x59;
+		f = rotated(f, 11) ^ 0x5a;
+	}
+	word = a ^ b ^ c ^ d ^ e ^ f;
+	return now() - begin;
+}
+
 /* ---- the order of blocks ---- */
 
 /* Every block once, in an order that no prefetcher follows: Fisher and Yates' shuffle. */
@@ -282,13 +309,15 @@ static void rate(const struct blocks *blocks, uint64_t copies, unsigned depth, u
 /* ---- a work ---- */
 
 static void report(const char *work, const char *unit, const char *samples, bool verified,
-		   struct threads before)
+		   struct threads before, const uint64_t loop_ns[2])
 {
 	struct threads after = look_at_threads();
 	printf("{\"side\":\"dpdk\",\"work\":\"%s\",\"unit\":\"%s\",\"samples\":[%s],\"verified\":%s,"
-	       "\"threads\":{\"pinned\":%u,\"migrations\":%ld,\"preemptions\":%ld}}\n",
+	       "\"threads\":{\"pinned\":%u,\"migrations\":%ld,\"preemptions\":%ld},"
+	       "\"loop_ns\":[%" PRIu64 ",%" PRIu64 "]}\n",
 	       work, unit, samples, verified ? "true" : "false", after.pinned,
-	       after.migrations - before.migrations, after.preemptions - before.preemptions);
+	       after.migrations - before.migrations, after.preemptions - before.preemptions,
+	       loop_ns[0], loop_ns[1]);
 	fflush(stdout);
 }
 
@@ -313,6 +342,7 @@ static void run(const char *work)
 	if (!text)
 		fail("out of memory");
 	struct threads before = look_at_threads();
+	uint64_t loop_ns[2] = {look_at_core(), 0};
 	if (!cold && depth == 1) {
 		static uint32_t histogram[MAX_NANOSECONDS + 1];
 		memset(histogram, 0, sizeof histogram);
@@ -334,9 +364,10 @@ static void run(const char *work)
 			fprintf(text, "%s[%.0f,1]", chunk ? "," : "",
 				part * 1e9 / (double)(times[chunk + 1] - times[chunk]));
 	}
+	loop_ns[1] = look_at_core();
 	fclose(text);
 	const char *unit = cold ? "bytes_per_s" : depth == 1 ? "ns" : "per_s";
-	report(work, unit, samples, verify(&blocks), before);
+	report(work, unit, samples, verify(&blocks), before, loop_ns);
 	free(samples);
 	free(blocks.order);
 }

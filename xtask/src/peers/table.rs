@@ -5,10 +5,13 @@ use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 use serde::Serialize;
 
 use super::{
-    record::{Kept, Unit},
+    record::{self, Kept, Unit},
     targets::{Against, Bound, COMPARISONS, Comparison},
 };
 use crate::failure::{Failure, Outcome};
+
+/// How many records of free cores each side needs for a ratio of them.
+const ENOUGH_FREE: usize = 5;
 
 /// One row, ready to be printed.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -19,6 +22,8 @@ pub(crate) struct Row {
     ratio: Option<f64>,
     /// The median of the ratios that each round has by itself.
     in_a_round: Option<f64>,
+    /// The ratio of the records of free cores, and how many of them each side has.
+    free: Option<(f64, usize, usize)>,
     target: String,
     /// Whether the target was met; `None` where there is none, or nothing was measured.
     met: Option<bool>,
@@ -28,8 +33,18 @@ pub(crate) struct Row {
 
 /// The rows of all comparisons of which both sides were measured. Each figure is the median over the rounds.
 pub(crate) fn timed(kept: &[Kept]) -> Outcome<Vec<Row>> {
-    let mut figures: BTreeMap<(&str, &str), (Unit, Rounds)> = BTreeMap::new();
-    for Kept { record, round, .. } in kept.iter().filter(|kept| !kept.void) {
+    let (all, free) = (figures(kept.iter())?, figures(record::on_free_cores(kept))?);
+    let rows = COMPARISONS.iter().filter_map(|comparison| {
+        let row = row(comparison, &all)?;
+        Some(Row { free: free_ratio(comparison, &free), ..row })
+    });
+    Ok(rows.collect())
+}
+
+/// What each side made of each work, in each round that is not void.
+fn figures<'a>(kept: impl Iterator<Item = &'a Kept>) -> Outcome<Figures<'a>> {
+    let mut figures = Figures::new();
+    for Kept { record, round, .. } in kept.filter(|kept| !kept.void) {
         let figure =
             figures.entry((&record.side, &record.work)).or_insert((record.unit, Rounds::default()));
         if figure.0 != record.unit {
@@ -38,7 +53,7 @@ pub(crate) fn timed(kept: &[Kept]) -> Outcome<Vec<Row>> {
         }
         figure.1.0.push((*round, record.median()));
     }
-    Ok(COMPARISONS.iter().filter_map(|comparison| row(comparison, &figures)).collect())
+    Ok(figures)
 }
 
 type Figures<'a> = BTreeMap<(&'a str, &'a str), (Unit, Rounds)>;
@@ -76,11 +91,28 @@ impl Rounds {
     }
 }
 
-fn row(comparison: &Comparison, figures: &Figures<'_>) -> Option<Row> {
-    let Comparison { side, work, against, bound, .. } = *comparison;
+/// What two sides made.
+struct Pair<'a> {
+    unit: Unit,
+    ours: &'a Rounds,
+    /// Whose figure that is held against, the figure, and what each round is held against.
+    name: &'static str,
+    peer: f64,
+    by_round: Cow<'a, Rounds>,
+    /// Whether costs are compared, which are the inverse of what was measured.
+    is_cost: bool,
+}
+
+impl Pair<'_> {
+    fn ratio(&self, ours: f64, peer: f64) -> f64 {
+        if self.is_cost { peer / ours } else { ours / peer }
+    }
+}
+
+fn pair<'a>(comparison: &Comparison, figures: &'a Figures<'_>) -> Option<Pair<'a>> {
+    let Comparison { side, work, against, .. } = *comparison;
     let (unit, ours) = figures.get(&(side, work))?;
     let of = |side, work| figures.get(&(side, work)).map(|(_, rounds)| rounds);
-    // Whose figure it is held against, the figure, and what each round is held against.
     let (name, peer, by_round) = match against {
         Against::Peer(side, work) => {
             let peer = of(side, work)?;
@@ -98,35 +130,52 @@ fn row(comparison: &Comparison, figures: &Figures<'_>) -> Option<Row> {
         }
         Against::Number(number) => ("", number, Cow::Owned(ours.always(number))),
     };
-    let ratio = |ours: f64, peer: f64| match against {
-        Against::Cost(..) => peer / ours,
-        _ => ours / peer,
-    };
-    let in_rounds: Vec<_> = ours.with(&by_round).map(|(ours, peer)| ratio(ours, peer)).collect();
-    let ratio = ratio(ours.median(), peer);
+    let is_cost = matches!(against, Against::Cost(..));
+    Some(Pair { unit: *unit, ours, name, peer, by_round, is_cost })
+}
+
+/// Of these records of free cores; nothing where one side has too few for a median.
+fn free_ratio(comparison: &Comparison, free: &Figures<'_>) -> Option<(f64, usize, usize)> {
+    if matches!(comparison.against, Against::Number(_)) {
+        return None;
+    }
+    let pair = pair(comparison, free)?;
+    let (ours, peer) = (pair.ours.0.len(), pair.by_round.0.len());
+    let ratio = pair.ratio(pair.ours.median(), pair.peer);
+    (ours >= ENOUGH_FREE && peer >= ENOUGH_FREE).then_some((ratio, ours, peer))
+}
+
+fn row(comparison: &Comparison, figures: &Figures<'_>) -> Option<Row> {
+    let Comparison { against, bound, .. } = *comparison;
+    let held = pair(comparison, figures)?;
+    let Pair { unit, ours, name, peer, ref by_round, .. } = held;
+    let in_rounds: Vec<_> =
+        ours.with(by_round).map(|(ours, peer)| held.ratio(ours, peer)).collect();
+    let ratio = held.ratio(ours.median(), peer);
     let (target, met) = judge(ratio, bound);
     let is_met = |ratio: &&f64| judge(**ratio, bound).1 == Some(true);
     let rounds = met.map(|_| (in_rounds.iter().filter(is_met).count(), in_rounds.len()));
     let peer = match against {
         Against::Number(_) => String::new(),
-        _ => format!("{name} {}", shown(*unit, peer)),
+        _ => format!("{name} {}", shown(unit, peer)),
     };
     let (ratio, in_a_round, target) = match against {
         // The ratio says nothing that the figure does not.
-        Against::Number(number) => (None, None, format!("≤ {}", shown(*unit, number))),
+        Against::Number(number) => (None, None, format!("≤ {}", shown(unit, number))),
         _ if in_rounds.is_empty() => (Some(ratio), None, target),
         _ => (Some(ratio), Some(median(in_rounds)), target),
     };
     let what = comparison.what.to_owned();
     Some(Row {
         what,
-        ours: shown(*unit, ours.median()),
+        ours: shown(unit, ours.median()),
         peer,
         ratio,
         in_a_round,
         target,
         met,
         rounds,
+        ..Row::default()
     })
 }
 
@@ -181,11 +230,13 @@ pub(crate) fn zero(what: &str, tests: &Outcome) -> Row {
 /// The table as text, with how many targets were met.
 pub(crate) fn text(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| what | ours | peer | ratio | in a round | target | |\n|---|--:|--:|--:|--:|--:|---|\n",
+        "| what | ours | peer | ratio | in a round | free | target | |\n|---|--:|--:|--:|--:|--:|--:|---|\n",
     );
     let told = |ratio: &Option<f64>| ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
-    for Row { what, ours, peer, ratio, in_a_round, target, met, rounds } in rows {
+    for Row { what, ours, peer, ratio, in_a_round, free, target, met, rounds } in rows {
         let (ratio, in_a_round) = (told(ratio), told(in_a_round));
+        let free = free
+            .map_or(String::new(), |(ratio, ours, peer)| format!("{ratio:.2} ({ours}, {peer})"));
         let met = match met {
             Some(true) => "met",
             Some(false) => "NOT MET",
@@ -195,7 +246,7 @@ pub(crate) fn text(rows: &[Row]) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "| {what} | {ours} | {peer} | {ratio} | {in_a_round} | {target} | {met}{rounds} |"
+            "| {what} | {ours} | {peer} | {ratio} | {in_a_round} | {free} | {target} | {met}{rounds} |"
         );
     }
     let judged: Vec<_> = rows.iter().filter_map(|row| row.met).collect();
@@ -250,7 +301,8 @@ mod tests {
         let rows = timed(&records).unwrap();
         assert_eq!((rows[0].ratio, rows[0].met), (Some(0.95), Some(false)));
         assert!(
-            text(&rows).contains("| 95 ns | dpdk 100 ns | 0.95 | 0.95 | ≤ 0.9 | NOT MET, 2 of 4 |"),
+            text(&rows)
+                .contains("| 95 ns | dpdk 100 ns | 0.95 | 0.95 |  | ≤ 0.9 | NOT MET, 2 of 4 |"),
             "{}",
             text(&rows)
         );
@@ -275,6 +327,27 @@ mod tests {
             |round, value| Kept { round, ..kept("dmaring", "idle-first-copy", Unit::Ns, value) };
         let rows = timed(&[figure(0, 50_000), figure(1, 70_000), figure(2, 61_000)]).unwrap();
         assert_eq!((rows[0].met, rows[0].rounds), (Some(false), Some((1, 3))));
+    }
+
+    #[test]
+    fn records_of_free_cores_have_a_ratio_of_their_own() {
+        let of = |round, side, value, loop_ns| {
+            let mut kept = Kept { round, ..kept(side, "copy64-1", Unit::Ns, value) };
+            kept.record.loop_ns = [10, loop_ns];
+            kept
+        };
+        let mut records = Vec::new();
+        for round in 0..5 {
+            records.extend([of(round, "dmaring", 60, 12), of(round, "dpdk", 100, 10)]);
+        }
+        for round in 5..11 {
+            records.extend([of(round, "dmaring", 130, 20), of(round, "dpdk", 100, 10)]);
+        }
+        let rows = timed(&records).unwrap();
+        assert_eq!((rows[0].ratio, rows[0].free), (Some(1.3), Some((0.6, 5, 11))));
+        assert!(text(&rows).contains("| 1.30 | 1.30 | 0.60 (5, 11) |"), "{}", text(&rows));
+        records.remove(0);
+        assert_eq!(timed(&records).unwrap()[0].free, None, "too few");
     }
 
     #[test]
