@@ -70,8 +70,10 @@ fn through_engine(
     blocks: &Blocks,
     (work, depth): (&str, usize),
 ) -> Outcome {
+    // Which takes long, before the cores are brought together.
+    pair.clear()?;
     let runtime = setup.runtime(Idle::Spin)?;
-    let (source, destination) = pair.regions(&runtime)?;
+    let (source, destination) = pair.lent(&runtime)?;
     let copies = Copies { blocks, source: &source, destination: &destination };
     // The poller is on its core when it has answered once.
     block_on(copies.copy(0))?;

@@ -5,7 +5,6 @@ use std::{error::Error, sync::Barrier, thread};
 use dmaring::{Copy, Idle, Region, Runtime};
 use dmaring_benches::{
     area::Area,
-    blocks::permutation,
     pinning,
     record::{Chunks, Measuring, Unit},
     spin::{block_on, windowed},
@@ -28,7 +27,8 @@ const THREADS: usize = 8;
 pub(crate) fn measure(setup: &Setup) -> Outcome {
     let mut pair = Pair::new(BLOCKS * 64)?;
     let blocks = Blocks::new(setup, 64, BLOCKS * 64);
-    let (order, mut area) = (Order::new(setup), Area::new(REGIONS as usize * PAGE as usize)?);
+    let mut area = Area::new(REGIONS as usize * PAGE as usize)?;
+    let order = Blocks::new(setup, PAGE, REGIONS as usize * PAGE as usize);
 
     // The same two blocks of memory, with nothing else registered and with 10,000 other regions, in odd rounds the other way round.
     let counts = [1, REGIONS];
@@ -53,7 +53,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
     for count in counts {
         let regions = pages(&runtime, &mut area, count)?;
         let work = format!("regions-{count}-scattered");
-        floor::handles(setup, &work, |number| order.copy_of(&regions, number))?;
+        floor::handles(setup, &work, |number| copy_of(&order, &regions, number))?;
     }
     Ok(())
 }
@@ -79,13 +79,13 @@ fn one_pair(runtime: &Runtime, pair: &mut Pair, blocks: &Blocks, work: &str) -> 
 
 /// From the first half of one page to the second half of another, all pages in random order: pages of one region, or
 /// regions of one page each.
-fn scattered(regions: &[Region], order: &Order, work: &str) -> Outcome {
+fn scattered(regions: &[Region], order: &Blocks, work: &str) -> Outcome {
     for page in 0..REGIONS {
         let (region, offset) = place(regions, page);
         region.write_at(offset + first_half(page), &content(page))?;
         region.write_at(offset + second_half(page), &[0; 64])?;
     }
-    let begin = |number| order.copy_of(regions, number).submit();
+    let begin = |number| copy_of(order, regions, number).submit();
     let run = |count| {
         let (mut chunks, mut failure) = (Chunks::of(count), Ok(0));
         let ended = |number, outcome: Result<u64, dmaring::Error>| {
@@ -103,7 +103,7 @@ fn scattered(regions: &[Region], order: &Order, work: &str) -> Outcome {
     let record = measuring.end(Unit::PerS, chunks.rates(1))?;
     let mut verified = true;
     for number in 0..REGIONS.into() {
-        let (from, to) = order.copy(number);
+        let (from, to) = order.pair(number);
         let (region, offset) = place(regions, to);
         let mut found = [0; 64];
         region.read_at(offset + second_half(to), &mut found)?;
@@ -148,7 +148,7 @@ fn threads(
 ) -> Outcome {
     let (source, destination) = pair.regions(runtime)?;
     let copies = Copies { blocks, source: &source, destination: &destination };
-    block_on(copies.copy(0))?;
+    copies.in_flight(COPIES / 40, DEPTH, |copy| block_on(copy))?;
     let cores: Vec<_> =
         pinning::available()?.into_iter().filter(|&core| core != setup.poller_core).collect();
     let work = format!("threads-{count}");
@@ -193,27 +193,9 @@ fn threads(
     Ok(record.print(pair.verify(blocks)?)?)
 }
 
-/// Which page is copied to which.
-struct Order {
-    from: Vec<u32>,
-    to: Vec<u32>,
-}
-
-impl Order {
-    fn new(setup: &Setup) -> Self {
-        let order = |seed| permutation(REGIONS, 2 * setup.round + seed);
-        Self { from: order(1), to: order(2) }
-    }
-
-    fn copy(&self, number: u64) -> (u32, u32) {
-        let index = number as usize % self.from.len();
-        (self.from[index], self.to[index])
-    }
-
-    /// The same as a copy between pages of one region, or of one region each.
-    fn copy_of(&self, regions: &[Region], number: u64) -> Copy {
-        let (from, to) = self.copy(number);
-        let ((source, at), (destination, begin)) = (place(regions, from), place(regions, to));
-        source.copy_to(at + first_half(from), destination, begin + second_half(to), 64)
-    }
+/// A copy between pages of one region, or of one region each: the same pages.
+fn copy_of(pages: &Blocks, regions: &[Region], number: u64) -> Copy {
+    let (from, to) = pages.pair(number);
+    let ((source, at), (destination, begin)) = (place(regions, from), place(regions, to));
+    source.copy_to(at + first_half(from), destination, begin + second_half(to), 64)
 }

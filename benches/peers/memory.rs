@@ -36,20 +36,33 @@ impl Pair {
         Ok(pair)
     }
 
+    /// Nothing has been copied then. All regions must be gone.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        self.destination.slice_mut()?.fill(0);
+        Ok(())
+    }
+
     /// Both as regions of a runtime; nothing has been copied yet.
     pub(crate) fn regions(
         &mut self,
         runtime: &Runtime,
     ) -> Result<(Region, Region), Box<dyn std::error::Error>> {
-        self.destination.slice_mut()?.fill(0);
+        self.clear()?;
+        self.lent(runtime)
+    }
+
+    /// The same as they are.
+    pub(crate) fn lent(
+        &mut self,
+        runtime: &Runtime,
+    ) -> Result<(Region, Region), Box<dyn std::error::Error>> {
         Ok((runtime.register(self.source.lend())?, runtime.register(self.destination.lend())?))
     }
 
     /// Both as slices; nothing has been copied yet.
     pub(crate) fn slices(&mut self) -> io::Result<(&[u8], &mut [u8])> {
-        let destination = self.destination.slice_mut()?;
-        destination.fill(0);
-        Ok((self.source.slice()?, destination))
+        self.clear()?;
+        Ok((self.source.slice()?, self.destination.slice_mut()?))
     }
 
     /// Whether every block is where it was to be copied to. All regions must be gone.
@@ -90,13 +103,19 @@ impl Blocks {
         least.div_ceil(self.count().max(1)) * self.count()
     }
 
-    /// Where copy `number` reads and where it writes, in bytes; they begin again when all have been.
+    /// Which block copy `number` reads and which it writes; they begin again when all have been.
     ///
     /// Without a division where there is a mask: it would take as long as much else that a copy of a few bytes does.
     #[inline]
-    pub(crate) fn copy(&self, number: u64) -> (u64, u64) {
+    pub(crate) fn pair(&self, number: u64) -> (u32, u32) {
         let place = self.mask.map_or_else(|| number % self.count(), |mask| number & mask);
-        let (from, to) = self.order[place as usize];
+        self.order[place as usize]
+    }
+
+    /// The same in bytes.
+    #[inline]
+    pub(crate) fn copy(&self, number: u64) -> (u64, u64) {
+        let (from, to) = self.pair(number);
         (u64::from(from) * self.size, u64::from(to) * self.size)
     }
 }

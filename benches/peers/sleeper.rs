@@ -1,15 +1,16 @@
-//! A thread that sleeps on a futex and answers when it is woken: what a wake-up costs by itself.
+//! A thread that sleeps on a futex and answers when it is woken: what a wake-up costs by itself, and what [brings](crate::together)
+//! two cores together. Once it has answered it looks whether its core is shared.
 
 use std::{
     hint, io,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
 };
 
-use dmaring_benches::pinning;
+use dmaring_benches::{pinning, shared};
 use rustix::thread::futex::{self, Flags};
 
 /// The request that asks the thread to end.
@@ -26,6 +27,8 @@ struct Words {
     asked: Word,
     /// The last one that it saw.
     answered: Word,
+    /// What it found of its core, after an earlier one.
+    looked: AtomicU64,
 }
 
 /// The thread, bound to a core. Dropping this ends it.
@@ -68,6 +71,11 @@ impl Sleeper {
         }
     }
 
+    /// How long the loop of its last look took, in nanoseconds; 0 before the first.
+    pub(crate) fn looked(&self) -> u64 {
+        self.words.looked.load(Ordering::Relaxed)
+    }
+
     fn ask(&self, request: u32) {
         self.words.asked.0.store(request, Ordering::Release);
         // An error would mean that nobody can sleep there.
@@ -83,6 +91,7 @@ fn answer(words: &Words) {
         let _ = futex::wait(&words.asked.0, Flags::empty(), seen, None);
         seen = words.asked.0.load(Ordering::Acquire);
         words.answered.0.store(seen, Ordering::Release);
+        words.looked.store(shared::look(), Ordering::Relaxed);
     }
 }
 

@@ -1,14 +1,16 @@
-//! Both cores wake each other for a while before a work.
+//! Both cores wake each other for a while before a work, and look whether anybody shares them.
 //!
 //! The cores of a virtual machine are threads of its host, which moves them: near each other or far apart, for seconds. Far
-//! apart a line takes up to five times as long from one to the other, so that whoever is measured then loses to whoever is measured
-//! a second later. What moves them near is a wake-up after both slept, so that all sides begin with some hundreds. On a
-//! machine of its own this changes nothing.
+//! apart a line takes three to four times as long from one to the other, so that whoever is measured then loses to whoever is
+//! measured a second later. What moves them near is a wake-up after both slept, so that all sides begin with some hundreds.
+//! On a machine of its own this changes nothing.
 
 use std::{
     io, thread,
     time::{Duration, Instant},
 };
+
+use dmaring_benches::shared;
 
 use crate::sleeper::Sleeper;
 
@@ -17,17 +19,26 @@ const LONG: Duration = Duration::from_millis(100);
 /// How long both sleep before a wake-up.
 const SLEEP: Duration = Duration::from_micros(100);
 
-/// Brings this thread's core and that one together.
+/// Brings this thread's core and that one together. What is [found](shared::found) of them is the median of a look after each wake-up.
 ///
 /// # Errors
 ///
 /// If a thread cannot be had on that core.
 pub(crate) fn bring(core: usize) -> io::Result<()> {
     let mut sleeper = Sleeper::start(core)?;
+    let (mut here, mut there) = (Vec::new(), Vec::new());
     let begin = Instant::now();
     while begin.elapsed() < LONG {
         thread::sleep(SLEEP);
         sleeper.wake();
+        here.push(shared::look());
+        there.push(sleeper.looked());
     }
+    shared::note([here, there].map(median));
     Ok(())
+}
+
+fn median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
 }

@@ -107,6 +107,7 @@ macro_rules! prefetching {
                     $(out($register) _),+, options(nostack)
                 )
             };
+            fence();
         }
     };
 }
@@ -144,19 +145,6 @@ pub fn read(distance: usize, source: &[u8], next: &[u8]) -> u64 {
     read_lines(first, first.as_ptr().wrapping_add(distance)) ^ read_lines(last, next.as_ptr())
 }
 
-/// Writes `word` everywhere, past the caches.
-///
-/// # Panics
-///
-/// If there is no byte, they are no multiple of 64 or not at one, or the processor has no AVX2.
-pub fn store(destination: &mut [u8], word: u64) {
-    assert!(is_available(), "the processor has no AVX2");
-    assert!(!destination.is_empty() && destination.len().is_multiple_of(LINE), "whole lines");
-    assert!(destination.as_ptr().addr().is_multiple_of(LINE), "the destination begins a line");
-    store_lines(destination, word);
-    fence();
-}
-
 macro_rules! halves {
     ($($register:tt),+) => {
         /// Reads whole lines, and prefetches as many from `ahead` on.
@@ -165,8 +153,8 @@ macro_rules! halves {
             if source.len() < LINE {
                 return 0;
             }
-            // SAFETY: (1) so many lines, at least one, borrowed; a prefetch never fails and changes nothing; the four words are written
-            // whole; (2) `read` saw that the processor has the instructions; (3) registers written are declared, no stack is used.
+            // SAFETY: (1) so many lines, at least one, borrowed; a prefetch never fails and changes nothing; the four words are
+            // written whole; (2) `read` saw that the processor has the instructions; (3) registers written are declared, no stack is used.
             unsafe {
                 asm!(
                     "vpxor ymm0, ymm0, ymm0",
@@ -187,9 +175,16 @@ macro_rules! halves {
             words.into_iter().fold(0, |all, word| all ^ word)
         }
 
-        /// Writes whole lines past the caches, at least one.
-        fn store_lines(destination: &mut [u8], word: u64) {
-            // SAFETY: (1) so many lines, at least one, borrowed, and aligned; (2) `store` saw that, and that the processor has the instructions; (3) registers
+        /// Writes `word` everywhere, past the caches.
+        ///
+        /// # Panics
+        ///
+        /// If there is no byte, they are no multiple of 64 or not at one, or the processor has no AVX2.
+        pub fn store(destination: &mut [u8], word: u64) {
+            assert!(is_available(), "the processor has no AVX2");
+            assert!(!destination.is_empty() && destination.len().is_multiple_of(LINE), "whole lines");
+            assert!(destination.as_ptr().addr().is_multiple_of(LINE), "the destination begins a line");
+            // SAFETY: (1) so many lines, at least one, borrowed, and aligned; (2) the processor has the instructions; (3) registers
             // written are declared, no stack is used.
             unsafe {
                 asm!(
@@ -204,6 +199,7 @@ macro_rules! halves {
                     w = in(reg) word, $(out($register) _),+, options(nostack)
                 )
             };
+            fence();
         }
     };
 }

@@ -45,7 +45,7 @@ pub struct Record<'a> {
     pub verified: bool,
     /// What happened to the pinned threads.
     pub threads: Threads,
-    /// What [`shared::look`] gave before and after, on the core of the thread that measured.
+    /// What was [found](shared::found) of both cores before it: how long a loop took.
     pub loop_ns: [u64; 2],
 }
 
@@ -55,7 +55,6 @@ pub struct Measuring<'a> {
     side: &'a str,
     work: &'a str,
     before: Counts,
-    loop_ns: u64,
 }
 
 impl<'a> Measuring<'a> {
@@ -65,7 +64,7 @@ impl<'a> Measuring<'a> {
     ///
     /// If `/proc` cannot be read.
     pub fn begin(side: &'a str, work: &'a str) -> io::Result<Self> {
-        Ok(Self { side, work, before: pinning::look()?, loop_ns: shared::look() })
+        Ok(Self { side, work, before: pinning::look()? })
     }
 
     /// Ends: looks at the threads again. Call it while they are there; verify afterwards.
@@ -74,9 +73,9 @@ impl<'a> Measuring<'a> {
     ///
     /// If `/proc` cannot be read.
     pub fn end(self, unit: Unit, samples: Vec<(u64, u64)>) -> io::Result<Record<'a>> {
-        let Self { side, work, before, loop_ns } = self;
-        let loop_ns = [loop_ns, shared::look()];
+        let Self { side, work, before } = self;
         let threads = pinning::look()?.since(&before);
+        let loop_ns = shared::found();
         Ok(Record { side, work, unit, samples, verified: false, threads, loop_ns })
     }
 }

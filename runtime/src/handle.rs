@@ -34,16 +34,18 @@ pub(crate) struct Handles<T> {
     more: u64,
 }
 
-/// The count stands at the beginning of a line, and behind it what the object has first.
+/// The count stands at the beginning of a line, and behind it the object.
 #[repr(C, align(64))]
 struct Counted<T> {
     count: AtomicU64,
     object: T,
 }
 
-/// How many bytes of an object, from its first on, share the line of its count, if it begins on a multiple of 8.
+/// Whether so many bytes of an object, the first, share the line of its count.
 #[cfg_attr(loom, allow(dead_code, reason = "its users are not built under loom"))]
-pub(crate) const BESIDE_THE_COUNT: usize = 64 - size_of::<u64>();
+pub(crate) const fn is_beside_the_count<T>(bytes: usize) -> bool {
+    mem::offset_of!(Counted<T>, object) + bytes <= 64
+}
 
 // SAFETY: a handle gives shared references to the object, from any thread that has it, and the last one drops the object, wherever
 // it is: as with `Arc`, both need `T: Send + Sync`.

@@ -44,6 +44,7 @@ pub(crate) use self::{
 use self::{
     bar::{Bar, Manner},
     durability::Durable,
+    identity::Likeness,
     life::Life,
     mapping::Mappings,
     register::{Entry, Span},
@@ -55,7 +56,7 @@ pub use self::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    handle::{BESIDE_THE_COUNT, Handle, Handles},
+    handle::{Handle, Handles, is_beside_the_count},
     reap::{BATCH, Load},
     segments::SegmentCargo,
     shared::Shared,
@@ -114,17 +115,30 @@ impl Load for Cargo {
 pub(crate) struct RegionInner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) key: Key,
-    likeness: identity::Likeness,
+    likeness: Likeness,
     pub(crate) facts: RegionFacts,
     life: Life,
     identity: Identity,
     memory: Box<Memory>,
 }
 
-const _: () = assert!(
-    mem::offset_of!(RegionInner, life) + Life::GLANCED_AT <= BESIDE_THE_COUNT,
-    "an operation reads a second line of each region"
-);
+const _: () = {
+    let read = [
+        mem::offset_of!(RegionInner, shared) + size_of::<Arc<Shared>>(),
+        mem::offset_of!(RegionInner, key) + size_of::<Key>(),
+        mem::offset_of!(RegionInner, likeness) + size_of::<Likeness>(),
+        mem::offset_of!(RegionInner, facts) + size_of::<RegionFacts>(),
+        mem::offset_of!(RegionInner, life) + Life::GLANCED_AT,
+    ];
+    let mut field = 0;
+    while field < read.len() {
+        assert!(
+            is_beside_the_count::<RegionInner>(read[field]),
+            "an operation reads a second line of each region"
+        );
+        field += 1;
+    }
+};
 
 /// What is asked for by accesses of the CPU, and at the end.
 struct Memory {

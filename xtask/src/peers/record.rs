@@ -16,7 +16,7 @@ pub(crate) struct Record {
     /// Whether every byte was found where it belongs.
     pub(crate) verified: bool,
     pub(crate) threads: Threads,
-    /// How long a loop took on the core that measured, before and after: longer where that is shared with another hyperthread.
+    /// How long a loop took on the app's core and on the other one, before it: longer where they are shared with other hyperthreads.
     pub(crate) loop_ns: [u64; 2],
 }
 
@@ -71,8 +71,8 @@ pub(crate) fn read(output: &str) -> Outcome<Vec<Record>> {
         .collect()
 }
 
-/// Of these records, those that were measured on a core of their own: beforehand and afterwards a loop took no longer than a fifth
-/// more than it ever did. The two programs have each their own loop.
+/// Of these records, those whose cores nobody shared: just before, a loop took no longer on either than a fifth more than it ever did.
+/// The two programs have each their own loop.
 pub(crate) fn on_free_cores(kept: &[Kept]) -> impl Iterator<Item = &Kept> {
     let is_dpdk = |kept: &Kept| kept.record.side == "dpdk";
     let least = |dpdk| {
@@ -96,7 +96,7 @@ pub(crate) fn disturbances(kept: &[Kept]) -> String {
     let void = kept.iter().filter(|kept| kept.void).count();
     let (records, free) = (kept.len(), on_free_cores(kept).count());
     format!(
-        "{records} records, {void} of them void, {free} of them of cores that nobody shared before and after; pinned threads were preempted {others} times (on a quiet machine a few for each record), and {among} times where submitting threads share a core"
+        "{records} records, {void} of them void, {free} of them of cores that nobody shared just before; pinned threads were preempted {others} times (on a quiet machine a few for each record), and {among} times where submitting threads share a core"
     )
 }
 

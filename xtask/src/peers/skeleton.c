@@ -108,7 +108,7 @@ static struct threads look_at_threads(void)
 	return threads;
 }
 
-/* ---- whether this core is shared with another hyperthread, as on the other side: `benches/src/shared.rs` ---- */
+/* ---- whether a core is shared with another hyperthread, as on the other side: `benches/src/shared.rs` ---- */
 
 #define TURNS 10000
 
@@ -206,20 +206,29 @@ static bool verify(const struct blocks *blocks)
 	return true;
 }
 
-/* ---- both cores wake each other before a work, as on the other side: `benches/peers/together.rs` ---- */
+/* ---- both cores wake each other before a work, and look whether anybody shares them, as on the other side:
+ * `benches/peers/together.rs` ---- */
 
 #define TOGETHER 100000000u
 #define SLEEP 100u
+#define MOST_LOOKS 4096
 
 static sem_t asked;
 static atomic_bool is_answered, is_over;
+static atomic_int sleeper_id;
+static atomic_uint_least64_t looked_there;
 
 static void *sleeper(void *unused)
 {
 	(void)unused;
-	while (!atomic_load(&is_over)) {
+	atomic_store(&sleeper_id, gettid());
+	for (bool over = false; !over;) {
 		sem_wait(&asked);
+		over = atomic_load(&is_over);
+		/* Who asked goes on from here. */
 		atomic_store(&is_answered, true);
+		if (!over)
+			atomic_store(&looked_there, look_at_core());
 	}
 	return NULL;
 }
@@ -232,14 +241,30 @@ static void wake(void)
 		_mm_pause();
 }
 
-static void bring_together(void)
+static int in_order(const void *one, const void *other)
 {
+	uint64_t a = *(const uint64_t *)one, b = *(const uint64_t *)other;
+	return (a > b) - (a < b);
+}
+
+static uint64_t median(uint64_t *values, size_t count)
+{
+	qsort(values, count, sizeof *values, in_order);
+	return count ? values[count / 2] : 0;
+}
+
+/* What the looks at both cores took, here and there. */
+static void bring_together(uint64_t found[2])
+{
+	static uint64_t here[MOST_LOOKS], there[MOST_LOOKS];
+	size_t looks = 0;
 	pthread_attr_t attributes;
 	pthread_t thread;
 	cpu_set_t core;
 	CPU_ZERO(&core);
 	CPU_SET(worker_core, &core);
 	atomic_store(&is_over, false);
+	atomic_store(&looked_there, 0);
 	if (sem_init(&asked, 0, 0) != 0 || pthread_attr_init(&attributes) != 0 ||
 	    pthread_attr_setaffinity_np(&attributes, sizeof core, &core) != 0 ||
 	    pthread_create(&thread, &attributes, sleeper, NULL) != 0)
@@ -247,12 +272,24 @@ static void bring_together(void)
 	for (uint64_t begin = now(); now() - begin < TOGETHER;) {
 		usleep(SLEEP);
 		wake();
+		uint64_t took = look_at_core();
+		if (looks < MOST_LOOKS) {
+			here[looks] = took;
+			there[looks++] = atomic_load(&looked_there);
+		}
 	}
 	atomic_store(&is_over, true);
 	wake();
 	pthread_join(thread, NULL);
+	/* It is counted as long as it is listed, which may be a moment longer. */
+	char path[64];
+	snprintf(path, sizeof path, "/proc/self/task/%d", atomic_load(&sleeper_id));
+	while (access(path, F_OK) == 0)
+		usleep(SLEEP);
 	pthread_attr_destroy(&attributes);
 	sem_destroy(&asked);
+	found[0] = median(here, looks);
+	found[1] = median(there, looks);
 }
 
 /* ---- the copies ---- */
@@ -330,11 +367,17 @@ static void run(const char *work)
 		fail("a work is copy64-DEPTH, copy64-1-lfence or cold-SIZE-DEPTH");
 	struct blocks blocks = shuffled_blocks(size, cold ? (uint32_t)(area / size) : HOT_BLOCKS);
 	memset(destination, 0, cold ? area : (uint64_t)HOT_BLOCKS * size);
-	/* The device's thread leaves the core meanwhile. */
-	rte_dma_stop(device);
-	bring_together();
+	uint64_t loop_ns[2];
+	bring_together(loop_ns);
 	if (rte_dma_start(device) != 0)
-		fail("the device cannot be started again");
+		fail("the device cannot be started");
+	/* One copy that is not measured, as on the other side: the device's thread is on its core when it has answered. */
+	bool error = false;
+	enqueue(&blocks, 0, RTE_DMA_OP_FLAG_SUBMIT);
+	while (rte_dma_completed(device, 0, 1, NULL, &error) == 0)
+		;
+	if (error)
+		fail("the device failed a copy");
 
 	char *samples = NULL;
 	size_t length = 0;
@@ -342,7 +385,6 @@ static void run(const char *work)
 	if (!text)
 		fail("out of memory");
 	struct threads before = look_at_threads();
-	uint64_t loop_ns[2] = {look_at_core(), 0};
 	if (!cold && depth == 1) {
 		static uint32_t histogram[MAX_NANOSECONDS + 1];
 		memset(histogram, 0, sizeof histogram);
@@ -364,10 +406,12 @@ static void run(const char *work)
 			fprintf(text, "%s[%.0f,1]", chunk ? "," : "",
 				part * 1e9 / (double)(times[chunk + 1] - times[chunk]));
 	}
-	loop_ns[1] = look_at_core();
 	fclose(text);
 	const char *unit = cold ? "bytes_per_s" : depth == 1 ? "ns" : "per_s";
 	report(work, unit, samples, verify(&blocks), before, loop_ns);
+	/* Its thread leaves the core to the next work. */
+	if (rte_dma_stop(device) != 0)
+		fail("the device cannot be stopped");
 	free(samples);
 	free(blocks.order);
 }
@@ -384,12 +428,12 @@ static uint8_t *memory(void)
 	return base;
 }
 
-static void start(const char *app_core, const char *worker_core)
+static void start(const char *app, const char *worker)
 {
 	char device_arguments[64];
-	snprintf(device_arguments, sizeof device_arguments, DEVICE ",lcore=%s", worker_core);
+	snprintf(device_arguments, sizeof device_arguments, DEVICE ",lcore=%s", worker);
 	char *arguments[] = {"skeleton", "--no-huge", "--no-shconf", "--no-pci", "--no-telemetry",
-			     "-m", "64", "-l", (char *)app_core, "--log-level", "error",
+			     "-m", "64", "-l", (char *)app, "--log-level", "error",
 			     "--vdev", device_arguments};
 	if (rte_eal_init(RTE_DIM(arguments), arguments) < 0)
 		fail("DPDK's environment cannot be set up");
@@ -400,8 +444,8 @@ static void start(const char *app_core, const char *worker_core)
 	struct rte_dma_conf configuration = {.nb_vchans = 1};
 	struct rte_dma_vchan_conf channel = {.direction = RTE_DMA_DIR_MEM_TO_MEM, .nb_desc = RING};
 	if (rte_dma_configure(device, &configuration) != 0 ||
-	    rte_dma_vchan_setup(device, 0, &channel) != 0 || rte_dma_start(device) != 0)
-		fail("the device cannot be started");
+	    rte_dma_vchan_setup(device, 0, &channel) != 0)
+		fail("the device cannot be set up");
 }
 
 int main(int count, char **words)
@@ -420,7 +464,6 @@ int main(int count, char **words)
 		*(uint64_t *)(source + at) = (at + 1) * 0x9e3779b97f4a7c15u;
 	for (int word = 5; word < count; word++)
 		run(words[word]);
-	rte_dma_stop(device);
 	rte_eal_cleanup();
 	return 0;
 }

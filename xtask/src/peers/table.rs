@@ -33,7 +33,8 @@ pub(crate) struct Row {
 
 /// The rows of all comparisons of which both sides were measured. Each figure is the median over the rounds.
 pub(crate) fn timed(kept: &[Kept]) -> Outcome<Vec<Row>> {
-    let (all, free) = (figures(kept.iter())?, figures(record::on_free_cores(kept))?);
+    let (all, mut free) = (figures(kept.iter())?, figures(record::on_free_cores(kept))?);
+    free.retain(|_, (_, rounds)| rounds.0.len() >= ENOUGH_FREE);
     let rows = COMPARISONS.iter().filter_map(|comparison| {
         let row = row(comparison, &all)?;
         Some(Row { free: free_ratio(comparison, &free), ..row })
@@ -65,6 +66,11 @@ struct Rounds(Vec<(u32, f64)>);
 impl Rounds {
     fn median(&self) -> f64 {
         median(self.0.iter().map(|&(_, value)| value).collect())
+    }
+
+    /// The median, and of how many it is.
+    fn figure(&self) -> (f64, usize) {
+        (self.median(), self.0.len())
     }
 
     /// The same value in each of these rounds.
@@ -99,6 +105,8 @@ struct Pair<'a> {
     name: &'static str,
     peer: f64,
     by_round: Cow<'a, Rounds>,
+    /// Of how many records the figure is.
+    records: usize,
     /// Whether costs are compared, which are the inverse of what was measured.
     is_cost: bool,
 }
@@ -113,36 +121,34 @@ fn pair<'a>(comparison: &Comparison, figures: &'a Figures<'_>) -> Option<Pair<'a
     let Comparison { side, work, against, .. } = *comparison;
     let (unit, ours) = figures.get(&(side, work))?;
     let of = |side, work| figures.get(&(side, work)).map(|(_, rounds)| rounds);
-    let (name, peer, by_round) = match against {
+    let (name, (peer, records), by_round) = match against {
         Against::Peer(side, work) => {
             let peer = of(side, work)?;
-            (side, peer.median(), Cow::Borrowed(peer))
+            (side, peer.figure(), Cow::Borrowed(peer))
         }
         Against::Cost(side, work) => {
             let peer = of(side, work)?;
-            (work, peer.median(), Cow::Borrowed(peer))
+            (work, peer.figure(), Cow::Borrowed(peer))
         }
         Against::BestOf(sides, work) => {
             let sides = || sides.iter().filter_map(|&side| Some((side, of(side, work)?)));
-            let medians = sides().map(|(side, rounds)| (side, rounds.median()));
-            let (side, best) = medians.max_by(|a, b| a.1.total_cmp(&b.1))?;
+            let figures = sides().map(|(side, rounds)| (side, rounds.figure()));
+            let (side, best) = figures.max_by(|(_, a), (_, b)| a.0.total_cmp(&b.0))?;
             (side, best, Cow::Owned(Rounds::best(sides().map(|(_, rounds)| rounds))))
         }
-        Against::Number(number) => ("", number, Cow::Owned(ours.always(number))),
+        Against::Number(number) => ("", (number, 1), Cow::Owned(ours.always(number))),
     };
     let is_cost = matches!(against, Against::Cost(..));
-    Some(Pair { unit: *unit, ours, name, peer, by_round, is_cost })
+    Some(Pair { unit: *unit, ours, name, peer, records, by_round, is_cost })
 }
 
-/// Of these records of free cores; nothing where one side has too few for a median.
+/// The ratio of records of free cores; nothing where one side has too few for a median. Loops that have too few are no loops here.
 fn free_ratio(comparison: &Comparison, free: &Figures<'_>) -> Option<(f64, usize, usize)> {
     if matches!(comparison.against, Against::Number(_)) {
         return None;
     }
     let pair = pair(comparison, free)?;
-    let (ours, peer) = (pair.ours.0.len(), pair.by_round.0.len());
-    let ratio = pair.ratio(pair.ours.median(), pair.peer);
-    (ours >= ENOUGH_FREE && peer >= ENOUGH_FREE).then_some((ratio, ours, peer))
+    Some((pair.ratio(pair.ours.median(), pair.peer), pair.ours.0.len(), pair.records))
 }
 
 fn row(comparison: &Comparison, figures: &Figures<'_>) -> Option<Row> {
@@ -348,6 +354,17 @@ mod tests {
         assert!(text(&rows).contains("| 1.30 | 1.30 | 0.60 (5, 11) |"), "{}", text(&rows));
         records.remove(0);
         assert_eq!(timed(&records).unwrap()[0].free, None, "too few");
+        // Of loops, too.
+        let cold = |round, side, value| Kept {
+            round,
+            ..kept(side, "cold-65536-8", Unit::BytesPerS, value)
+        };
+        let mut records = vec![cold(0, "rep_movsb", 200)];
+        for round in 0..5 {
+            records.extend([cold(round, "dmaring", 96), cold(round, "avx2_nt", 100)]);
+        }
+        let rows = timed(&records).unwrap();
+        assert_eq!((rows[0].ratio, rows[0].free), (Some(0.48), Some((0.96, 5, 5))));
     }
 
     #[test]
