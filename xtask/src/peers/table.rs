@@ -121,14 +121,11 @@ fn pair<'a>(comparison: &Comparison, figures: &'a Figures<'_>) -> Option<Pair<'a
     let Comparison { side, work, against, .. } = *comparison;
     let (unit, ours) = figures.get(&(side, work))?;
     let of = |side, work| figures.get(&(side, work)).map(|(_, rounds)| rounds);
+    let is_cost = matches!(against, Against::Cost(..));
     let (name, (peer, records), by_round) = match against {
-        Against::Peer(side, work) => {
+        Against::Peer(side, work) | Against::Cost(side, work) => {
             let peer = of(side, work)?;
-            (side, peer.figure(), Cow::Borrowed(peer))
-        }
-        Against::Cost(side, work) => {
-            let peer = of(side, work)?;
-            (work, peer.figure(), Cow::Borrowed(peer))
+            (if is_cost { work } else { side }, peer.figure(), Cow::Borrowed(peer))
         }
         Against::BestOf(sides, work) => {
             let sides = || sides.iter().filter_map(|&side| Some((side, of(side, work)?)));
@@ -138,7 +135,6 @@ fn pair<'a>(comparison: &Comparison, figures: &'a Figures<'_>) -> Option<Pair<'a
         }
         Against::Number(number) => ("", (number, 1), Cow::Owned(ours.always(number))),
     };
-    let is_cost = matches!(against, Against::Cost(..));
     Some(Pair { unit: *unit, ours, name, peer, records, by_round, is_cost })
 }
 

@@ -186,3 +186,28 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         Told,
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::{AHEAD, LOOPS};
+
+    /// The sources of the program that measures, which prints these names.
+    fn source(path: &str) -> String {
+        let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches");
+        fs::read_to_string(benches.join(path)).unwrap()
+    }
+
+    #[test]
+    fn loops_have_the_names_that_they_are_measured_by() {
+        let limits = source("peers/limits.rs");
+        let named = |name: &&str| limits.contains(&format!("(\"{name}\", Hint::"));
+        assert_eq!(AHEAD.iter().filter(|name| !named(name)).count(), 0);
+        assert_eq!(limits.matches("\", Hint::").count(), AHEAD.len());
+        let loops = source("src/loops.rs");
+        for name in LOOPS {
+            assert!(loops.contains(&format!("\"{name}\"")), "{name}");
+        }
+    }
+}
