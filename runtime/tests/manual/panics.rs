@@ -2,7 +2,7 @@
 
 use dmaring::{ErrorKind, Runtime};
 use dmaring_manual::{Call, Control, ManualEngine};
-use futures::executor::block_on;
+use futures::{StreamExt, executor::block_on};
 
 use crate::common::{
     LONG, READ_ERROR, eventually, kind, never_parking, pattern, poll_once, region_of,
@@ -33,9 +33,13 @@ fn one_that_panics_over_short_copies_resolves_them_and_none_was_told_before_it_w
         assert_eq!(block_on(region.copy(0, 1024, 64)).unwrap(), 64);
         assert_eq!(control.run(), 1);
         control.panic_in(call);
-        let copies: Vec<_> = (0..100).map(|n| region.copy(0, 1024 + n * 8, 8).submit()).collect();
-        for copy in copies {
-            assert_eq!(kind(block_on(copy)), ErrorKind::EngineLost, "{call:?}");
+        // Together: what is submitted after the panic is told that the runtime is closed.
+        let mut copies = runtime.batch();
+        (0..100).for_each(|n| copies.push(region.copy(0, 1024 + n * 8, 8)));
+        let outcomes: Vec<_> = block_on(copies.submit().collect());
+        assert_eq!(outcomes.len(), 100);
+        for outcome in outcomes {
+            assert_eq!(kind(outcome), ErrorKind::EngineLost, "{call:?}");
         }
         assert!(control.halted());
         assert_eq!(control.violations(), []);
