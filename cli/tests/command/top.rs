@@ -54,9 +54,10 @@ fn it_shows_what_the_runtime_says_of_itself() {
     }
     control.set_auto(false);
     let held: Vec<_> = (0..3).map(|_| source.copy_to(0, &destination, 0, 64).submit()).collect();
+    // The counters are read one after the other: each is waited for.
     let stats = loop {
         let stats = runtime.stats();
-        if stats.engines[0].in_flight == 3 {
+        if (stats.submitted, stats.in_flight, stats.engines[0].in_flight) == (103, 3, 3) {
             break stats;
         }
         std::thread::yield_now();
