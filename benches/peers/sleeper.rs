@@ -1,11 +1,11 @@
 //! A thread that sleeps on a futex and answers when it is woken: what a wake-up costs by itself, and what [brings](crate::together)
-//! two cores together. Once it has answered it looks whether its core is shared.
+//! two cores together. It looks whether its core is shared where it is asked to.
 
 use std::{
     hint, io,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
 };
@@ -27,7 +27,9 @@ struct Words {
     asked: Word,
     /// The last one that it saw.
     answered: Word,
-    /// What it found of its core, after an earlier one.
+    /// Whether it is to look at its core when it has answered.
+    is_to_look: AtomicBool,
+    /// What it found; 0 before.
     looked: AtomicU64,
 }
 
@@ -71,9 +73,19 @@ impl Sleeper {
         }
     }
 
-    /// How long the loop of its last look took, in nanoseconds; 0 before the first.
-    pub(crate) fn looked(&self) -> u64 {
-        self.words.looked.load(Ordering::Relaxed)
+    /// Looks whether this thread's core and its own are shared, at the same time.
+    pub(crate) fn look(&mut self) -> [u64; 2] {
+        self.words.looked.store(0, Ordering::Relaxed);
+        // Told by the request.
+        self.words.is_to_look.store(true, Ordering::Relaxed);
+        self.wake();
+        let here = shared::look_long();
+        loop {
+            match self.words.looked.load(Ordering::Relaxed) {
+                0 => hint::spin_loop(),
+                there => return [here, there],
+            }
+        }
     }
 
     fn ask(&self, request: u32) {
@@ -91,7 +103,9 @@ fn answer(words: &Words) {
         let _ = futex::wait(&words.asked.0, Flags::empty(), seen, None);
         seen = words.asked.0.load(Ordering::Acquire);
         words.answered.0.store(seen, Ordering::Release);
-        words.looked.store(shared::look(), Ordering::Relaxed);
+        if words.is_to_look.swap(false, Ordering::Relaxed) {
+            words.looked.store(shared::look_long().max(1), Ordering::Relaxed);
+        }
     }
 }
 

@@ -19,26 +19,18 @@ const LONG: Duration = Duration::from_millis(100);
 /// How long both sleep before a wake-up.
 const SLEEP: Duration = Duration::from_micros(100);
 
-/// Brings this thread's core and that one together. What is [found](shared::found) of them is the median of a look after each wake-up.
+/// Brings this thread's core and that one together, and [notes](shared::found) whether they are shared then.
 ///
 /// # Errors
 ///
 /// If a thread cannot be had on that core.
 pub(crate) fn bring(core: usize) -> io::Result<()> {
     let mut sleeper = Sleeper::start(core)?;
-    let (mut here, mut there) = (Vec::new(), Vec::new());
     let begin = Instant::now();
     while begin.elapsed() < LONG {
         thread::sleep(SLEEP);
         sleeper.wake();
-        here.push(shared::look());
-        there.push(sleeper.looked());
     }
-    shared::note([here, there].map(median));
+    shared::note(sleeper.look());
     Ok(())
-}
-
-fn median(mut values: Vec<u64>) -> u64 {
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or(0)
 }

@@ -211,12 +211,29 @@ static bool verify(const struct blocks *blocks)
 
 #define TOGETHER 100000000u
 #define SLEEP 100u
-#define MOST_LOOKS 4096
+/* As there. */
+#define LOOKS 400
 
 static sem_t asked;
-static atomic_bool is_answered, is_over;
+static atomic_bool is_answered, is_over, is_to_look;
 static atomic_int sleeper_id;
 static atomic_uint_least64_t looked_there;
+
+static int in_order(const void *one, const void *other)
+{
+	uint64_t a = *(const uint64_t *)one, b = *(const uint64_t *)other;
+	return (a > b) - (a < b);
+}
+
+/* The median of looks of some milliseconds, of which the first half are to wake the core up. */
+static uint64_t look_long(void)
+{
+	uint64_t looks[LOOKS];
+	for (unsigned look = 0; look < LOOKS; look++)
+		looks[look] = look_at_core();
+	qsort(looks + LOOKS / 2, LOOKS / 2, sizeof *looks, in_order);
+	return looks[LOOKS / 2 + LOOKS / 4];
+}
 
 static void *sleeper(void *unused)
 {
@@ -227,8 +244,8 @@ static void *sleeper(void *unused)
 		over = atomic_load(&is_over);
 		/* Who asked goes on from here. */
 		atomic_store(&is_answered, true);
-		if (!over)
-			atomic_store(&looked_there, look_at_core());
+		if (atomic_exchange(&is_to_look, false))
+			atomic_store(&looked_there, look_long());
 	}
 	return NULL;
 }
@@ -241,23 +258,9 @@ static void wake(void)
 		_mm_pause();
 }
 
-static int in_order(const void *one, const void *other)
-{
-	uint64_t a = *(const uint64_t *)one, b = *(const uint64_t *)other;
-	return (a > b) - (a < b);
-}
-
-static uint64_t median(uint64_t *values, size_t count)
-{
-	qsort(values, count, sizeof *values, in_order);
-	return count ? values[count / 2] : 0;
-}
-
 /* What the looks at both cores took, here and there. */
 static void bring_together(uint64_t found[2])
 {
-	static uint64_t here[MOST_LOOKS], there[MOST_LOOKS];
-	size_t looks = 0;
 	pthread_attr_t attributes;
 	pthread_t thread;
 	cpu_set_t core;
@@ -272,12 +275,12 @@ static void bring_together(uint64_t found[2])
 	for (uint64_t begin = now(); now() - begin < TOGETHER;) {
 		usleep(SLEEP);
 		wake();
-		uint64_t took = look_at_core();
-		if (looks < MOST_LOOKS) {
-			here[looks] = took;
-			there[looks++] = atomic_load(&looked_there);
-		}
 	}
+	atomic_store(&is_to_look, true);
+	wake();
+	found[0] = look_long();
+	while ((found[1] = atomic_load(&looked_there)) == 0)
+		_mm_pause();
 	atomic_store(&is_over, true);
 	wake();
 	pthread_join(thread, NULL);
@@ -288,8 +291,6 @@ static void bring_together(uint64_t found[2])
 		usleep(SLEEP);
 	pthread_attr_destroy(&attributes);
 	sem_destroy(&asked);
-	found[0] = median(here, looks);
-	found[1] = median(there, looks);
 }
 
 /* ---- the copies ---- */
