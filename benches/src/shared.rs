@@ -20,8 +20,7 @@ const LOOKS: usize = 400;
 static FOUND: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
 /// How long the loop takes now on this thread's core, in nanoseconds.
-#[must_use]
-pub fn look() -> u64 {
+fn look() -> u64 {
     let begin = Instant::now();
     // No word waits for another. The distances differ: the instructions that this is built with move no two words by two of them.
     let [mut a, mut b, mut c, mut d, mut e, mut f] = black_box([1_u64, 2, 3, 4, 5, 6]);
