@@ -107,7 +107,6 @@ macro_rules! prefetching {
                     $(out($register) _),+, options(nostack)
                 )
             };
-            fence();
         }
     };
 }

@@ -39,8 +39,7 @@ fn look() -> u64 {
 /// The median of looks of some milliseconds.
 #[must_use]
 pub fn look_long() -> u64 {
-    let looks: Vec<_> = (0..LOOKS).map(|_| look()).collect();
-    let mut awake = looks[LOOKS / 2..].to_vec();
+    let mut awake: Vec<_> = (0..LOOKS).map(|_| look()).skip(LOOKS / 2).collect();
     awake.sort_unstable();
     awake[awake.len() / 2]
 }

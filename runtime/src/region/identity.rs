@@ -80,7 +80,7 @@ impl Identity {
     }
 
     /// Whether both are of the same object.
-    pub(crate) fn is_of_object(&self, other: &Self) -> bool {
+    fn is_of_object(&self, other: &Self) -> bool {
         self.object == other.object
     }
 

@@ -429,12 +429,12 @@ static uint8_t *memory(void)
 	return base;
 }
 
-static void start(const char *app, const char *worker)
+static void start(const char *app_core)
 {
 	char device_arguments[64];
-	snprintf(device_arguments, sizeof device_arguments, DEVICE ",lcore=%s", worker);
+	snprintf(device_arguments, sizeof device_arguments, DEVICE ",lcore=%u", worker_core);
 	char *arguments[] = {"skeleton", "--no-huge", "--no-shconf", "--no-pci", "--no-telemetry",
-			     "-m", "64", "-l", (char *)app, "--log-level", "error",
+			     "-m", "64", "-l", (char *)app_core, "--log-level", "error",
 			     "--vdev", device_arguments};
 	if (rte_eal_init(RTE_DIM(arguments), arguments) < 0)
 		fail("DPDK's environment cannot be set up");
@@ -458,7 +458,7 @@ int main(int count, char **words)
 	if (area < HOT_BLOCKS * 64)
 		fail("an area is too short");
 	worker_core = (unsigned)strtoul(words[2], NULL, 10);
-	start(words[1], words[2]);
+	start(words[1]);
 	source = memory();
 	destination = memory();
 	for (uint64_t at = 0; at < area; at += 8)
