@@ -1,18 +1,11 @@
 //! Copies of 64 bytes within the caches: one after the other, and 32 in flight.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-
-use dmaring::{Batch, Copy, Error, Idle, Region, Runtime, Submitted};
+use dmaring::{Batch, Copy, Error, Idle, Region, Runtime};
 use dmaring_benches::{
     nops::Nops,
     record::{Chunks, Latencies, Measuring, Unit},
     spin::{block_on, windowed},
 };
-use futures::Stream;
 
 use crate::{
     Outcome, Setup, executors, floor,
@@ -118,19 +111,19 @@ fn batches(
         for index in 0..batch as u64 {
             copies.put(&mut operations, number * batch as u64 + index);
         }
-        All(operations.submit())
+        operations.submit().all()
     };
     let run = |count: u64| {
         let mut chunks = Chunks::of(count);
-        let mut failure = Ok(());
-        let ended = |number: u64, outcome: Result<(), Error>| {
+        let mut failure = Ok(0);
+        let ended = |number: u64, outcome: Result<u64, Error>| {
             chunks.ended((number + 1) * batch as u64);
             if outcome.is_err() {
                 failure = outcome;
             }
         };
         windowed((count / batch as u64, DEPTH / batch), |all| block_on(all), begin, ended);
-        failure.map(|()| chunks)
+        failure.map(|_| chunks)
     };
     run(COPIES / 10)?;
     let measuring = Measuring::begin("dmaring", work)?;
@@ -199,23 +192,5 @@ impl Copies<'_> {
         };
         windowed((count, depth), executor, begin, ended);
         failure.map(|_| chunks)
-    }
-}
-
-/// All outcomes of a batch, without an allocation.
-#[derive(Debug)]
-struct All(Submitted);
-
-impl Future for All {
-    type Output = Result<(), Error>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            match ready!(Pin::new(&mut self.0).poll_next(context)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(error)),
-                None => return Poll::Ready(Ok(())),
-            }
-        }
     }
 }

@@ -41,6 +41,9 @@ pub(crate) struct Part {
     pub(crate) length: u64,
 }
 
+/// A copy as it stands in a block.
+pub(crate) type Words = [u64; 2];
+
 /// Where the copies of one bundle are, or how they ended.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -53,6 +56,22 @@ pub(crate) struct Blocks([OnceLock<Box<[Block]>>; CHUNKS]);
 impl Part {
     /// A block holds copies that read before this.
     pub(crate) const END: u64 = 1 << LENGTH_SHIFT;
+
+    /// The two words of a copy that reads before [`END`](Self::END) and has [`LONGEST`] bytes at most.
+    #[inline]
+    pub(crate) fn words(self) -> Words {
+        [self.source_offset | self.length << LENGTH_SHIFT, self.destination_offset]
+    }
+
+    /// The copy that two words tell of, whatever they are.
+    #[inline]
+    pub(crate) fn of_words([first, second]: Words) -> Self {
+        Self {
+            source_offset: first & (Self::END - 1),
+            destination_offset: second,
+            length: first >> LENGTH_SHIFT,
+        }
+    }
 }
 
 impl Block {
@@ -60,12 +79,12 @@ impl Block {
         Self([const { [const { AtomicU64::new(0) }; 2] }; MOST])
     }
 
-    /// Writes where the copies are, of which each reads before [`END`](Part::END) and has [`LONGEST`] bytes at most.
+    /// Writes where the copies are.
     #[inline]
-    pub(crate) fn write(&self, parts: &[Part]) {
+    pub(crate) fn write(&self, parts: &[Words]) {
         for ([first, second], part) in self.0.iter().zip(parts) {
-            first.store(part.source_offset | part.length << LENGTH_SHIFT, Ordering::Relaxed);
-            second.store(part.destination_offset, Ordering::Relaxed);
+            first.store(part[0], Ordering::Relaxed);
+            second.store(part[1], Ordering::Relaxed);
         }
     }
 
@@ -73,12 +92,7 @@ impl Block {
     #[inline]
     pub(crate) fn parts(&self, count: usize) -> impl Iterator<Item = Part> {
         self.0.iter().take(count).map(|[first, second]| {
-            let first = first.load(Ordering::Relaxed);
-            Part {
-                source_offset: first & (Part::END - 1),
-                destination_offset: second.load(Ordering::Relaxed),
-                length: first >> LENGTH_SHIFT,
-            }
+            Part::of_words([first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)])
         })
     }
 
@@ -145,7 +159,7 @@ mod tests {
                 length: LONGEST - n,
             })
             .collect();
-        block.write(&parts);
+        block.write(&parts.iter().map(|part| part.words()).collect::<Vec<_>>());
         let read = |count| blocks.get(3).unwrap().parts(count).collect::<Vec<_>>();
         assert_eq!((read(MOST), read(2)), (parts.clone(), parts[..2].to_vec()));
         assert_eq!(read(usize::MAX).len(), MOST, "there are no more");

@@ -116,8 +116,8 @@ pub use self::{
     error::{DeviceError, Error, ErrorKind},
     limits::{Limits, SpaceLimits},
     op::{
-        Batch, Copy, CopyVectored, Fill, OnError, Operation, Persist, Rejected, Segment, Submitted,
-        Then,
+        All, Batch, Copy, CopyVectored, Fill, OnError, Operation, Persist, Rejected, Segment,
+        Submitted, Then,
     },
     persist::{CacheLines, WriteBack},
     placement::{Placement, Policy, Striping},

@@ -13,7 +13,7 @@
 
 use std::{ptr, task::Waker};
 
-use arrayvec::{ArrayVec, Drain};
+use arrayvec::ArrayVec;
 use dmaring_ring::{CompletionCode, CompletionEntry, Key, completion, handshake, submission};
 
 use crate::{
@@ -28,8 +28,8 @@ pub(crate) const BATCH: usize = 32;
 /// What slots own.
 pub(crate) trait Load: Sized {
     /// Drops what operations had that ended together.
-    fn drop_together(loads: Drain<'_, Self, BATCH>) {
-        drop(loads);
+    fn drop_together(loads: &mut ArrayVec<Self, BATCH>) {
+        loads.clear();
     }
 }
 
@@ -77,7 +77,7 @@ impl<C: Load> Leftovers<C> {
     /// Gives the cargo back, then calls the wakers, whatever panics.
     pub(crate) fn deliver(&mut self) {
         self.count = 0;
-        give_back(|| C::drop_together(self.cargo.drain(..)));
+        give_back(|| C::drop_together(&mut self.cargo));
         for waker in self.wakers.drain(..) {
             waker.make();
         }

@@ -224,19 +224,42 @@ impl<C: Load, P: RingPair> Client<C, P> {
         }
     }
 
-    /// The future of `key` is dropped. A waiter leaves the queue; an operation in flight goes on and its
-    /// slot is recycled when it ends. Gives the cargo of a waiter, to be dropped by the caller.
+    /// The future of `key` is dropped. A waiter leaves the queue, and its cargo is dropped; an operation in flight goes on and its
+    /// slot is recycled when it ends.
     ///
     /// # Safety
     ///
     /// The caller is the one future of this life and does not use the key again.
     #[inline]
-    pub(crate) unsafe fn abandon(&self, key: Key) -> Option<Finished<C>> {
-        let left = if self.inflight.slot(key).is_some_and(|slot| slot.is_waiting(key)) {
-            self.leave_queue(key)
+    pub(crate) unsafe fn abandon(&self, key: Key) {
+        if self.inflight.slot(key).is_some_and(|slot| slot.is_waiting(key)) {
+            // By itself: what it leaves is laid down only there.
+            // SAFETY: as the caller swears.
+            unsafe { self.abandon_waiter(key) };
         } else {
-            None
-        };
+            // SAFETY: as the caller swears.
+            unsafe { self.leave_alone(key) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`abandon`](Self::abandon) says.
+    #[cold]
+    unsafe fn abandon_waiter(&self, key: Key) {
+        let left = self.leave_queue(key);
+        // SAFETY: as the caller swears.
+        unsafe { self.leave_alone(key) };
+        if let Some(finished) = left {
+            finished.deliver();
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`abandon`](Self::abandon) says; the operation waits for no permit.
+    #[inline]
+    unsafe fn leave_alone(&self, key: Key) {
         let slot = self.inflight.slot(key);
         let is_under_way = slot.is_some_and(|slot| slot.outcome().is_none_or(Ticket::is_early));
         // SAFETY: as the caller swears.
@@ -245,10 +268,8 @@ impl<C: Load, P: RingPair> Client<C, P> {
             // It may never have been polled, and nobody else may poll: the poller is asked to take back what it keeps.
             self.request_notify();
         }
-        left
     }
 
-    #[cold]
     fn leave_queue(&self, key: Key) -> Option<Finished<C>> {
         let mut queue = self.permits.queue();
         if !self.inflight.slot(key)?.is_waiting(key) {

@@ -46,9 +46,13 @@ impl<C> Reserve<'_, C> {
     /// As [`Inflight::prepare`].
     #[inline]
     pub(crate) fn prepare(&mut self, cargo: C, permit: bool) -> Result<Key, C> {
+        if self.slots.length == 0 {
+            // Written where they stay: who moved them would read together what was just written in parts.
+            self.slots = self.table.take(self.wanted.min(TOGETHER)).unwrap_or_default();
+        }
         let index = self.slots.first;
         // An empty chain begins with `NONE`, at which no slot is.
-        let Some(slot) = self.table.at(index) else { return self.refill(cargo, permit) };
+        let Some(slot) = self.table.at(index) else { return Err(cargo) };
         self.wanted = self.wanted.saturating_sub(1);
         self.slots.length -= 1;
         self.slots.first =
@@ -56,13 +60,6 @@ impl<C> Reserve<'_, C> {
         // SAFETY: the slot came off the free list, so it is ours until its key is given away.
         let generation = unsafe { slot.prepare(cargo, permit) };
         Ok(Key { index, generation })
-    }
-
-    #[cold]
-    fn refill(&mut self, cargo: C, permit: bool) -> Result<Key, C> {
-        let Some(slots) = self.table.take(self.wanted.min(TOGETHER)) else { return Err(cargo) };
-        self.slots = slots;
-        self.prepare(cargo, permit)
     }
 }
 

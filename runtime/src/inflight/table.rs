@@ -190,6 +190,7 @@ impl<C> Inflight<C> {
     }
 
     /// Takes up to `wanted` slots, and one at least if there is any. They stay linked.
+    #[inline]
     pub(super) fn pop_free(&self, wanted: u32) -> Option<Chain> {
         let mut head = self.free.load(Ordering::Acquire);
         loop {

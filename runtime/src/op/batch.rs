@@ -1,21 +1,13 @@
 //! Many operations under one doorbell.
 
 mod bundle;
+mod submitted;
 
-use std::{
-    collections::VecDeque,
-    future::poll_fn,
-    mem,
-    ops::Range,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
-
-use dmaring_ring::CompletionCode;
-use futures_core::Stream;
+use std::sync::Arc;
 
 use self::bundle::Open;
+pub(super) use self::submitted::Told;
+pub use self::submitted::{All, Submitted};
 use super::{
     future::{Copy, CopyVectored, Fill, Op, Persist},
     lists::{self, Lists},
@@ -23,11 +15,10 @@ use super::{
     request::Request,
 };
 use crate::{
-    bundle::Part,
+    bundle::Words,
     collect::Collected,
     error::{Error, ErrorKind},
     handle::Handles,
-    inflight::Chain,
     memory::RingMemory,
     region::{Cargo, Region, RegionInner},
     shared::Shared,
@@ -48,33 +39,9 @@ pub struct Batch {
     destinations: Option<Handles<RegionInner>>,
     /// The longest copy that goes into a bundle, in bytes; 0: none does.
     bundled: u64,
-    /// The operation that was put last, if it is a bundle that others can join.
-    open: Option<Open>,
+    /// What can join the operation that was put last.
+    open: Open,
 }
-
-/// The operations of a submitted batch.
-///
-/// As a [`Stream`] it gives the outcomes in the order in which the operations were pushed, which need not be the
-/// order in which they end. Dropping it stops no operation.
-#[derive(Debug)]
-#[must_use = "the outcomes tell whether the copies were made"]
-pub struct Submitted {
-    shared: Arc<Shared>,
-    lists: Lists,
-    /// How many outcomes are still to be given.
-    left: usize,
-    /// The first operation that has not given its outcome.
-    next: usize,
-    /// The copies of the bundle before it that were made, and are still to be told of.
-    made: Range<usize>,
-    /// The outcomes of that bundle, where not all of its copies were made.
-    mixed: VecDeque<Result<u64, Error>>,
-    /// The slots of those that have given their outcome.
-    free: Chain,
-}
-
-/// How many free slots are kept at most, to be given back together.
-const KEPT: u32 = 16;
 
 impl Batch {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -82,16 +49,8 @@ impl Batch {
         let spare = shared.check_process().map(|()| shared.batches.take());
         let lists = spare.unwrap_or_default();
         let bundled = shared.bundled();
-        let submitted = Submitted {
-            shared,
-            lists,
-            left: 0,
-            next: 0,
-            made: 0..0,
-            mixed: VecDeque::new(),
-            free: Chain::default(),
-        };
-        Self { submitted, sources: None, destinations: None, bundled, open: None }
+        let submitted = Submitted { shared, lists };
+        Self { submitted, sources: None, destinations: None, bundled, open: Open::default() }
     }
 
     /// Adds a copy as [`Region::copy_to`] makes it, without options. Of many between the same regions each costs less than one that
@@ -109,14 +68,10 @@ impl Batch {
         destination_offset: u64,
         length: u64,
     ) {
-        let part = Part { source_offset, destination_offset, length };
-        let parts = &mut self.submitted.lists.parts;
-        if let Some(open) = &self.open
-            && open.takes(parts.len(), (source, destination), &part)
-        {
-            parts.push(part);
-        } else {
-            self.copy_first(source, destination, part);
+        let parts = &mut self.submitted.lists.get().parts;
+        let offsets = (source_offset, destination_offset);
+        if !self.open.join(parts, (source, destination), offsets, length) {
+            self.copy_first(source, source_offset, destination, destination_offset, length);
         }
     }
 
@@ -125,40 +80,43 @@ impl Batch {
     #[inline]
     pub fn push(&mut self, operation: impl Into<Operation>) {
         self.close_bundle();
-        self.submitted.lists.operations.push(operation.into().0);
-        self.submitted.left += 1;
+        let Lists { operations, told, .. } = self.submitted.lists.get();
+        operations.push(operation.into().0);
+        told.left += 1;
     }
 
     /// How many operations there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        let Submitted { lists, left, .. } = &self.submitted;
-        left + self.open.as_ref().map_or(0, |open| open.others(&lists.parts))
+        let Some(Lists { parts, told, .. }) = self.submitted.lists.peek() else { return 0 };
+        told.left + self.open.others(parts)
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.submitted.lists.operations.is_empty()
+        self.submitted.lists.peek().is_none_or(|lists| lists.operations.is_empty())
     }
 
     /// Submits all, in order. What is refused gives its error as its outcome.
     pub fn submit(mut self) -> Submitted {
         self.close_bundle();
         let Self { mut submitted, sources, destinations, .. } = self;
-        let Submitted { shared, lists: Lists { operations, parts, entries }, .. } = &mut submitted;
+        let Submitted { shared, lists } = &mut submitted;
+        let Lists { operations, parts, entries, .. } = lists.get();
         let wanted = operations.iter().filter(|operation| operation.wants_a_place()).count();
         // In a child of fork nothing is taken, not even a lock.
-        let mut collected = shared.check_process().map(|()| shared.client.collect(wanted, entries));
+        if shared.check_process().is_err() {
+            operations.iter_mut().for_each(|operation| operation.refuse(Error::forked));
+            return submitted;
+        }
+        let mut collected = shared.client.collect(wanted, entries);
         for operation in operations {
             operation.be_one_copy(parts);
-            match &mut collected {
-                Ok(collected) => operation.submit_with(|request, cargo| {
-                    let parts = request.bundle().and_then(|places| parts.get(places));
-                    prepare(shared, request, (cargo, parts), collected)
-                }),
-                Err(_) => operation.refuse(Error::forked),
-            }
+            operation.submit_with(|request, cargo| {
+                let parts = request.bundle().and_then(|(places, _)| parts.get(places));
+                prepare(shared, request, (cargo, parts), &mut collected)
+            });
         }
         drop(collected);
         lists::trim(entries);
@@ -172,7 +130,7 @@ impl Batch {
 fn prepare(
     shared: &Arc<Shared>,
     request: &Request,
-    (cargo, parts): (Cargo, Option<&[Part]>),
+    (cargo, parts): (Cargo, Option<&[Words]>),
     collected: &mut Collected<'_, Cargo, RingMemory>,
 ) -> Result<Flight, Error> {
     if !Arc::ptr_eq(shared, &cargo.destination.0.shared) {
@@ -190,94 +148,6 @@ fn prepare(
         block.write(parts);
     }
     Ok(Flight::new(key))
-}
-
-impl Submitted {
-    /// Waits for all and gives the number of bytes written by them together.
-    ///
-    /// # Errors
-    ///
-    /// The error of the first operation, in order, that has one; the others have ended by then, too.
-    pub async fn all(mut self) -> Result<u64, Error> {
-        let mut total = Ok(0u64);
-        poll_fn(|context| {
-            while let Some(outcome) = ready!(Pin::new(&mut self).poll_next(context)) {
-                total = match (mem::replace(&mut total, Ok(0)), outcome) {
-                    (Ok(total), Ok(bytes)) => Ok(total.saturating_add(bytes)),
-                    (Ok(_), Err(error)) | (Err(error), _) => Err(error),
-                };
-            }
-            Poll::Ready(())
-        })
-        .await;
-        total
-    }
-}
-
-impl Submitted {
-    /// The first operation has its outcome: its slot goes back, and the next is the first.
-    #[inline]
-    fn end_first(&mut self) {
-        let Self { shared, lists: Lists { operations, .. }, next, free, .. } = self;
-        if let Some(flight) = operations.get_mut(*next).and_then(Op::take_flight) {
-            flight.end_to(shared, free);
-        }
-        *next += 1;
-        if free.len() >= KEPT || *next == operations.len() {
-            shared.client.inflight.give_back(free);
-        }
-    }
-}
-
-impl Stream for Submitted {
-    type Item = Result<u64, Error>;
-
-    #[inline]
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        loop {
-            if let Some(part) = this.made.next().and_then(|place| this.lists.parts.get(place)) {
-                this.left -= 1;
-                return Poll::Ready(Some(Ok(part.length)));
-            }
-            if let Some(outcome) = this.mixed.pop_front() {
-                this.left -= 1;
-                return Poll::Ready(Some(outcome));
-            }
-            let Some(first) = this.lists.operations.get_mut(this.next) else {
-                return Poll::Ready(None);
-            };
-            let Some(places) = first.bundle() else {
-                let outcome = ready!(first.poll_with(&this.shared, context));
-                this.end_first();
-                this.left -= 1;
-                return Poll::Ready(Some(outcome));
-            };
-            match ready!(first.poll_bundle(&this.shared, context)) {
-                Ok(ticket) if ticket.entry().code() == CompletionCode::DONE => this.made = places,
-                outcome => this.tell_mixed(places, outcome),
-            }
-            this.end_first();
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl Drop for Submitted {
-    fn drop(&mut self) {
-        let Self { shared, lists, free, .. } = self;
-        if shared.origin.is_elsewhere() {
-            return;
-        }
-        shared.client.inflight.give_back(free);
-        for flight in lists.operations.iter_mut().filter_map(Op::take_flight) {
-            flight.end(shared);
-        }
-        shared.batches.put(mem::take(lists));
-    }
 }
 
 /// What a batch or a chain takes: a [`struct@Copy`], a [`CopyVectored`], a [`Fill`] or a [`Persist`].
@@ -313,7 +183,7 @@ mod tests {
     use dmaring_manual::ManualEngine;
     use futures::{StreamExt, executor::block_on};
 
-    use super::*;
+    use super::{submitted::KEPT, *};
     use crate::{Region, Runtime, inflight, region::eventually};
 
     /// So many that the slots go back more than once, and not only once.

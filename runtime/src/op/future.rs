@@ -20,7 +20,7 @@ use super::{
     request::{Request, Work},
 };
 use crate::{
-    bundle::Part,
+    bundle::{Part, Words},
     error::{Error, ErrorKind},
     inflight::Ticket,
     region::Cargo,
@@ -82,19 +82,19 @@ impl Op {
         }
     }
 
-    /// Which copies of its batch it makes, if it is a bundle of them.
+    /// Which copies of its batch it makes, and of how many bytes together, if it is a bundle of them.
     #[inline]
-    pub(super) fn bundle(&self) -> Option<Range<usize>> {
+    pub(super) fn bundle(&self) -> Option<(Range<usize>, u64)> {
         self.request.bundle()
     }
 
     /// A bundle of one copy becomes that copy.
     #[inline]
-    pub(super) fn be_one_copy(&mut self, parts: &[Part]) {
+    pub(super) fn be_one_copy(&mut self, parts: &[Words]) {
         if let Work::Bundle { first, count: 1 } = self.request.work
             && let Some(part) = parts.get(first)
         {
-            self.set(|request| *request = part.request());
+            self.set(|request| *request = Part::of_words(*part).request());
         }
     }
 

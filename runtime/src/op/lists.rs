@@ -3,8 +3,8 @@
 use crossbeam_queue::ArrayQueue;
 use dmaring_ring::SubmissionEntry;
 
-use super::future::Op;
-use crate::bundle::Part;
+use super::{batch::Told, future::Op};
+use crate::bundle::Words;
 
 /// How many operations a batch has room for at first.
 const ROOM: usize = 16;
@@ -13,40 +13,68 @@ const LARGEST: usize = 256;
 /// Those of so many batches are kept.
 const KEPT: usize = 8;
 
-/// A batch's operations, and their entries while they are submitted.
+/// A batch's operations, their entries while they are submitted, and how far their outcomes were given.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     pub(super) operations: Vec<Op>,
     /// The copies that are in bundles.
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<Words>,
     pub(super) entries: Vec<SubmissionEntry>,
+    pub(super) told: Told,
+}
+
+/// The lists that a batch has, until it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Held(Option<Box<Lists>>);
+
+impl Held {
+    #[inline]
+    pub(super) fn get(&mut self) -> &mut Lists {
+        #[cold]
+        fn others() -> Box<Lists> {
+            Box::default()
+        }
+        self.0.get_or_insert_with(others)
+    }
+
+    #[inline]
+    pub(super) fn peek(&self) -> Option<&Lists> {
+        self.0.as_deref()
+    }
 }
 
 /// Lists that no batch has. They are empty.
 #[derive(Debug)]
-pub(crate) struct SpareLists(ArrayQueue<Lists>);
+pub(crate) struct SpareLists(ArrayQueue<Box<Lists>>);
 
 impl SpareLists {
     pub(crate) fn new() -> Self {
         Self(ArrayQueue::new(KEPT))
     }
 
-    pub(super) fn take(&self) -> Lists {
-        self.0.pop().unwrap_or_else(|| Lists {
-            operations: Vec::with_capacity(ROOM),
-            parts: Vec::with_capacity(ROOM),
-            entries: Vec::with_capacity(ROOM),
-        })
+    pub(super) fn take(&self) -> Held {
+        let lists = self.0.pop().unwrap_or_else(|| {
+            Box::new(Lists {
+                operations: Vec::with_capacity(ROOM),
+                parts: Vec::with_capacity(ROOM),
+                entries: Vec::with_capacity(ROOM),
+                told: Told::default(),
+            })
+        });
+        Held(Some(lists))
     }
 
     /// Keeps lists for another batch, if there is place. What operations they have is dropped.
-    pub(super) fn put(&self, mut lists: Lists) {
-        lists.operations.clear();
-        lists.entries.clear();
-        lists.parts.clear();
-        trim(&mut lists.entries);
-        trim(&mut lists.parts);
-        if lists.operations.capacity() <= LARGEST {
+    pub(super) fn put(&self, held: &mut Held) {
+        let Some(mut lists) = held.0.take() else { return };
+        let Lists { operations, parts, entries, told } = &mut *lists;
+        operations.clear();
+        parts.clear();
+        entries.clear();
+        told.clear();
+        trim(parts);
+        trim(entries);
+        if operations.capacity() <= LARGEST {
             // There is no place: they are freed.
             let _ = self.0.push(lists);
         }
@@ -68,11 +96,12 @@ mod tests {
     fn lists_come_back_empty_and_with_their_room() {
         let spare = SpareLists::new();
         let mut lists = spare.take();
-        lists.entries.extend([SubmissionEntry::default(); 40]);
-        lists.operations.push(Op::known(Ok(1)));
-        let room = lists.entries.capacity();
-        spare.put(lists);
+        lists.get().entries.extend([SubmissionEntry::default(); 40]);
+        lists.get().operations.push(Op::known(Ok(1)));
+        let room = lists.get().entries.capacity();
+        spare.put(&mut lists);
         let again = spare.take();
+        let again = again.peek().unwrap();
         assert!(again.entries.is_empty() && again.operations.is_empty());
         assert_eq!(again.entries.capacity(), room);
     }
@@ -80,14 +109,17 @@ mod tests {
     #[test]
     fn neither_many_nor_large_ones_are_kept() {
         let spare = SpareLists::new();
-        (0..KEPT + 3).for_each(|_| spare.put(Lists::default()));
+        let put = |lists| spare.put(&mut Held(Some(Box::new(lists))));
+        (0..KEPT + 3).for_each(|_| put(Lists::default()));
         assert_eq!(spare.0.len(), KEPT);
         while spare.0.pop().is_some() {}
-        spare.put(Lists { operations: Vec::with_capacity(LARGEST + 1), ..Lists::default() });
+        let operations = Vec::with_capacity(LARGEST + 1);
+        put(Lists { operations, ..Lists::default() });
         assert_eq!(spare.0.len(), 0);
         let (entries, parts) = (Vec::with_capacity(LARGEST + 1), Vec::with_capacity(LARGEST + 1));
-        spare.put(Lists { operations: Vec::new(), parts, entries });
+        put(Lists { parts, entries, ..Lists::default() });
         let kept = spare.take();
+        let kept = kept.peek().unwrap();
         assert_eq!((kept.entries.capacity(), kept.parts.capacity()), (0, 0));
     }
 }

@@ -14,7 +14,7 @@ mod then;
 mod vectored;
 
 pub use self::{
-    batch::{Batch, Operation, Submitted},
+    batch::{All, Batch, Operation, Submitted},
     future::{Copy, CopyVectored, Fill, Persist, Rejected},
     policy::OnError,
     then::Then,

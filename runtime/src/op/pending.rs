@@ -81,7 +81,9 @@ impl Flight {
     }
 
     /// The outcome of the operation, which has so many bytes, or a promise that `context`'s waker will be called.
-    #[inline]
+    ///
+    /// Most are known by the first poll. That much is in place wherever a future is polled, and the rest is not.
+    #[inline(always)]
     pub(super) fn poll(
         &mut self,
         shared: &Shared,
@@ -91,16 +93,31 @@ impl Flight {
         if let Err(error) = shared.check_process() {
             return Poll::Ready(Err(error));
         }
-        if mem::replace(&mut self.polled, Polled::Before) == Polled::NotYet
-            && let Some(ticket) = self
-                .known(shared)
-                .or_else(|| linger(shared, length, || shared.client.look(self.key)))
-        {
+        let is_fresh = mem::replace(&mut self.polled, Polled::Before) == Polled::NotYet;
+        if is_fresh && let Some(ticket) = self.known(shared) {
             return Poll::Ready(Ok(ticket));
         }
+        self.look_closely(shared, is_fresh.then_some(length), context)
+            .map_or(Poll::Pending, |ticket| Poll::Ready(Ok(ticket)))
+    }
+
+    /// The same where it is not known. For one that is polled for the first time, with so many bytes, it is looked for.
+    #[inline(never)]
+    fn look_closely(
+        &mut self,
+        shared: &Shared,
+        fresh: Option<u64>,
+        context: &Context<'_>,
+    ) -> Option<Ticket> {
+        if let Some(length) = fresh
+            && let Some(ticket) = linger(shared, length, || shared.client.look(self.key))
+                // With others in flight it may be there, though nobody has reaped it: to leave a waker costs more than to look.
+                .or_else(|| shared.client.look(self.key).filter(|ticket| !ticket.is_early()))
+        {
+            return Some(ticket);
+        }
         // SAFETY: `self` is the one future of this life, and gives it up only when it is taken.
-        let ticket = unsafe { shared.client.poll(self.key, context.waker(), &mut self.left) };
-        ticket.map_or(Poll::Pending, |ticket| Poll::Ready(Ok(ticket)))
+        unsafe { shared.client.poll(self.key, context.waker(), &mut self.left) }
     }
 
     /// The outcome if it is there already, as it is for most of those that ended together. Not an early one: what comes after it is to
@@ -126,10 +143,7 @@ impl Flight {
             return;
         }
         // SAFETY: as the caller swears.
-        let left = unsafe { shared.client.abandon(self.key) };
-        if let Some(finished) = left {
-            finished.deliver();
-        }
+        unsafe { shared.client.abandon(self.key) };
     }
 
     /// Gives the life up after its outcome, and puts the slot to others that go back to the table together.

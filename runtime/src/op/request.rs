@@ -200,11 +200,11 @@ impl Request {
         }
     }
 
-    /// Which copies of its batch a bundle makes.
+    /// Which copies of its batch a bundle makes, and of how many bytes together.
     #[inline]
-    pub(crate) fn bundle(&self) -> Option<Range<usize>> {
+    pub(crate) fn bundle(&self) -> Option<(Range<usize>, u64)> {
         match self.work {
-            Work::Bundle { first, count } => Some(first..first + count),
+            Work::Bundle { first, count } => Some((first..first + count, self.length)),
             _ => None,
         }
     }

@@ -26,6 +26,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use arrayvec::ArrayVec;
 use dmaring_engine::Rights;
 use dmaring_ring::Key;
 use memmap2::MmapRaw;
@@ -97,9 +98,9 @@ pub(crate) struct Cargo {
 impl Load for Cargo {
     /// Most operations that end together have the same regions: the handles of a region that follow each other are let go with one
     /// locked instruction, those of sources and those of destinations.
-    fn drop_together(loads: arrayvec::Drain<'_, Self, BATCH>) {
+    fn drop_together(loads: &mut ArrayVec<Self, BATCH>) {
         let (mut sources, mut destinations) = (None, None);
-        for Self { source, destination, segments } in loads {
+        for Self { source, destination, segments } in loads.drain(..) {
             if let Some(source) = source {
                 Handles::put(&mut sources, source.0);
             }

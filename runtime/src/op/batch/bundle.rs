@@ -1,6 +1,6 @@
 //! The copies of a batch that go together, as the batch sees them: see [`crate::bundle`].
 
-use std::{ops::Range, sync::Arc};
+use std::{mem, ops::Range, sync::Arc};
 
 use dmaring_ring::CompletionCode;
 
@@ -14,72 +14,82 @@ use super::{
     Batch, Submitted,
 };
 use crate::{
-    bundle::{MOST, Part},
+    bundle::{MOST, Part, Words},
     error::Error,
     handle::Handles,
     inflight::Ticket,
     region::{Cargo, Region},
 };
 
-/// A bundle that others can join. Its operation has handles of both regions, so that no other region is where they are.
-#[derive(Debug)]
+/// A bundle that others can join, or none. Its operation has handles of both regions, so that no other region is where they are.
+#[derive(Debug, Default)]
 pub(super) struct Open {
     /// Which regions these are, and how many bytes they have: what is read from, and what is written to.
     ends: [(usize, u64); 2],
-    /// The longest copy that may join, in bytes.
+    /// The longest copy that may join, in bytes: no longer than either region. 0: there is no bundle.
     longest: u64,
     /// Its first copy, by its place in the list.
     first: usize,
+    /// The first place in the list where none can be.
+    end: usize,
+    /// How many bytes its copies have together.
+    bytes: u64,
 }
 
 impl Open {
-    /// Whether a copy that would stand at this place of the list joins.
+    /// A copy that would stand behind these joins, if it may.
     #[inline]
-    pub(super) fn takes(
-        &self,
-        place: usize,
+    pub(super) fn join(
+        &mut self,
+        parts: &mut Vec<Words>,
         (source, destination): (&Region, &Region),
-        part: &Part,
+        (source_offset, destination_offset): (u64, u64),
+        length: u64,
     ) -> bool {
         let [(from, readable), (to, writable)] = self.ends;
-        let within = |offset: u64, most: u64| {
-            most.checked_sub(part.length).is_some_and(|last| offset <= last)
-        };
-        place - self.first < MOST
+        let joins = length.wrapping_sub(1) < self.longest
+            && source_offset <= readable.wrapping_sub(length)
+            && destination_offset <= writable.wrapping_sub(length)
             && source.0.address() == from
             && destination.0.address() == to
-            && part.length.wrapping_sub(1) < self.longest
-            && within(part.source_offset, readable)
-            && within(part.destination_offset, writable)
-    }
-
-    /// The copies that are in it.
-    fn parts<'a>(&self, parts: &'a [Part]) -> &'a [Part] {
-        parts.get(self.first..).unwrap_or_default()
+            && parts.len() < self.end;
+        if joins {
+            self.bytes += length;
+            parts.push(Part { source_offset, destination_offset, length }.words());
+        }
+        joins
     }
 
     /// How many copies are in it besides the first.
-    pub(super) fn others(&self, parts: &[Part]) -> usize {
-        self.parts(parts).len().saturating_sub(1)
+    pub(super) fn others(&self, parts: &[Words]) -> usize {
+        if self.longest > 0 { parts.len() - self.first - 1 } else { 0 }
     }
 }
 
 impl Batch {
     /// Adds a copy that joins no other: others may join it.
     #[inline(never)]
-    pub(super) fn copy_first(&mut self, source: &Region, destination: &Region, part: Part) {
+    pub(super) fn copy_first(
+        &mut self,
+        source: &Region,
+        source_offset: u64,
+        destination: &Region,
+        destination_offset: u64,
+        length: u64,
+    ) {
+        let part = Part { source_offset, destination_offset, length };
         if !self.begin_bundle(source, destination, part) {
             let source = Region(Handles::take(&mut self.sources, &source.0));
             let destination = Region(Handles::take(&mut self.destinations, &destination.0));
-            let Part { source_offset, destination_offset, length } = part;
             self.push(source.into_copy(source_offset, destination, destination_offset, length));
         }
     }
 
     /// Begins a bundle with a copy. `false`: it cannot be part of one.
     fn begin_bundle(&mut self, source: &Region, destination: &Region, part: Part) -> bool {
+        let (readable, writable) = (source.0.facts.length, destination.0.facts.length);
         let can_be = part.length.wrapping_sub(1) < self.bundled
-            && source.0.facts.length < Part::END
+            && readable < Part::END
             && source.has_plain(part.source_offset, part.length)
             && destination.has_plain(part.destination_offset, part.length)
             && destination.0.facts.writable
@@ -90,31 +100,37 @@ impl Batch {
             return false;
         }
         self.close_bundle();
-        let first = self.submitted.lists.parts.len();
-        let ends = [source, destination].map(|region| (region.0.address(), region.0.facts.length));
-        self.open = Some(Open { ends, longest: self.bundled, first });
+        let Lists { operations, parts, told, .. } = self.submitted.lists.get();
+        self.open = Open {
+            ends: [(source.0.address(), readable), (destination.0.address(), writable)],
+            longest: self.bundled.min(readable).min(writable),
+            first: parts.len(),
+            end: parts.len() + MOST,
+            bytes: part.length,
+        };
+        let work = Work::Bundle { first: parts.len(), count: 1 };
+        parts.reserve(MOST);
+        parts.push(part.words());
         // Of handles at hand there would be all but one left over, and these wait for nothing.
         let (source, destination) = (Some(source.clone()), destination.clone());
         let cargo = Cargo { source, destination, segments: None };
-        let work = Work::Bundle { first, count: 1 };
-        let request = Request::new(work, part.destination_offset, part.length);
-        let Lists { operations, parts, .. } = &mut self.submitted.lists;
-        operations.push(Op::new(request, cargo));
-        parts.push(part);
-        self.submitted.left += 1;
+        operations.push(Op::new(Request::new(work, part.destination_offset, part.length), cargo));
+        told.left += 1;
         true
     }
 
     /// No other copy joins the operation that was put last.
     #[inline]
     pub(super) fn close_bundle(&mut self) {
-        let Some(open) = self.open.take() else { return };
-        let Submitted { lists: Lists { operations, parts, .. }, left, .. } = &mut self.submitted;
-        *left += open.others(parts);
-        let parts = open.parts(parts);
-        let (count, length) = (parts.len(), parts.iter().map(|part| part.length).sum());
+        let open = mem::take(&mut self.open);
+        if open.longest == 0 {
+            return;
+        }
+        let Lists { operations, parts, told, .. } = self.submitted.lists.get();
+        let others = open.others(parts);
+        told.left += others;
         if let Some(op) = operations.last_mut() {
-            op.set(|request| request.be_bundle_of(count, length));
+            op.set(|request| request.be_bundle_of(1 + others, open.bytes));
         }
     }
 }
@@ -123,18 +139,18 @@ impl Submitted {
     /// Notes how each copy of the first operation, a bundle, ended. It has its slot.
     #[cold]
     pub(super) fn tell_mixed(&mut self, places: Range<usize>, outcome: Result<Ticket, Error>) {
-        let Self { shared, lists: Lists { operations, parts, .. }, next, mixed, .. } = self;
+        let Lists { operations, parts, told, .. } = self.lists.get();
         let Some(parts) = parts.get(places) else { return };
         let ticket = match outcome {
             Ok(ticket) => ticket,
-            Err(error) => return mixed.extend(parts.iter().map(|_| Err(error.again()))),
+            Err(error) => return told.mixed.extend(parts.iter().map(|_| Err(error.again()))),
         };
-        let key = operations.get(*next).and_then(Op::key);
-        let block = key.and_then(|key| shared.bundles.get(key.index));
+        let key = operations.get(told.next).and_then(Op::key);
+        let block = key.and_then(|key| self.shared.bundles.get(key.index));
         let block = block.filter(|_| ticket.entry().code() == CompletionCode::MIXED);
-        mixed.extend(parts.iter().enumerate().map(|(place, part)| {
+        told.mixed.extend(parts.iter().enumerate().map(|(place, part)| {
             let ticket = block.and_then(|block| block.told(place)).unwrap_or(ticket);
-            decode(&part.request(), ticket)
+            decode(&Part::of_words(*part).request(), ticket)
         }));
     }
 }

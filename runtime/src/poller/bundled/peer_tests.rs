@@ -74,10 +74,8 @@ fn forged(runtime: &Runtime, regions: &[Region; 2], copies: &[(u64, u64, u64)]) 
     let key = Key { index: 3, generation: 77 };
     let parts: Vec<_> = copies
         .iter()
-        .map(|&(source_offset, destination_offset, length)| Part {
-            source_offset,
-            destination_offset,
-            length,
+        .map(|&(source_offset, destination_offset, length)| {
+            Part { source_offset, destination_offset, length }.words()
         })
         .collect();
     shared.bundles.get_or_make(key.index).unwrap().write(&parts);

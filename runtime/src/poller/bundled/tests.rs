@@ -196,6 +196,40 @@ fn an_engine_that_refuses_in_the_midst_has_them_all_fed() {
 }
 
 #[test]
+fn those_that_were_told_one_by_one_are_not_added_up() {
+    let (runtime, control, regions) = rig();
+    control.release();
+    let mut submitted = batch(&runtime, &regions).submit();
+    for n in 0..3 {
+        assert_eq!(block_on(submitted.next()).unwrap().unwrap(), at(n).2);
+    }
+    let mut all = submitted.all();
+    assert_eq!(block_on(&mut all).unwrap(), (3..COPIES).map(|n| at(n).2).sum::<u64>());
+    assert_eq!(block_on(all).unwrap_err().kind(), ErrorKind::Aborted, "it was given out");
+    assert_eq!(block_on(runtime.batch().submit().all()).unwrap(), 0);
+    // Of the same bundle one fails before, and one behind.
+    control.hold();
+    for (told, first) in [(0, 1), (2, 5)] {
+        let large = occupy(&control, &regions[1]);
+        let mut submitted = batch(&runtime, &regions).submit();
+        for n in [1, 5] {
+            control.fail(transfer_of(&runtime, &control, &regions, n).serial, READ);
+        }
+        control.wait_for_polls(200);
+        control.release();
+        for n in 0..told {
+            let outcome = block_on(submitted.next()).unwrap();
+            assert_eq!((submitted.size_hint().0 as u64, outcome.is_ok()), (COPIES - n - 1, n != 1));
+        }
+        let error = block_on(submitted.all()).unwrap_err();
+        let ErrorKind::Device(device) = error.kind() else { panic!("{error}") };
+        assert_eq!(device.source_offset, Some(at(first).0));
+        block_on(large).unwrap();
+        control.hold();
+    }
+}
+
+#[test]
 fn dropping_stops_none() {
     let (runtime, control, regions) = rig();
     let large = occupy(&control, &regions[1]);
