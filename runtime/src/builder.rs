@@ -213,7 +213,7 @@ impl Builder {
         self
     }
 
-    /// For how long the first poll of a copy may look for its end before it returns `Pending`: 1 µs unless told, zero for never.
+    /// For how long the first poll of a copy may look for its end before it returns `Pending`: 1 µs unless told. Where it is zero it looks once.
     ///
     /// It does so for operations of at most 4 KiB that are alone in flight, and less and less often where it is in vain. A short
     /// copy by a poller that is awake ends within this time, and the task is spared the way to sleep and back, which takes some

@@ -11,7 +11,7 @@ use dmaring_engine::{Ahead, Completion, Status};
 use crate::{Call, ManualDomain, Order, Recovery, Ticket, Violation, state::State};
 
 /// How long a wait lasts before it panics: far beyond any healthy test.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(if cfg!(miri) { 300 } else { 30 });
 
 /// The test's handle on a [`ManualEngine`](crate::ManualEngine). Clones drive the same engine.
 ///
@@ -120,7 +120,7 @@ impl Control {
     ///
     /// # Panics
     ///
-    /// After 30 seconds.
+    /// After 30 seconds, or 300 under Miri.
     pub fn wait_for_submitted(&self, count: usize) -> Vec<Ticket> {
         let what = format!("{count} submitted transfers");
         let state = self.wait(&what, |state| state.running.len() >= count);
@@ -132,7 +132,7 @@ impl Control {
     ///
     /// # Panics
     ///
-    /// After 30 seconds.
+    /// After 30 seconds, or 300 under Miri.
     pub fn wait_for_polls(&self, count: u64) {
         let target = self.polls() + count;
         drop(self.wait(&format!("{count} more polls"), |state| state.polls >= target));
@@ -142,7 +142,7 @@ impl Control {
     ///
     /// # Panics
     ///
-    /// After 30 seconds.
+    /// After 30 seconds, or 300 under Miri.
     pub fn wait_for_stop(&self) {
         drop(self.wait("a halt or drop", |state| state.halted || state.dropped));
     }

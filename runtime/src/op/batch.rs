@@ -181,7 +181,7 @@ impl From<Persist> for Operation {
 #[cfg(all(test, not(miri)))]
 mod tests {
     use dmaring_manual::ManualEngine;
-    use futures::{StreamExt, executor::block_on};
+    use futures::{FutureExt, StreamExt, executor::block_on};
 
     use super::{submitted::KEPT, *};
     use crate::{Region, Runtime, inflight, region::eventually};
@@ -284,5 +284,39 @@ mod tests {
         let outcomes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.ok()).collect();
         assert_eq!(outcomes, [None, Some(64), None, None, Some(0)]);
         eventually("the permit", || runtime.shared().client.permits.out() == 0);
+    }
+
+    #[test]
+    fn a_batch_of_as_many_as_are_kept_keeps_its_room() {
+        let (engine, control) = ManualEngine::builder().at_once(8192).build();
+        let runtime = Runtime::builder().engine(engine).build().unwrap();
+        let [one, two] = [(); 2].map(|()| runtime.allocate(256 * 64).unwrap());
+        control.release();
+        let mut batch = runtime.batch();
+        batch.copy(&one, 0, &two, 0, 64);
+        batch.push(two.fill(64, 64, 1));
+        (2..256).for_each(|n| batch.copy(&one, n * 64, &two, n * 64, 64));
+        assert_eq!(block_on(batch.submit().all()).unwrap(), 256 * 64);
+        let mut lists = runtime.shared().batches.take();
+        assert!((255..=256).contains(&lists.get().parts.capacity()), "{lists:?}");
+    }
+
+    #[test]
+    fn the_sum_comes_when_all_have_ended_and_keeps_nothing_then() {
+        let (engine, control) = ManualEngine::new();
+        let runtime = Runtime::builder().engine(engine).build().unwrap();
+        let region = runtime.allocate(4096).unwrap();
+        let holds = || Arc::strong_count(runtime.shared());
+        let before = holds();
+        let mut batch = runtime.batch();
+        batch.push(region.fill(4096, 64, 1));
+        batch.push(region.fill(0, 64, 1));
+        let mut all = batch.submit().all();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(all.poll_unpin(&mut context).is_pending(), "one has failed, and one is to come");
+        control.release();
+        assert_eq!(block_on(&mut all).unwrap_err().kind(), ErrorKind::OutOfBounds);
+        eventually("the holds", || holds() == before);
+        assert_eq!(block_on(all).unwrap_err().kind(), ErrorKind::Aborted, "it was given");
     }
 }

@@ -3,7 +3,7 @@
 //! A short copy by a poller that does not sleep ends within a microsecond. A future that is left pending for it costs much more: its
 //! task is put to sleep, the poller has to call its waker, and where the executor has nothing else to do both enter the kernel,
 //! for 5 to 50 µs. So the first poll of a short operation that is alone in flight looks for its end for a moment. With others
-//! in flight it does not: their ends come without waiting for them one by one, and one wake-up serves many.
+//! in flight it looks once: their ends come without waiting for them one by one, and one wake-up serves many.
 //!
 //! If the moment passes in vain, it is tried less and less often, until it succeeds again.
 

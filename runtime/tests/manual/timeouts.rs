@@ -401,3 +401,27 @@ fn outcome<T>(poll: Poll<Result<T, dmaring::Error>>) -> Option<Result<T, dmaring
         Poll::Pending => None,
     }
 }
+
+/// The first is told while the second is to be told, too, and nobody polls again after that.
+#[test]
+fn late_ones_of_a_batch_are_let_go_of_when_they_end() {
+    let (runtime, control, clock) = runtime(16, ManualEngine::builder());
+    let region = region_of(&runtime, &pattern(1, 4096));
+    let mut batch = runtime.batch();
+    (4..6).for_each(|n| batch.push(copy(&region, n).timeout(LIMIT)));
+    let mut submitted = batch.submit();
+    control.wait_for_submitted(2);
+    clock.advance(LIMIT);
+    eventually("the late ones", || runtime.stats().timed_out == 2);
+    control.wait_for_polls(200);
+    for _ in 0..2 {
+        let Poll::Ready(Some(outcome)) = poll_once(&mut submitted.next()) else {
+            panic!("it is late")
+        };
+        assert_eq!(kind(outcome), ErrorKind::TimedOut);
+    }
+    drop((submitted, region));
+    control.complete_all();
+    eventually("the unmapping", || control.domain().live() == 0);
+    assert_eq!(runtime.stats().in_flight, 0);
+}

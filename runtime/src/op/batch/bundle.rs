@@ -109,7 +109,6 @@ impl Batch {
             bytes: part.length,
         };
         let work = Work::Bundle { first: parts.len(), count: 1 };
-        parts.reserve(MOST);
         parts.push(part.words());
         // Of handles at hand there would be all but one left over, and these wait for nothing.
         let (source, destination) = (Some(source.clone()), destination.clone());

@@ -45,12 +45,13 @@ pub(in super::super) struct Told {
 }
 
 /// The bytes that all operations of a batch have written: see [`Submitted::all`].
+///
+/// Dropping it stops no operation. Polled again after it gave the sum it gives [`ErrorKind::Aborted`](crate::ErrorKind::Aborted).
 #[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
+#[must_use = "the sum tells whether the copies were made"]
 pub struct All {
-    submitted: Submitted,
-    /// What is known so far; `None` once it was given.
-    total: Option<Result<u64, Error>>,
+    /// The operations, and the sum so far; `None` once it was given.
+    asked: Option<(Submitted, Result<u64, Error>)>,
 }
 
 /// How the first operation of a batch that has not given its outcome ended.
@@ -73,7 +74,7 @@ impl Submitted {
     ///
     /// The error of the first operation, in order, that has one; the others have ended by then, too.
     pub fn all(self) -> All {
-        All { submitted: self, total: Some(Ok(0)) }
+        All { asked: Some((self, Ok(0))) }
     }
 
     /// What is known of the bundle that ended last and was not told of yet: `None` if that is nothing.
@@ -159,7 +160,9 @@ impl Future for All {
     type Output = Result<u64, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { submitted, total } = &mut *self;
+        let Some((submitted, total)) = &mut self.asked else {
+            return Poll::Ready(Err(polled_again()));
+        };
         // Of a bundle of which some were told one by one.
         while let Some(outcome) = submitted.next_known() {
             add(total, outcome);
@@ -175,17 +178,19 @@ impl Future for All {
                 }
             }
         }
-        Poll::Ready(total.take().unwrap_or_else(|| Err(polled_again())))
+        // Nothing is held for a sum that was given.
+        let total = self.asked.take().map(|(_, total)| total);
+        Poll::Ready(total.unwrap_or_else(|| Err(polled_again())))
     }
 }
 
-/// Adds the bytes of an operation to those of others, of which none has failed. The first error stays.
+/// Adds the bytes of an operation to those of others. The first error stays.
 #[inline]
-fn add(total: &mut Option<Result<u64, Error>>, outcome: Result<u64, Error>) {
-    if let Some(Ok(bytes)) = total {
+fn add(total: &mut Result<u64, Error>, outcome: Result<u64, Error>) {
+    if let Ok(bytes) = total {
         match outcome {
             Ok(more) => *bytes = bytes.saturating_add(more),
-            error => *total = Some(error),
+            error => *total = error,
         }
     }
 }
@@ -198,7 +203,8 @@ impl Told {
 
     /// For another batch.
     pub(in super::super) fn clear(&mut self) {
-        let Self { left, next, made, mixed, free: _ } = self;
+        let Self { left, next, made, mixed, free } = self;
+        debug_assert_eq!(free.len(), 0, "slots go back before");
         (*left, *next, *made) = (0, 0, 0..0);
         mixed.clear();
     }

@@ -229,6 +229,51 @@ fn those_that_were_told_one_by_one_are_not_added_up() {
     }
 }
 
+/// Its lists are another's then.
+#[test]
+fn what_was_not_told_of_a_batch_is_no_other_batchs() {
+    let (runtime, control, regions) = rig();
+    let again = || {
+        assert_eq!(runtime.batch().len(), 0);
+        let submitted = batch(&runtime, &regions).submit();
+        assert_eq!(submitted.size_hint().0 as u64, COPIES);
+        let told: Vec<_> = outcomes(submitted).into_iter().map(Result::ok).collect();
+        assert_eq!(told, lengths());
+    };
+    control.release();
+    let mut made = batch(&runtime, &regions).submit();
+    block_on(made.next()).unwrap().unwrap();
+    drop(made);
+    again();
+    control.hold();
+    let large = occupy(&control, &regions[1]);
+    let mut mixed = batch(&runtime, &regions).submit();
+    control.fail(transfer_of(&runtime, &control, &regions, 1).serial, READ);
+    control.wait_for_polls(200);
+    control.release();
+    block_on(mixed.next()).unwrap().unwrap();
+    drop(mixed);
+    again();
+    block_on(large).unwrap();
+}
+
+#[test]
+fn what_is_longer_than_a_region_joins_none() {
+    let (runtime, control, regions) = rig();
+    control.release();
+    let tiny = runtime.register(vec![0_u8; 512]).unwrap();
+    for (number, (from, to)) in (1..).zip([(&tiny, &regions[1]), (&regions[0], &tiny)]) {
+        let mut batch = runtime.batch();
+        for (offset, length) in [(0, 64), (0, 1024), (64, 64), (128, 64)] {
+            batch.copy(from, offset, to, offset, length);
+        }
+        assert_eq!(batch.len(), 4, "two have joined");
+        let told: Vec<_> = outcomes(batch.submit()).into_iter().map(Result::ok).collect();
+        assert_eq!(told, [Some(64), None, Some(64), Some(64)]);
+        assert_eq!(runtime.stats().submitted, 3 * number, "one was refused at once");
+    }
+}
+
 #[test]
 fn dropping_stops_none() {
     let (runtime, control, regions) = rig();
@@ -265,6 +310,7 @@ fn what_is_no_short_plain_copy_breaks_the_row_and_keeps_its_place() {
     batch.copy(one, 128, two, 128, 7);
     batch.copy(one, 192, &other, 0, 8);
     batch.copy(&other, 0, two, 192, 9);
+    batch.copy(one, 200, two, 208, 14);
     batch.push(two.fill(256, 10, 3));
     batch.copy(one, 320, two, 320, 11);
     batch.copy(one, 320, one, 321, 12);
@@ -286,9 +332,14 @@ fn what_is_no_short_plain_copy_breaks_the_row_and_keeps_its_place() {
         Ok((64 << 10) + 64),
         Ok(64),
     ];
-    let others = [Ok(0), Ok(7), Ok(8), Ok(9), Ok(10), Ok(11), Err(ErrorKind::Overlap), Ok(13)];
+    let others =
+        [Ok(0), Ok(7), Ok(8), Ok(9), Ok(14), Ok(10), Ok(11), Err(ErrorKind::Overlap), Ok(13)];
     let expected: Vec<_> = within.into_iter().chain(others).collect();
     assert_eq!(told, expected);
+    let (mut read, mut written) = ([0; 14], [0; 14]);
+    one.read_at(200, &mut read).unwrap();
+    two.read_at(208, &mut written).unwrap();
+    assert_eq!(written, read, "of another region than the one before");
     assert_eq!(control.violations(), []);
 }
 
