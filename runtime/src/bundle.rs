@@ -17,6 +17,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use dmaring_ring::prefetch;
+
 use crate::inflight::Ticket;
 
 /// How many copies a bundle has at most.
@@ -30,6 +32,9 @@ const FIRST: u32 = 64;
 const CHUNKS: usize = 26;
 /// Below these bits of a copy's first word stands where it reads, in and above them how many bytes.
 const LENGTH_SHIFT: u32 = 48;
+
+/// How many copies stand in one line.
+const PARTS_PER_LINE: usize = 64 / size_of::<Words>();
 
 const _: () = assert!(LONGEST < 1 << (u64::BITS - LENGTH_SHIFT), "every length fits");
 
@@ -74,6 +79,12 @@ impl Part {
     }
 }
 
+/// How many copies an entry says that its bundle has, if a bundle can have as many.
+#[inline]
+pub(crate) fn count(said: u64) -> Option<u32> {
+    u32::try_from(said).ok().filter(|count| (1..=MOST as u32).contains(count))
+}
+
 impl Block {
     fn new() -> Self {
         Self([const { [const { AtomicU64::new(0) }; 2] }; MOST])
@@ -88,10 +99,18 @@ impl Block {
         }
     }
 
+    /// Fetches the lines of the first so many copies, all at once: who reads one after the other waits for one after the other.
+    #[inline]
+    pub(crate) fn fetch(&self, count: usize) {
+        let (first, _) = self.0.split_at(count.min(MOST));
+        first.iter().step_by(PARTS_PER_LINE).for_each(prefetch::for_reading);
+    }
+
     /// What stands there of the first so many copies, whatever it is.
     #[inline]
     pub(crate) fn parts(&self, count: usize) -> impl Iterator<Item = Part> {
-        self.0.iter().take(count).map(|[first, second]| {
+        let (first, _) = self.0.split_at(count.min(MOST));
+        first.iter().map(|[first, second]| {
             Part::of_words([first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)])
         })
     }
@@ -163,11 +182,20 @@ mod tests {
         let read = |count| blocks.get(3).unwrap().parts(count).collect::<Vec<_>>();
         assert_eq!((read(MOST), read(2)), (parts.clone(), parts[..2].to_vec()));
         assert_eq!(read(usize::MAX).len(), MOST, "there are no more");
+        [0, 1, MOST, usize::MAX].into_iter().for_each(|count| block.fetch(count));
+        assert_eq!(read(MOST), parts, "to fetch it changes nothing");
         let ticket = Ticket { result: u64::MAX - 5, detail: 7 };
         block.tell(MOST - 1, ticket);
         block.tell(MOST, ticket);
         assert_eq!((block.told(MOST - 1), block.told(MOST)), (Some(ticket), None));
         assert_eq!(read(MOST - 1), parts[..MOST - 1]);
+    }
+
+    #[test]
+    fn a_bundle_has_one_copy_at_least_and_no_more_than_a_block_holds() {
+        let said = [0, 1, 2, MOST as u64, MOST as u64 + 1, 1 << 32 | 1, u64::MAX];
+        let counted = [None, Some(1), Some(2), Some(MOST as u32), None, None, None];
+        assert_eq!(said.map(count), counted);
     }
 
     #[test]

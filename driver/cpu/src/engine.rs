@@ -88,10 +88,23 @@ impl CpuEngine {
         }
     }
 
+    /// Whether any transfer may be carried out where it is taken.
+    #[inline]
+    fn runs_at_once(&self) -> bool {
+        !self.halted && self.queue.is_empty()
+    }
+
     pub(crate) fn from_parts(depth: usize, mover: Mover) -> Self {
         let queue = VecDeque::with_capacity(depth);
         Self { mover, queue, depth, runnable: 0, halted: false }
     }
+}
+
+/// Whether a transfer is one of those that are.
+#[inline]
+fn is_for_at_once(transfer: &Transfer) -> bool {
+    let known = matches!(transfer.operation, Operation::Copy { .. } | Operation::Fill { .. });
+    known && transfer.length <= AT_ONCE
 }
 
 impl Default for CpuEngine {
@@ -102,7 +115,7 @@ impl Default for CpuEngine {
 
 // SAFETY: (1) a transfer leaves the queue in the call of `poll` that reports it, once, after it was
 // carried out; (2) `poll` fences after the last store and before it returns, and so does `submit` what `run` stored; (3) memory is
-// touched within `poll` and `run` only, and `halt` empties the queue; (4) the routines touch the ranges given and
+// touched within `poll`, `run` and `run_all` only, and `halt` empties the queue; (4) the routines touch the ranges given and
 // nothing else, and prefetch what `run` was told is ahead or a queued transfer reads; (5) capabilities are made of constants and the depth, and there is one domain.
 unsafe impl Engine for CpuEngine {
     fn name(&self) -> &str {
@@ -147,15 +160,42 @@ unsafe impl Engine for CpuEngine {
         Ok(())
     }
 
+    #[inline]
     unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Ahead>) -> bool {
-        let known = matches!(transfer.operation, Operation::Copy { .. } | Operation::Fill { .. });
-        if !known || transfer.length > AT_ONCE || self.halted || !self.queue.is_empty() {
+        if !self.runs_at_once() {
+            return false;
+        }
+        // Asked first: no question but this is left for one that is short.
+        // SAFETY: as below.
+        if unsafe { self.mover.carry_out_short(transfer) } {
+            return true;
+        }
+        if !is_for_at_once(transfer) {
             return false;
         }
         let ahead = ahead.filter(|ahead| ahead.length >= READ_AHEAD_FROM);
         // SAFETY: the caller swore that the ranges are mapped until the next `submit`, which fences.
         unsafe { self.mover.carry_out(transfer, ahead) };
         true
+    }
+
+    unsafe fn run_all(&mut self, transfers: &[Transfer]) -> usize {
+        if !self.runs_at_once() {
+            return 0;
+        }
+        let mut run = 0;
+        for transfer in transfers {
+            // SAFETY: as in `run`.
+            if !unsafe { self.mover.carry_out_short(transfer) } {
+                if !is_for_at_once(transfer) {
+                    break;
+                }
+                // SAFETY: as in `run`.
+                unsafe { self.mover.carry_out(transfer, None) };
+            }
+            run += 1;
+        }
+        run
     }
 
     fn submit(&mut self) {

@@ -9,20 +9,26 @@ use std::ptr;
 
 use dmaring_engine::{Ahead, Operation, Transfer};
 
-use crate::{device, routines::Routines};
+use crate::{
+    device,
+    routines::{Routines, copy_short},
+};
 
 /// Carries transfers out.
 #[derive(Debug)]
 pub(crate) struct Mover {
     routines: &'static Routines,
     streaming_threshold: usize,
+    /// The longest copy, in bytes, that takes no routine: a few moves.
+    short: u64,
     /// Whether non-temporal stores were made since the last fence.
     unfenced: bool,
 }
 
 impl Mover {
     pub(crate) fn new(routines: &'static Routines, streaming_threshold: usize) -> Self {
-        Self { routines, streaming_threshold, unfenced: false }
+        let longest = streaming_threshold.saturating_sub(1) as u64;
+        Self { routines, streaming_threshold, short: routines.short.min(longest), unfenced: false }
     }
 
     /// The name of the instruction set in use.
@@ -44,6 +50,24 @@ impl Mover {
         }
     }
 
+    /// Carries a short copy out, by a few moves and no routine. `false`: it is none, and nothing was done.
+    ///
+    /// # Safety
+    ///
+    /// As for [`carry_out`](Self::carry_out).
+    #[inline]
+    pub(crate) unsafe fn carry_out_short(&self, transfer: &Transfer) -> bool {
+        let Operation::Copy { source } = transfer.operation else { return false };
+        if transfer.length > self.short {
+            return false;
+        }
+        let source = ptr::with_exposed_provenance::<u8>(source.get() as usize);
+        let to = ptr::with_exposed_provenance_mut::<u8>(transfer.destination.get() as usize);
+        // SAFETY: (1) the ranges are mapped and apart (caller); (2) the length was tested.
+        unsafe { copy_short(to, source, transfer.length as usize) };
+        true
+    }
+
     /// Carries one transfer out. Its bytes are visible to other threads only after [`Mover::fence`]
     /// and whatever publishes the completion. `ahead`: what a copy to come reads.
     ///
@@ -52,6 +76,10 @@ impl Mover {
     /// The caller swears what [`Engine::enqueue`](dmaring_engine::Engine::enqueue) asks for: ranges
     /// mapped with the rights needed, source and destination apart.
     pub(crate) unsafe fn carry_out(&mut self, transfer: &Transfer, ahead: Option<Ahead>) {
+        // SAFETY: as the caller swears.
+        if unsafe { self.carry_out_short(transfer) } {
+            return;
+        }
         let length = transfer.length as usize;
         let of_device = matches!(
             transfer.operation,

@@ -20,6 +20,7 @@ pub(crate) fn routines() -> &'static Routines {
 pub(crate) static BYTES: Routines = Routines {
     name: "portable bytes",
     streams: false,
+    short: 0,
     copy: copy_bytes,
     copy_streaming: copy_bytes,
     copy_ahead: None,
@@ -31,6 +32,7 @@ pub(crate) static BYTES: Routines = Routines {
 pub(crate) static WORDS: Routines = Routines {
     name: "portable",
     streams: false,
+    short: 0,
     copy: copy_words,
     copy_streaming: copy_words,
     copy_ahead: None,
@@ -54,6 +56,17 @@ unsafe fn copy_bytes(destination: *mut u8, source: *const u8, length: usize) {
         let to = unsafe { AtomicU8::from_ptr(destination.wrapping_add(index)) };
         to.store(from.load(Relaxed), Relaxed);
     }
+}
+
+/// No set takes it: see [`Routines::short`].
+///
+/// # Safety
+///
+/// As [`CopyRoutine`](crate::routines::CopyRoutine) says.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+pub(crate) unsafe fn copy_short(destination: *mut u8, source: *const u8, length: usize) {
+    // SAFETY: as the caller swears.
+    unsafe { copy_bytes(destination, source, length) };
 }
 
 /// # Safety

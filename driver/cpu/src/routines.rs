@@ -3,8 +3,12 @@
 use std::fmt;
 
 use crate::portable;
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+pub(crate) use crate::portable::copy_short;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 use crate::x86;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(crate) use crate::x86::copy_short;
 
 /// Copies to the first pointer from the second; both ranges are that many bytes long.
 ///
@@ -49,6 +53,8 @@ pub(crate) struct Routines {
     /// Whether the streaming routines write every whole line of the destination, at a multiple of 64 bytes,
     /// with non-temporal stores, and nothing but what is before the first and after the last through the caches.
     pub(crate) streams: bool,
+    /// Up to how many bytes [`copy_short`] does what `copy` does; 0: never.
+    pub(crate) short: u64,
     pub(crate) copy: CopyRoutine,
     pub(crate) copy_streaming: CopyRoutine,
     /// The same where it is known what is copied next; `None`: that is of no use.

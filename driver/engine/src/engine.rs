@@ -76,6 +76,17 @@ pub unsafe trait Engine: Send {
         false
     }
 
+    /// [Runs](Engine::run) several transfers, in order, none of them with anything ahead, up to the first for which `run` would
+    /// give `false`, and tells how many those were. An engine that carries short transfers out may look at itself once for all.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run`](Engine::run), of each.
+    unsafe fn run_all(&mut self, transfers: &[Transfer]) -> usize {
+        // SAFETY: as the caller swears.
+        transfers.iter().take_while(|transfer| unsafe { self.run(transfer, None) }).count()
+    }
+
     /// Starts everything enqueued since the last call: one doorbell. Makes what was [run](Engine::run) visible. Does nothing when
     /// nothing is new.
     fn submit(&mut self);

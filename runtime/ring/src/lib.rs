@@ -28,7 +28,7 @@ pub mod sync;
 pub mod watch;
 
 mod full;
-mod prefetch;
+pub mod prefetch;
 
 pub use entry::{
     CompletionCode, CompletionEntry, EntryFlags, Key, Opcode, ResultWord, SubmissionEntry,

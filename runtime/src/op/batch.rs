@@ -68,9 +68,8 @@ impl Batch {
         destination_offset: u64,
         length: u64,
     ) {
-        let parts = &mut self.submitted.lists.get().parts;
         let offsets = (source_offset, destination_offset);
-        if !self.open.join(parts, (source, destination), offsets, length) {
+        if !self.open.join(&mut self.submitted.lists, (source, destination), offsets, length) {
             self.copy_first(source, source_offset, destination, destination_offset, length);
         }
     }
@@ -88,8 +87,7 @@ impl Batch {
     /// How many operations there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        let Some(Lists { parts, told, .. }) = self.submitted.lists.peek() else { return 0 };
-        told.left + self.open.others(parts)
+        self.submitted.lists.peek().map_or(0, |lists| lists.told.left + lists.others())
     }
 
     /// Whether there are none.
@@ -99,16 +97,20 @@ impl Batch {
     }
 
     /// Submits all, in order. What is refused gives its error as its outcome.
+    #[inline]
     pub fn submit(mut self) -> Submitted {
+        self.submit_all();
+        self.submitted
+    }
+
+    fn submit_all(&mut self) {
         self.close_bundle();
-        let Self { mut submitted, sources, destinations, .. } = self;
-        let Submitted { shared, lists } = &mut submitted;
+        let Submitted { shared, lists } = &mut self.submitted;
         let Lists { operations, parts, entries, .. } = lists.get();
         let wanted = operations.iter().filter(|operation| operation.wants_a_place()).count();
         // In a child of fork nothing is taken, not even a lock.
         if shared.check_process().is_err() {
-            operations.iter_mut().for_each(|operation| operation.refuse(Error::forked));
-            return submitted;
+            return operations.iter_mut().for_each(|operation| operation.refuse(Error::forked));
         }
         let mut collected = shared.client.collect(wanted, entries);
         for operation in operations {
@@ -120,8 +122,6 @@ impl Batch {
         }
         drop(collected);
         lists::trim(entries);
-        drop((sources, destinations));
-        submitted
     }
 }
 

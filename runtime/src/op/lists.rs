@@ -1,10 +1,11 @@
 //! The lists that a batch is made of. Those of batches that are over are used again: in steady state nothing is allocated.
 
+use arrayvec::ArrayVec;
 use crossbeam_queue::ArrayQueue;
 use dmaring_ring::SubmissionEntry;
 
 use super::{batch::Told, future::Op};
-use crate::bundle::Words;
+use crate::bundle::{MOST, Words};
 
 /// How many operations a batch has room for at first.
 const ROOM: usize = 16;
@@ -19,8 +20,17 @@ pub(super) struct Lists {
     pub(super) operations: Vec<Op>,
     /// The copies that are in bundles.
     pub(super) parts: Vec<Words>,
+    /// Those of the bundle that others can join, which stand here until it is closed. None: there is no such bundle.
+    pub(super) joined: ArrayVec<Words, MOST>,
     pub(super) entries: Vec<SubmissionEntry>,
     pub(super) told: Told,
+}
+
+impl Lists {
+    /// How many copies are in the bundle that others can join, besides the first.
+    pub(super) fn others(&self) -> usize {
+        self.joined.len().saturating_sub(1)
+    }
 }
 
 /// The lists that a batch has, until it is dropped.
@@ -35,6 +45,11 @@ impl Held {
             Box::default()
         }
         self.0.get_or_insert_with(others)
+    }
+
+    #[inline]
+    pub(super) fn peek_mut(&mut self) -> Option<&mut Lists> {
+        self.0.as_deref_mut()
     }
 
     #[inline]
@@ -58,6 +73,7 @@ impl SpareLists {
                 operations: Vec::with_capacity(ROOM),
                 parts: Vec::with_capacity(ROOM),
                 entries: Vec::with_capacity(ROOM),
+                joined: ArrayVec::new(),
                 told: Told::default(),
             })
         });
@@ -67,9 +83,10 @@ impl SpareLists {
     /// Keeps lists for another batch, if there is place. What operations they have is dropped.
     pub(super) fn put(&self, held: &mut Held) {
         let Some(mut lists) = held.0.take() else { return };
-        let Lists { operations, parts, entries, told } = &mut *lists;
+        let Lists { operations, parts, joined, entries, told } = &mut *lists;
         operations.clear();
         parts.clear();
+        joined.clear();
         entries.clear();
         told.clear();
         trim(parts);

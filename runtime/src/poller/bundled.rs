@@ -48,11 +48,9 @@ pub(super) fn admit_bundle(
     if port != APPLICATION {
         return Err(refuse(Refused::Unsupported));
     }
-    let count = copies(entry);
     let is_plain = entry.flags.is_empty() && entry.deadline == 0;
-    if !is_plain || u64::from(count) != entry.source_offset {
-        return Err(refuse(Refused::Malformed));
-    }
+    let count = bundle::count(entry.source_offset).filter(|_| is_plain);
+    let Some(count) = count else { return Err(refuse(Refused::Malformed)) };
     Ok(Admitted {
         plan: Plan {
             port,

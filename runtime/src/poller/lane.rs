@@ -185,7 +185,7 @@ impl<E: Engine> Drive for Driver<E> {
 
     unsafe fn run_all(&mut self, transfers: &[Transfer]) -> usize {
         // SAFETY: as the caller swears.
-        transfers.iter().take_while(|transfer| unsafe { self.0.run(transfer, None) }).count()
+        unsafe { self.0.run_all(transfers) }
     }
 
     fn submit(&mut self) {

@@ -11,7 +11,7 @@ mod bundle;
 
 use std::mem;
 
-use dmaring_engine::{Ahead, Operation, Rights, Transfer};
+use dmaring_engine::{Ahead, Iova, Operation, Rights, Transfer};
 use dmaring_ring::{Key, Opcode, SubmissionEntry};
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     notice,
     ops::{Reach, Source},
 };
-use crate::{placement::Kind, region::table::RegionTable};
+use crate::{bundle::MOST, placement::Kind, region::table::RegionTable};
 
 /// After how many short operations their ends are told, so that who waits for the first does not wait for all of a turn's.
 const TOLD_TOGETHER: u32 = 16;
@@ -50,12 +50,16 @@ pub(super) struct Short {
     carried: u32,
     /// And how many bytes those were.
     moved: u64,
+    /// Room for those of a bundle, while they are checked and carried out.
+    transfers: [Transfer; MOST],
 }
 
 impl Short {
     pub(super) fn new(lanes: &[Lane]) -> Self {
         let longest = lanes.iter().map(|lane| lane.line.capabilities.at_once).max().unwrap_or(0);
-        Self { longest, untold: 0, bytes: 0, carried: 0, moved: 0 }
+        let nothing = Operation::Fill { pattern: 0 };
+        let nothing = Transfer { operation: nothing, destination: Iova::new(0), length: 0 };
+        Self { longest, untold: 0, bytes: 0, carried: 0, moved: 0, transfers: [nothing; MOST] }
     }
 
     /// Some were carried out, of so many bytes together.

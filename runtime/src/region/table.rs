@@ -87,11 +87,17 @@ pub(crate) struct PlainMemory {
 }
 
 impl PlainMemory {
-    /// Where a range of it is, if it has the range.
+    /// Whether it has a range.
     #[inline]
-    pub(crate) fn at(&self, offset: u64, length: u64) -> Option<Iova> {
-        let fits = offset.checked_add(length).is_some_and(|last| last <= self.length);
-        if fits { self.base.checked_add(offset) } else { None }
+    pub(crate) fn has(&self, offset: u64, length: u64) -> bool {
+        offset.checked_add(length).is_some_and(|last| last <= self.length)
+    }
+
+    /// Where one of its bytes is.
+    #[inline]
+    pub(crate) fn at(&self, offset: u64) -> Iova {
+        // All that it has is at an address, as was found when it was made.
+        Iova::new(self.base.get().wrapping_add(offset))
     }
 }
 
@@ -233,7 +239,8 @@ impl RegionTable {
         domain: usize,
         rights: Rights,
     ) -> Option<Iova> {
-        self.plain_memory(key, domain, rights)?.at(offset, length)
+        let memory = self.plain_memory(key, domain, rights)?;
+        memory.has(offset, length).then(|| memory.at(offset))
     }
 
     /// What is to be known of a region for that, to be asked for several ranges: it is of this moment.
@@ -251,6 +258,7 @@ impl RegionTable {
         let asked = if matches!(rights, Rights::ReadWrite) { READ | WRITE } else { READ };
         let is_plain = flags & (asked | STAGED | DEVICE | HOST_READS) == asked;
         let base = Iova::new(base?);
+        let is_plain = is_plain && base.checked_add(length).is_some();
         is_plain.then_some(PlainMemory { base, length })
     }
 
@@ -353,6 +361,16 @@ mod tests {
             }
             table.retire(key);
             assert_eq!(table.plain((key, 0), 64, 1, Rights::Read), None);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_below_the_end_of_all_addresses_is_not_plain() {
+        let table = RegionTable::new(1);
+        for (base, is_plain) in [(u64::MAX - 100, true), (u64::MAX - 99, false)] {
+            let base = Iova::new(base);
+            let key = table.publish(facts(100), &[base]).unwrap();
+            assert_eq!(table.plain((key, 0), 1, 0, Rights::Read), is_plain.then_some(base));
         }
     }
 

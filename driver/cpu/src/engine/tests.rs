@@ -18,6 +18,7 @@ static FENCES: AtomicUsize = AtomicUsize::new(0);
 static NOTING: Routines = Routines {
     name: "noting",
     streams: true,
+    short: 0,
     copy: |_, _, _| {},
     copy_streaming: |_, _, _| {
         STREAMED.fetch_add(1, Relaxed);
@@ -31,6 +32,19 @@ static NOTING: Routines = Routines {
     },
 };
 
+/// Routines that do nothing, for what is not a few moves.
+static IDLE: Routines = Routines {
+    name: "idle",
+    streams: true,
+    short: 64,
+    copy: |_, _, _| {},
+    copy_streaming: |_, _, _| {},
+    copy_ahead: None,
+    fill: |_, _, _| {},
+    fill_streaming: |_, _, _| {},
+    fence: || {},
+};
+
 static RUN: AtomicUsize = AtomicUsize::new(0);
 static SETTLED: AtomicUsize = AtomicUsize::new(0);
 
@@ -38,6 +52,7 @@ static SETTLED: AtomicUsize = AtomicUsize::new(0);
 static COUNTING: Routines = Routines {
     name: "counting",
     streams: true,
+    short: 0,
     copy: |_, _, _| {
         RUN.fetch_add(1, Relaxed);
     },
@@ -97,6 +112,83 @@ fn what_runs_at_once_is_fenced_by_the_next_submit_and_waits_behind_others() {
     engine.halt(Duration::ZERO).unwrap();
     assert!(!run(&mut engine, transfer(copy, 64)));
     assert_eq!(counts(), (0, 0));
+}
+
+#[test]
+fn several_run_as_far_as_the_first_that_does_not() {
+    let mut engine = CpuEngine::from_parts(8, Mover::new(&IDLE, 4096));
+    let transfer = |operation, length| Transfer { operation, destination: Iova::new(0), length };
+    let copy = Operation::Copy { source: Iova::new(0) };
+    let (short, long) = (transfer(copy, 65), transfer(copy, AT_ONCE + 1));
+    let fill = transfer(Operation::Fill { pattern: 7 }, AT_ONCE);
+    let device = transfer(Operation::DeviceFill { pattern: 7 }, 64);
+    // SAFETY: these routines touch no memory, and what is a few moves is not among them.
+    let run = |engine: &mut CpuEngine, all: &[Transfer]| unsafe { engine.run_all(all) };
+    for (all, ran) in [
+        (&[][..], 0),
+        (&[short, fill, short], 3),
+        (&[short, long, short], 1),
+        (&[device, short], 0),
+    ] {
+        assert_eq!(run(&mut engine, all), ran, "{all:?}");
+    }
+    // SAFETY: as above.
+    unsafe { engine.enqueue(Token::new(1), &short) }.unwrap();
+    assert_eq!(run(&mut engine, &[short]), 0, "one is before it");
+    engine.halt(Duration::ZERO).unwrap();
+    assert_eq!(run(&mut engine, &[short]), 0);
+}
+
+/// Every length around that up to which there are a few moves, and the threshold from which on lines are streamed, by each way.
+#[test]
+fn short_copies_are_what_the_routines_make_of_them() {
+    let from: Vec<u8> = (1..=80).collect();
+    let at = |memory: &[u8]| Iova::new(memory.as_ptr().expose_provenance() as u64);
+    for routines in crate::routines::available() {
+        for threshold in [0, 1, 16, 64, 65, 4096] {
+            for length in (0..=70).step_by(if cfg!(miri) { 23 } else { 1 }) {
+                let mut to = [vec![0; 80], vec![0; 80], vec![0; 80]];
+                let [one, several, queued] = to.each_mut().map(|to| Transfer {
+                    operation: Operation::Copy { source: at(&from) },
+                    destination: Iova::new(to.as_mut_ptr().expose_provenance() as u64),
+                    length,
+                });
+                let mut engine = CpuEngine::from_parts(8, Mover::new(routines, threshold));
+                // SAFETY: the three lists and their source have more bytes than that, and outlive the engine.
+                assert!(unsafe { engine.run(&one, None) });
+                // SAFETY: as above.
+                assert_eq!(unsafe { engine.run_all(&[several]) }, 1);
+                engine.submit();
+                if length > 0 {
+                    // SAFETY: as above.
+                    unsafe { engine.enqueue(Token::new(1), &queued) }.unwrap();
+                    engine.submit();
+                    let none = Completion { token: Token::new(0), outcome: Outcome::NotRun };
+                    assert_eq!(engine.poll(&mut [none; 2]), 1);
+                }
+                let mut expected = vec![0; 80];
+                expected[..length as usize].copy_from_slice(&from[..length as usize]);
+                let what = format!("{routines:?}, {length} bytes, streamed from {threshold}");
+                assert!(to.iter().all(|to| *to == expected), "{what}");
+            }
+        }
+    }
+}
+
+/// Where lines are to be streamed from some length on, no copy as long goes by the moves, which stream nothing.
+#[test]
+fn what_is_to_be_streamed_takes_its_routine() {
+    for (threshold, is_moved) in [(0, false), (1, false), (64, false), (65, true)] {
+        let mut engine = CpuEngine::from_parts(8, Mover::new(&IDLE, threshold));
+        let (from, mut to) = ([1_u8; 64], [0_u8; 64]);
+        let source = Iova::new(from.as_ptr().expose_provenance() as u64);
+        let destination = Iova::new(to.as_mut_ptr().expose_provenance() as u64);
+        let operation = Operation::Copy { source };
+        // SAFETY: both lists have as many bytes, and outlive the engine.
+        let ran = unsafe { engine.run(&Transfer { operation, destination, length: 64 }, None) };
+        assert!(ran);
+        assert_eq!(to == from, is_moved, "these routines copy nothing: {threshold}");
+    }
 }
 
 #[test]

@@ -25,11 +25,13 @@ mod small;
 
 use std::is_x86_feature_detected;
 
+pub(crate) use self::small::copy as copy_short;
 use crate::routines::Routines;
 
 static SSE2: Routines = Routines {
     name: "sse2",
     streams: true,
+    short: small::LONGEST,
     copy: copy::sse2::plain,
     copy_streaming: copy::sse2::streaming,
     copy_ahead: None,
@@ -41,6 +43,7 @@ static SSE2: Routines = Routines {
 static AVX2: Routines = Routines {
     name: "avx2",
     streams: true,
+    short: small::LONGEST,
     copy: copy::avx2::plain,
     copy_streaming: copy::avx2::streaming,
     copy_ahead: None,
@@ -52,6 +55,7 @@ static AVX2: Routines = Routines {
 static AVX512: Routines = Routines {
     name: "avx512",
     streams: true,
+    short: small::LONGEST,
     copy: copy::avx512::plain,
     copy_streaming: copy::avx512::streaming,
     copy_ahead: None,

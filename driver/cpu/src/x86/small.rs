@@ -6,13 +6,16 @@
 
 use std::arch::asm;
 
+/// The longest, in bytes.
+pub(super) const LONGEST: u64 = 64;
+
 /// Copies up to 64 bytes.
 ///
 /// # Safety
 ///
 /// As [`CopyRoutine`](crate::routines::CopyRoutine) says, and `length` is at most 64.
 #[inline]
-pub(super) unsafe fn copy(destination: *mut u8, source: *const u8, length: usize) {
+pub(crate) unsafe fn copy(destination: *mut u8, source: *const u8, length: usize) {
     /// Two moves through general registers of the given width.
     macro_rules! pair {
         ($width:literal, $size:literal, $class:ident, $modifier:literal) => {
@@ -32,27 +35,11 @@ pub(super) unsafe fn copy(destination: *mut u8, source: *const u8, length: usize
             }
         };
     }
-    match length {
-        0 => {}
-        1 => pair!("byte", 1, reg_byte, ""),
-        2..=3 => pair!("word", 2, reg, ":x"),
-        4..=7 => pair!("dword", 4, reg, ":e"),
-        8..=16 => pair!("qword", 8, reg, ":r"),
-        // SAFETY: (1) 17 to 32 bytes hold 16 at either end (caller); (2) SSE2 is part of x86-64;
-        // (3) registers written are declared, flags and stack are not used.
-        17..=32 => unsafe {
-            asm!(
-                "movdqu xmm0, [{s}]",
-                "movdqu xmm1, [{s} + {n} - 16]",
-                "movdqu [{d}], xmm0",
-                "movdqu [{d} + {n} - 16], xmm1",
-                s = in(reg) source, d = in(reg) destination, n = in(reg) length,
-                out("xmm0") _, out("xmm1") _,
-                options(nostack, preserves_flags)
-            )
-        },
-        // SAFETY: (1) 33 to 64 bytes hold 32 at either end (caller); (2) and (3) as above.
-        _ => unsafe {
+    // The longest are asked for first: they are the most frequent.
+    if length > 32 {
+        // SAFETY: (1) 33 to 64 bytes hold 32 at either end (caller); (2) SSE2 is part of x86-64; (3) registers written are
+        // declared, flags and stack are not used.
+        return unsafe {
             asm!(
                 "movdqu xmm0, [{s}]",
                 "movdqu xmm1, [{s} + 16]",
@@ -64,6 +51,25 @@ pub(super) unsafe fn copy(destination: *mut u8, source: *const u8, length: usize
                 "movdqu [{d} + {n} - 16], xmm3",
                 s = in(reg) source, d = in(reg) destination, n = in(reg) length,
                 out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+                options(nostack, preserves_flags)
+            )
+        };
+    }
+    match length {
+        0 => {}
+        1 => pair!("byte", 1, reg_byte, ""),
+        2..=3 => pair!("word", 2, reg, ":x"),
+        4..=7 => pair!("dword", 4, reg, ":e"),
+        8..=16 => pair!("qword", 8, reg, ":r"),
+        // SAFETY: (1) 17 to 32 bytes hold 16 at either end (caller); (2) and (3) as above.
+        _ => unsafe {
+            asm!(
+                "movdqu xmm0, [{s}]",
+                "movdqu xmm1, [{s} + {n} - 16]",
+                "movdqu [{d}], xmm0",
+                "movdqu [{d} + {n} - 16], xmm1",
+                s = in(reg) source, d = in(reg) destination, n = in(reg) length,
+                out("xmm0") _, out("xmm1") _,
                 options(nostack, preserves_flags)
             )
         },

@@ -7,14 +7,14 @@ use dmaring_ring::CompletionCode;
 use super::{
     super::{
         future::Op,
-        lists::Lists,
+        lists::{Held, Lists},
         outcome::decode,
         request::{Request, Work},
     },
     Batch, Submitted,
 };
 use crate::{
-    bundle::{MOST, Part, Words},
+    bundle::Part,
     error::Error,
     handle::Handles,
     inflight::Ticket,
@@ -28,41 +28,32 @@ pub(super) struct Open {
     ends: [(usize, u64); 2],
     /// The longest copy that may join, in bytes: no longer than either region. 0: there is no bundle.
     longest: u64,
-    /// Its first copy, by its place in the list.
-    first: usize,
-    /// The first place in the list where none can be.
-    end: usize,
     /// How many bytes its copies have together.
     bytes: u64,
 }
 
 impl Open {
-    /// A copy that would stand behind these joins, if it may.
+    /// A copy that would be the next joins these, if it may.
     #[inline]
     pub(super) fn join(
         &mut self,
-        parts: &mut Vec<Words>,
+        lists: &mut Held,
         (source, destination): (&Region, &Region),
         (source_offset, destination_offset): (u64, u64),
         length: u64,
     ) -> bool {
         let [(from, readable), (to, writable)] = self.ends;
+        let part = Part { source_offset, destination_offset, length };
         let joins = length.wrapping_sub(1) < self.longest
             && source_offset <= readable.wrapping_sub(length)
             && destination_offset <= writable.wrapping_sub(length)
             && source.0.address() == from
             && destination.0.address() == to
-            && parts.len() < self.end;
+            && lists.peek_mut().is_some_and(|lists| lists.joined.try_push(part.words()).is_ok());
         if joins {
             self.bytes += length;
-            parts.push(Part { source_offset, destination_offset, length }.words());
         }
         joins
-    }
-
-    /// How many copies are in it besides the first.
-    pub(super) fn others(&self, parts: &[Words]) -> usize {
-        if self.longest > 0 { parts.len() - self.first - 1 } else { 0 }
     }
 }
 
@@ -100,16 +91,14 @@ impl Batch {
             return false;
         }
         self.close_bundle();
-        let Lists { operations, parts, told, .. } = self.submitted.lists.get();
+        let Lists { operations, parts, joined, told, .. } = self.submitted.lists.get();
         self.open = Open {
             ends: [(source.0.address(), readable), (destination.0.address(), writable)],
             longest: self.bundled.min(readable).min(writable),
-            first: parts.len(),
-            end: parts.len() + MOST,
             bytes: part.length,
         };
+        joined.push(part.words());
         let work = Work::Bundle { first: parts.len(), count: 1 };
-        parts.push(part.words());
         // Of handles at hand there would be all but one left over, and these wait for nothing.
         let (source, destination) = (Some(source.clone()), destination.clone());
         let cargo = Cargo { source, destination, segments: None };
@@ -121,16 +110,18 @@ impl Batch {
     /// No other copy joins the operation that was put last.
     #[inline]
     pub(super) fn close_bundle(&mut self) {
-        let open = mem::take(&mut self.open);
-        if open.longest == 0 {
+        let Open { longest, bytes, .. } = &mut self.open;
+        if mem::take(longest) == 0 {
             return;
         }
-        let Lists { operations, parts, told, .. } = self.submitted.lists.get();
-        let others = open.others(parts);
-        told.left += others;
+        let lists = self.submitted.lists.get();
+        lists.told.left += lists.others();
+        let Lists { operations, parts, joined, .. } = lists;
         if let Some(op) = operations.last_mut() {
-            op.set(|request| request.be_bundle_of(1 + others, open.bytes));
+            op.set(|request| request.be_bundle_of(joined.len(), *bytes));
         }
+        parts.extend_from_slice(joined);
+        joined.clear();
     }
 }
 

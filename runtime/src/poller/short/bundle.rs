@@ -1,12 +1,14 @@
 //! Bundles that end where they are taken: one check, one answer and one fence for all of their copies.
 #![allow(unsafe_code, reason = "island: hands memory to an engine")]
 
-use arrayvec::ArrayVec;
 use dmaring_engine::{Operation, Rights, Transfer};
 use dmaring_ring::SubmissionEntry;
 
 use super::super::{APPLICATION, Poller, notice, ops::Source};
-use crate::bundle::{self, MOST};
+use crate::{
+    bundle::{self, Part},
+    region::table::PlainMemory,
+};
 
 impl Poller {
     /// Carries out the copies of a bundle of the application's, if nothing else is asked for it. `false`: those that were made already
@@ -14,11 +16,12 @@ impl Poller {
     #[inline]
     pub(super) fn carry_out_bundle(&mut self, entry: &SubmissionEntry) -> bool {
         let &SubmissionEntry { key, source, destination, length, .. } = entry;
-        let Ok(count) = u32::try_from(entry.source_offset) else { return false };
+        let Some(count) = bundle::count(entry.source_offset) else { return false };
+        let Some(block) = self.shared.bundles.get(key.index) else { return false };
+        block.fetch(count as usize);
         let kind = Source::Region(source, 0);
         let longest = self.shared.at_once.min(bundle::LONGEST);
         let Some(number) = self.lane_at_once(kind, destination, longest) else { return false };
-        let Some(block) = self.shared.bundles.get(key.index) else { return false };
         let Some(lane) = self.lanes.get_mut(number) else { return false };
         let line = &lane.line;
         if !line.recovery.is_fed() || !line.is_idle() {
@@ -31,28 +34,14 @@ impl Poller {
         let Some(destination) = memory(destination, Rights::ReadWrite) else { return false };
         let Some(port) = self.ports.get_mut(APPLICATION) else { return false };
         let since = if port.bundles.is_next_short() { Some(self.shared.nanos()) } else { None };
-        let (mut transfers, mut bytes) = (ArrayVec::<_, MOST>::new(), 0);
-        for part in block.parts(count as usize) {
-            let (Some(source), Some(destination)) = (
-                source.at(part.source_offset, part.length),
-                destination.at(part.destination_offset, part.length),
-            ) else {
-                return false;
-            };
-            let operation = Operation::Copy { source };
-            let transfer = Transfer { operation, destination, length: part.length };
-            if part.length.wrapping_sub(1) >= at_once || transfers.try_push(transfer).is_err() {
-                return false;
-            }
-            bytes += part.length;
-        }
-        if transfers.is_empty() || transfers.len() != count as usize || bytes != length {
-            return false;
-        }
+        let transfers = self.short.transfers.get_mut(..count as usize).unwrap_or_default();
+        let memory = (source, destination);
+        let bytes = checked(transfers, block.parts(count as usize), memory, at_once);
+        let Some(bytes) = bytes.filter(|&bytes| bytes == length) else { return false };
         // SAFETY: as in `carry_out`: (1) the ranges lie within regions that there are, with the rights for it, which this thread alone
         // says are quiet, between turns; (2) the addresses are those of the regions' mappings in this engine's domain; (3) `tell_short`
         // settles the lane before an end is shown, in this turn.
-        if !unsafe { lane.run_all(&transfers) } {
+        if !unsafe { lane.run_all(transfers) } {
             // Some may have been carried out, and nothing is told of them here.
             lane.settle();
             return false;
@@ -77,5 +66,106 @@ impl Poller {
             self.tell_short();
         }
         true
+    }
+}
+
+/// Writes down the transfers of as many copies between two regions, and gives their bytes. `None`: one of them may not be made. By
+/// itself: among everything else its values would not stay in registers.
+#[inline(never)]
+fn checked(
+    transfers: &mut [Transfer],
+    parts: impl Iterator<Item = Part>,
+    (source, destination): (PlainMemory, PlainMemory),
+    longest: u64,
+) -> Option<u64> {
+    let mut bytes = 0;
+    for (transfer, part) in transfers.iter_mut().zip(parts) {
+        let Part { source_offset, destination_offset, length } = part;
+        let is_whole = length.wrapping_sub(1) < longest
+            && source.has(source_offset, length)
+            && destination.has(destination_offset, length);
+        if !is_whole {
+            return None;
+        }
+        let operation = Operation::Copy { source: source.at(source_offset) };
+        let destination = destination.at(destination_offset);
+        *transfer = Transfer { operation, destination, length };
+        bytes += length;
+    }
+    Some(bytes)
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use dmaring_engine::Iova;
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::{
+        bundle::{Blocks, MOST},
+        region::table::{RegionFacts, RegionTable},
+    };
+
+    const LENGTHS: [u64; 2] = [4096, 1 << 20];
+    const BASES: [u64; 2] = [0x10_0000, 0x8000_0000];
+    const LONGEST: u64 = 512;
+
+    /// Offsets by how far behind the region's last byte the range ends, with its length: seldom one that may not be.
+    fn part() -> impl Strategy<Value = ([i64; 2], u64)> {
+        let end = || prop_oneof![8 => -1024..=0i64, 1 => 1..3i64, 1 => Just(-(1 << 20))];
+        let length = prop_oneof![8 => 1..=LONGEST, 1 => Just(0), 1 => LONGEST + 1..LONGEST + 3];
+        ([end(), end()], length)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2048))]
+
+        /// Whatever stands in the block: the transfers are of the copies, or there are none.
+        #[test]
+        fn every_transfer_lies_within_its_regions(parts in vec(part(), 1..=MOST)) {
+            let table = RegionTable::new(1);
+            let [source, destination] = [0, 1].map(|side| {
+                let facts = RegionFacts::new(LENGTHS[side], Rights::ReadWrite, false);
+                let key = table.publish(facts, &[Iova::new(BASES[side])]).unwrap();
+                table.plain_memory(key, 0, Rights::ReadWrite).unwrap()
+            });
+            let parts = parts.into_iter().map(|(ends, length)| {
+                let [from, to] = [0, 1].map(|side| {
+                    LENGTHS[side].wrapping_add_signed(ends[side]).wrapping_sub(length)
+                });
+                let (source_offset, destination_offset) = (from % Part::END, to);
+                Part { source_offset, destination_offset, length }
+            });
+            let parts: Vec<_> = parts.collect();
+            let blocks = Blocks::new();
+            let block = blocks.get_or_make(0).unwrap();
+            block.write(&parts.iter().map(|part| part.words()).collect::<Vec<_>>());
+            let nothing = Transfer {
+                operation: Operation::Fill { pattern: 0 },
+                destination: Iova::new(0),
+                length: 0,
+            };
+            let mut transfers = vec![nothing; parts.len()];
+            let read = block.parts(parts.len());
+            let bytes = checked(&mut transfers, read, (source, destination), LONGEST);
+            let within = |offset: u64, length, side: usize| {
+                u128::from(offset) + u128::from(length) <= u128::from(LENGTHS[side])
+            };
+            let may_be = |part: &Part| {
+                (1..=LONGEST).contains(&part.length)
+                    && within(part.source_offset, part.length, 0)
+                    && within(part.destination_offset, part.length, 1)
+            };
+            prop_assert_eq!(bytes.is_some(), parts.iter().all(may_be));
+            if let Some(bytes) = bytes {
+                prop_assert_eq!(bytes, parts.iter().map(|part| part.length).sum::<u64>());
+                let expected = parts.iter().map(|part| Transfer {
+                    operation: Operation::Copy { source: Iova::new(BASES[0] + part.source_offset) },
+                    destination: Iova::new(BASES[1] + part.destination_offset),
+                    length: part.length,
+                });
+                prop_assert_eq!(transfers, expected.collect::<Vec<_>>());
+            }
+        }
     }
 }
