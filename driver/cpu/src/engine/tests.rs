@@ -142,15 +142,16 @@ fn several_run_as_far_as_the_first_that_does_not() {
 /// Every length around that up to which there are a few moves, and the threshold from which on lines are streamed, by each way.
 #[test]
 fn short_copies_are_what_the_routines_make_of_them() {
-    let from: Vec<u8> = (1..=80).collect();
-    let at = |memory: &[u8]| Iova::new(memory.as_ptr().expose_provenance() as u64);
+    let mut from: Vec<u8> = (1..=80).collect();
+    let at = |memory: &mut [u8]| Iova::new(memory.as_mut_ptr().expose_provenance() as u64);
+    let source = at(&mut from);
     for routines in crate::routines::available() {
         for threshold in [0, 1, 16, 64, 65, 4096] {
             for length in (0..=70).step_by(if cfg!(miri) { 23 } else { 1 }) {
                 let mut to = [vec![0; 80], vec![0; 80], vec![0; 80]];
                 let [one, several, queued] = to.each_mut().map(|to| Transfer {
-                    operation: Operation::Copy { source: at(&from) },
-                    destination: Iova::new(to.as_mut_ptr().expose_provenance() as u64),
+                    operation: Operation::Copy { source },
+                    destination: at(to),
                     length,
                 });
                 let mut engine = CpuEngine::from_parts(8, Mover::new(routines, threshold));
@@ -167,7 +168,7 @@ fn short_copies_are_what_the_routines_make_of_them() {
                     assert_eq!(engine.poll(&mut [none; 2]), 1);
                 }
                 let mut expected = vec![0; 80];
-                expected[..length as usize].copy_from_slice(&from[..length as usize]);
+                expected.splice(..length as usize, 1..=length as u8);
                 let what = format!("{routines:?}, {length} bytes, streamed from {threshold}");
                 assert!(to.iter().all(|to| *to == expected), "{what}");
             }
@@ -180,8 +181,8 @@ fn short_copies_are_what_the_routines_make_of_them() {
 fn what_is_to_be_streamed_takes_its_routine() {
     for (threshold, is_moved) in [(0, false), (1, false), (64, false), (65, true)] {
         let mut engine = CpuEngine::from_parts(8, Mover::new(&IDLE, threshold));
-        let (from, mut to) = ([1_u8; 64], [0_u8; 64]);
-        let source = Iova::new(from.as_ptr().expose_provenance() as u64);
+        let (mut from, mut to) = ([1_u8; 64], [0_u8; 64]);
+        let source = Iova::new(from.as_mut_ptr().expose_provenance() as u64);
         let destination = Iova::new(to.as_mut_ptr().expose_provenance() as u64);
         let operation = Operation::Copy { source };
         // SAFETY: both lists have as many bytes, and outlive the engine.
