@@ -4,7 +4,7 @@
 //! that a slot owns and over where the rings live, so that the same code runs on a memfd and under loom.
 
 use crossbeam_utils::CachePadded;
-use dmaring_ring::{CompletionSlot, Header, SubmissionSlot, completion, submission::ForWriting};
+use dmaring_ring::{CompletionSlot, Header, SubmissionSlot, completion, prefetch::ForWriting};
 
 use crate::{
     inflight::{Inflight, Role},

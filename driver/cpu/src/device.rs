@@ -17,8 +17,8 @@ const WORD: usize = size_of::<u64>();
 ///
 /// # Safety
 ///
-/// The caller swears that the ranges are mapped for these accesses and apart, and that others access them atomically or
-/// outside Rust's memory model.
+/// The caller swears that the ranges are mapped for these accesses, and that others access them atomically or
+/// outside Rust's memory model. Where they overlap, what the destination holds afterwards is unspecified.
 pub(crate) unsafe fn copy(destination: *mut u8, source: *const u8, length: usize) {
     let mut buffer = [0; BUFFER];
     let mut done = 0;

@@ -1,6 +1,6 @@
 //! The queue of the CPU engine, and when its transfers run.
 //!
-//! `enqueue` and `submit` move counters only. Bytes move in `run`, which carries out a short transfer if the queue is empty and leaves the
+//! `enqueue` and `submit` move counters only. Bytes move in `run` and `run_all`, which carry short transfers out if the queue is empty and leave the
 //! fence to the next `submit`, and in `poll`: it runs what was submitted,
 //! oldest first, until it has filled the caller's places or used up its budget of bytes, fences
 //! once, and reports what it ran. A transfer is therefore in the queue until the very call that
@@ -35,7 +35,7 @@ const _: () = assert!(MAX_TRANSFER <= POLL_BUDGET, "every transfer has its poll"
 /// The CPU as a copy engine.
 ///
 /// Transfers run within [`Engine::poll`], on the thread that calls it, in the order of submission,
-/// or within [`Engine::run`], and never fail. Nothing is allocated after construction.
+/// or within [`Engine::run`] and [`Engine::run_all`], and never fail. Nothing is allocated after construction.
 #[derive(Debug)]
 pub struct CpuEngine {
     mover: Mover,
@@ -94,17 +94,32 @@ impl CpuEngine {
         !self.halted && self.queue.is_empty()
     }
 
+    /// Carries a transfer out, if it is one of those. `false`: it is not.
+    ///
+    /// # Safety
+    ///
+    /// The ranges are mapped until the next `submit`, which fences, and what is ahead is of another such transfer.
+    #[inline]
+    unsafe fn run_one(&mut self, transfer: &Transfer, ahead: Option<Ahead>) -> bool {
+        // Asked first: of one that is short nothing else is asked.
+        // SAFETY: as the caller swears.
+        if unsafe { self.mover.carry_out_short(transfer) } {
+            return true;
+        }
+        let known = matches!(transfer.operation, Operation::Copy { .. } | Operation::Fill { .. });
+        if !known || transfer.length > AT_ONCE {
+            return false;
+        }
+        let ahead = ahead.filter(|ahead| ahead.length >= READ_AHEAD_FROM);
+        // SAFETY: as the caller swears.
+        unsafe { self.mover.carry_out(transfer, ahead) };
+        true
+    }
+
     pub(crate) fn from_parts(depth: usize, mover: Mover) -> Self {
         let queue = VecDeque::with_capacity(depth);
         Self { mover, queue, depth, runnable: 0, halted: false }
     }
-}
-
-/// Whether a transfer is one of those that are.
-#[inline]
-fn is_for_at_once(transfer: &Transfer) -> bool {
-    let known = matches!(transfer.operation, Operation::Copy { .. } | Operation::Fill { .. });
-    known && transfer.length <= AT_ONCE
 }
 
 impl Default for CpuEngine {
@@ -114,7 +129,7 @@ impl Default for CpuEngine {
 }
 
 // SAFETY: (1) a transfer leaves the queue in the call of `poll` that reports it, once, after it was
-// carried out; (2) `poll` fences after the last store and before it returns, and so does `submit` what `run` stored; (3) memory is
+// carried out; (2) `poll` fences after the last store and before it returns, and so does `submit` what `run` and `run_all` stored; (3) memory is
 // touched within `poll`, `run` and `run_all` only, and `halt` empties the queue; (4) the routines touch the ranges given and
 // nothing else, and prefetch what `run` was told is ahead or a queued transfer reads; (5) capabilities are made of constants and the depth, and there is one domain.
 unsafe impl Engine for CpuEngine {
@@ -162,40 +177,16 @@ unsafe impl Engine for CpuEngine {
 
     #[inline]
     unsafe fn run(&mut self, transfer: &Transfer, ahead: Option<Ahead>) -> bool {
-        if !self.runs_at_once() {
-            return false;
-        }
-        // Asked first: no question but this is left for one that is short.
-        // SAFETY: as below.
-        if unsafe { self.mover.carry_out_short(transfer) } {
-            return true;
-        }
-        if !is_for_at_once(transfer) {
-            return false;
-        }
-        let ahead = ahead.filter(|ahead| ahead.length >= READ_AHEAD_FROM);
-        // SAFETY: the caller swore that the ranges are mapped until the next `submit`, which fences.
-        unsafe { self.mover.carry_out(transfer, ahead) };
-        true
+        // SAFETY: as the caller swears.
+        self.runs_at_once() && unsafe { self.run_one(transfer, ahead) }
     }
 
     unsafe fn run_all(&mut self, transfers: &[Transfer]) -> usize {
         if !self.runs_at_once() {
             return 0;
         }
-        let mut run = 0;
-        for transfer in transfers {
-            // SAFETY: as in `run`.
-            if !unsafe { self.mover.carry_out_short(transfer) } {
-                if !is_for_at_once(transfer) {
-                    break;
-                }
-                // SAFETY: as in `run`.
-                unsafe { self.mover.carry_out(transfer, None) };
-            }
-            run += 1;
-        }
-        run
+        // SAFETY: as the caller swears.
+        transfers.iter().take_while(|transfer| unsafe { self.run_one(transfer, None) }).count()
     }
 
     fn submit(&mut self) {
@@ -216,7 +207,10 @@ unsafe impl Engine for CpuEngine {
             let ahead = self.ahead();
             // SAFETY: `enqueue`'s caller swore that the ranges are mapped until the token is
             // reported, which it is at the end of this call; `ahead` is of another such transfer.
-            unsafe { self.mover.carry_out(&transfer, ahead) };
+            if !unsafe { self.mover.carry_out_short(&transfer) } {
+                // SAFETY: as above.
+                unsafe { self.mover.carry_out(&transfer, ahead) };
+            }
             completions[reported] = Completion { token, outcome: Outcome::Done };
             reported += 1;
             bytes += transfer.length;

@@ -50,7 +50,7 @@ impl Mover {
         }
     }
 
-    /// Carries a short copy out, by a few moves and no routine. `false`: it is none, and nothing was done.
+    /// Carries a short copy out, by a few moves and no routine. `false`: it is none, and nothing was done. It needs no fence.
     ///
     /// # Safety
     ///
@@ -63,23 +63,19 @@ impl Mover {
         }
         let source = ptr::with_exposed_provenance::<u8>(source.get() as usize);
         let to = ptr::with_exposed_provenance_mut::<u8>(transfer.destination.get() as usize);
-        // SAFETY: (1) the ranges are mapped and apart (caller); (2) the length was tested.
+        // SAFETY: (1) the ranges are mapped (caller); (2) the length was tested, and `short` is 0 where there are no such moves.
         unsafe { copy_short(to, source, transfer.length as usize) };
         true
     }
 
-    /// Carries one transfer out. Its bytes are visible to other threads only after [`Mover::fence`]
+    /// Carries one transfer out by a routine. Its bytes are visible to other threads only after [`Mover::fence`]
     /// and whatever publishes the completion. `ahead`: what a copy to come reads.
     ///
     /// # Safety
     ///
     /// The caller swears what [`Engine::enqueue`](dmaring_engine::Engine::enqueue) asks for: ranges
-    /// mapped with the rights needed, source and destination apart.
+    /// mapped with the rights needed.
     pub(crate) unsafe fn carry_out(&mut self, transfer: &Transfer, ahead: Option<Ahead>) {
-        // SAFETY: as the caller swears.
-        if unsafe { self.carry_out_short(transfer) } {
-            return;
-        }
         let length = transfer.length as usize;
         let of_device = matches!(
             transfer.operation,
@@ -99,7 +95,7 @@ impl Mover {
                     Some((routine, ahead)) => {
                         let bytes = ahead.length as usize;
                         let ahead = ptr::with_exposed_provenance(ahead.source.get() as usize);
-                        // SAFETY: (1) the ranges are mapped and apart (caller), and what is ahead may be anywhere; (2) the
+                        // SAFETY: (1) the ranges are mapped (caller), and what is ahead may be anywhere; (2) the
                         // processor has the instructions, or `routines::available` had not given them.
                         unsafe { (routine.copy)(destination, source, length, ahead, bytes) };
                     }
@@ -114,7 +110,7 @@ impl Mover {
             }
             Operation::DeviceCopy { source } => {
                 let source = ptr::with_exposed_provenance::<u8>(source.get() as usize);
-                // SAFETY: the ranges are mapped and apart (caller).
+                // SAFETY: the ranges are mapped (caller).
                 unsafe { device::copy(destination, source, length) };
             }
             Operation::DeviceFill { pattern } => {

@@ -47,7 +47,7 @@ fn nothing_to_order() {}
 /// # Safety
 ///
 /// As [`CopyRoutine`](crate::routines::CopyRoutine) says.
-unsafe fn copy_bytes(destination: *mut u8, source: *const u8, length: usize) {
+pub(crate) unsafe fn copy_bytes(destination: *mut u8, source: *const u8, length: usize) {
     for index in 0..length {
         // SAFETY: (1) `index` is below `length`, so the byte may be read (caller); (2) others
         // access it atomically or outside Rust's memory model (caller).
@@ -56,17 +56,6 @@ unsafe fn copy_bytes(destination: *mut u8, source: *const u8, length: usize) {
         let to = unsafe { AtomicU8::from_ptr(destination.wrapping_add(index)) };
         to.store(from.load(Relaxed), Relaxed);
     }
-}
-
-/// No set takes it: see [`Routines::short`].
-///
-/// # Safety
-///
-/// As [`CopyRoutine`](crate::routines::CopyRoutine) says.
-#[cfg(not(all(target_arch = "x86_64", not(miri))))]
-pub(crate) unsafe fn copy_short(destination: *mut u8, source: *const u8, length: usize) {
-    // SAFETY: as the caller swears.
-    unsafe { copy_bytes(destination, source, length) };
 }
 
 /// # Safety

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::portable;
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-pub(crate) use crate::portable::copy_short;
+pub(crate) use crate::portable::copy_bytes as copy_short;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 use crate::x86;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -15,8 +15,9 @@ pub(crate) use crate::x86::copy_short;
 /// # Safety
 ///
 /// The caller swears that the source may be read and the destination written for that many bytes,
-/// that they do not overlap, and that the processor has the instructions of the table the routine
-/// is from. Others may access both at the same time.
+/// and that the processor has the instructions of the table the routine is from. Others may access
+/// both at the same time. Where the two overlap, what the destination holds afterwards is
+/// unspecified, byte by byte, and nothing else is.
 pub(crate) type CopyRoutine = unsafe fn(*mut u8, *const u8, usize);
 
 /// Fills that many bytes with the pattern, lowest byte first, from the destination's first byte on.
@@ -53,7 +54,7 @@ pub(crate) struct Routines {
     /// Whether the streaming routines write every whole line of the destination, at a multiple of 64 bytes,
     /// with non-temporal stores, and nothing but what is before the first and after the last through the caches.
     pub(crate) streams: bool,
-    /// Up to how many bytes [`copy_short`] does what `copy` does; 0: never.
+    /// Up to how many bytes [`copy_short`] may be taken in place of `copy`; 0: never.
     pub(crate) short: u64,
     pub(crate) copy: CopyRoutine,
     pub(crate) copy_streaming: CopyRoutine,

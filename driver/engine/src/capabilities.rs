@@ -24,7 +24,8 @@ pub struct Capabilities {
     /// `None`: every byte may be in a cache when the transfer is done, as it is where the platform places
     /// a device's writes there (Intel's DDIO). Whoever makes a destination durable goes by this.
     pub streams_from: Option<u64>,
-    /// The longest transfer, in bytes, that the engine carries out within a call of [`Engine::run`](crate::Engine::run); 0: none.
+    /// The longest transfer, in bytes, that the engine carries out within a call of [`Engine::run`](crate::Engine::run) or
+    /// [`Engine::run_all`](crate::Engine::run_all); 0: none.
     pub at_once: u64,
     /// How many bytes at most of a source to come such a call reads ahead where it is told of one; 0: none.
     pub reads_ahead: u64,

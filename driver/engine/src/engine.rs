@@ -76,7 +76,7 @@ pub unsafe trait Engine: Send {
         false
     }
 
-    /// [Runs](Engine::run) several transfers, in order, none of them with anything ahead, up to the first for which `run` would
+    /// [Runs](Engine::run) several transfers, of which each is one that was run then: in order, none of them with anything ahead, up to the first for which `run` would
     /// give `false`, and tells how many those were. An engine that carries short transfers out may look at itself once for all.
     ///
     /// # Safety

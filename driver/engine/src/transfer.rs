@@ -27,7 +27,8 @@ pub struct Ahead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {
-    /// The bytes that begin at `source`. Source and destination ranges do not overlap.
+    /// The bytes that begin at `source`. The source and destination of an operation that was checked do not overlap; where a peer
+    /// made one up that does, what is written to the destination is unspecified.
     Copy {
         /// The first byte read.
         source: Iova,

@@ -398,3 +398,24 @@ fn the_domain_refuses_as_told_and_counts() {
     let shared = ManualEngine::builder().domain(Arc::clone(&domain)).build().1.domain();
     assert!(Arc::ptr_eq(&shared, &domain));
 }
+
+#[test]
+fn several_run_as_far_as_the_first_that_is_refused() {
+    let (mut engine, control) = ManualEngine::builder().at_once(64).build();
+    let (from, to) = (Buffer::new(64, 7), Buffer::new(256, 0));
+    let source = map(&control.domain(), &from, Rights::Read).unwrap();
+    let destination = map(&control.domain(), &to, Rights::ReadWrite).unwrap();
+    let transfer = |n: u64, length| Transfer {
+        operation: Operation::Copy { source },
+        destination: destination.checked_add(n * 64).unwrap(),
+        length,
+    };
+    let transfers = [transfer(0, 64), transfer(1, 65), transfer(2, 64)];
+    // SAFETY: the buffers are mapped, and stay so.
+    assert_eq!(unsafe { engine.run_all(&transfers) }, 1);
+    assert_eq!(control.run(), 1, "what comes behind was not tried");
+    // SAFETY: as above.
+    assert_eq!(unsafe { engine.run_all(&[transfers[0], transfers[2]]) }, 2);
+    engine.submit();
+    assert_eq!((control.run(), control.violations()), (3, vec![]));
+}

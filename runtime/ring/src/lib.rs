@@ -23,12 +23,12 @@ pub mod handshake;
 pub mod layout;
 #[cfg(not(loom))]
 pub mod memory;
+pub mod prefetch;
 pub mod submission;
 pub mod sync;
 pub mod watch;
 
 mod full;
-pub mod prefetch;
 
 pub use entry::{
     CompletionCode, CompletionEntry, EntryFlags, Key, Opcode, ResultWord, SubmissionEntry,

@@ -30,10 +30,11 @@
 use crate::{
     entry::SubmissionEntry,
     layout::{Header, SubmissionSlot, slot_at},
+    prefetch::ForWriting,
     sync::AtomicU64,
 };
 
-pub use crate::{full::Full, prefetch::ForWriting};
+pub use crate::full::Full;
 
 /// Pushes entries, all of them at consecutive positions, or none.
 ///

@@ -68,7 +68,7 @@ proptest! {
                     let batch: Vec<_> = ids.by_ref().take(count).map(entry).collect();
                     let fits = model.len() + count <= entries as usize;
                     let expected = if fits { Ok(()) } else { Err(Full) };
-                    let pushed = match submission::ForWriting::detect() {
+                    let pushed = match dmaring_ring::prefetch::ForWriting::detect() {
                         Some(fetch) if count % 2 == 1 => {
                             submission::push_and_fetch(header, slots, &batch, fetch)
                         }

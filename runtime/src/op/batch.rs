@@ -301,6 +301,47 @@ mod tests {
         assert!((255..=256).contains(&lists.get().parts.capacity()), "{lists:?}");
     }
 
+    /// What one batch needed more than is kept is had once again, and not by each that follows.
+    #[test]
+    fn a_large_batch_costs_those_behind_it_nothing() {
+        let (engine, control) = ManualEngine::builder().at_once(8192).build();
+        let runtime = Runtime::builder().engine(engine).build().unwrap();
+        let [one, two] = [(); 2].map(|()| runtime.allocate(4096).unwrap());
+        control.release();
+        let run = |rows: [u64; 2]| {
+            let mut batch = runtime.batch();
+            (0..rows[0]).for_each(|_| batch.copy(&two, 0, &one, 0, 64));
+            (0..rows[1]).for_each(|_| batch.copy(&one, 0, &two, 0, 64));
+            assert_eq!(block_on(batch.submit().all()).unwrap(), (rows[0] + rows[1]) * 64);
+            let mut lists = runtime.shared().batches.take();
+            let room = lists.get().parts.capacity();
+            runtime.shared().batches.put(&mut lists);
+            room
+        };
+        assert_eq!([[5, 200], [0, 600], [5, 200], [5, 200]].map(run), [256; 4]);
+    }
+
+    /// Its lists serve another, which has nothing of it.
+    #[test]
+    fn what_was_put_in_a_batch_that_was_dropped_is_in_no_other() {
+        let (engine, control) = ManualEngine::builder().at_once(8192).build();
+        let runtime = Runtime::builder().engine(engine).build().unwrap();
+        let [one, two] = [(); 2].map(|()| runtime.allocate(4096).unwrap());
+        control.release();
+        for begun in [1, 3, 16, 17] {
+            let mut dropped = runtime.batch();
+            (0..begun).for_each(|n| dropped.copy(&one, n * 64, &two, n * 64, 64));
+            assert_eq!(dropped.len() as u64, begun);
+            drop(dropped);
+            let mut batch = runtime.batch();
+            assert_eq!((batch.len(), batch.is_empty()), (0, true));
+            (0..3).for_each(|n| batch.copy(&two, n * 32, &one, n * 32, 32));
+            assert_eq!(batch.len(), 3);
+            let outcomes: Vec<_> = block_on(batch.submit().collect());
+            assert!(outcomes.into_iter().map(Result::ok).eq([Some(32); 3]), "after {begun}");
+        }
+    }
+
     #[test]
     fn the_sum_comes_when_all_have_ended_and_keeps_nothing_then() {
         let (engine, control) = ManualEngine::new();

@@ -85,9 +85,7 @@ impl SpareLists {
         let Some(mut lists) = held.0.take() else { return };
         let Lists { operations, parts, joined, entries, told } = &mut *lists;
         operations.clear();
-        parts.clear();
         joined.clear();
-        entries.clear();
         told.clear();
         trim(parts);
         trim(entries);
@@ -98,11 +96,11 @@ impl SpareLists {
     }
 }
 
-/// Gives the room of a list back that will not be kept.
+/// Empties a list, and gives the room back that will not be kept. Enough stays for the next: a list that began with none could pass
+/// what is kept by a row that is no longer, and begin anew each time.
 pub(super) fn trim<T>(list: &mut Vec<T>) {
-    if list.capacity() > LARGEST {
-        *list = Vec::new();
-    }
+    list.clear();
+    list.shrink_to(LARGEST);
 }
 
 #[cfg(all(test, not(miri)))]
@@ -115,11 +113,14 @@ mod tests {
         let mut lists = spare.take();
         lists.get().entries.extend([SubmissionEntry::default(); 40]);
         lists.get().operations.push(Op::known(Ok(1)));
+        lists.get().joined.push([1, 2]);
+        lists.get().parts.push([3, 4]);
         let room = lists.get().entries.capacity();
         spare.put(&mut lists);
         let again = spare.take();
         let again = again.peek().unwrap();
         assert!(again.entries.is_empty() && again.operations.is_empty());
+        assert!(again.joined.is_empty() && again.parts.is_empty());
         assert_eq!(again.entries.capacity(), room);
     }
 
@@ -137,6 +138,6 @@ mod tests {
         put(Lists { parts, entries, ..Lists::default() });
         let kept = spare.take();
         let kept = kept.peek().unwrap();
-        assert_eq!((kept.entries.capacity(), kept.parts.capacity()), (0, 0));
+        assert_eq!((kept.entries.capacity(), kept.parts.capacity()), (LARGEST, LARGEST));
     }
 }

@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_below_the_end_of_all_addresses_is_not_plain() {
+    fn what_has_no_address_behind_its_last_byte_is_not_plain() {
         let table = RegionTable::new(1);
         for (base, is_plain) in [(u64::MAX - 100, true), (u64::MAX - 99, false)] {
             let base = Iova::new(base);

@@ -1,8 +1,11 @@
 //! Entries of bundles that a peer wrote, and where each copy of a bundle goes.
 
+use std::{fs::File, io::Write, os::fd::AsRawFd};
+
 use dmaring_engine::{Status, StatusKind};
 use dmaring_manual::ManualEngine;
 use dmaring_ring::{CompletionCode, EntryFlags, Key, Opcode, SubmissionEntry, submission};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::tests::{PART, outcomes, rig};
 use crate::{
@@ -168,5 +171,29 @@ fn what_a_peer_makes_up_is_refused_and_reaches_nothing() {
     let block = runtime.shared().bundles.get(beyond.key.index).unwrap();
     let codes = [0, 1, 2].map(|place| block.told(place).unwrap().entry().code());
     assert_eq!(codes, [CompletionCode::REFUSED, CompletionCode::REFUSED, CompletionCode::DONE]);
+    assert_eq!(control.violations(), []);
+}
+
+/// What a peer may not write is not written, whichever way its entry takes; what it may only read is read.
+#[test]
+fn memory_that_is_only_to_be_read_is_read_and_not_written() {
+    let (runtime, control, regions) = rig();
+    // One on a disk would be staged.
+    let mut file = File::from(memfd_create("readable", MFdFlags::MFD_CLOEXEC).unwrap());
+    file.write_all(&[5; 4096]).unwrap();
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let readable = runtime.open_file_read_only(path).unwrap();
+    let copies = [(0, 0, 64), (64, 64, 64)];
+    let before = runtime.stats().failed;
+    push(&runtime, forged(&runtime, &[regions[0].clone(), readable.clone()], &copies));
+    eventually("the refusal", || runtime.stats().failed == before + 2);
+    assert_eq!((control.run(), control.submitted(), runtime.stats().completed), (0, 0, 0));
+    push(&runtime, forged(&runtime, &[readable.clone(), regions[1].clone()], &copies));
+    eventually("the end", || runtime.stats().completed == 2);
+    assert_eq!((control.run(), runtime.stats().failed), (2, before + 2), "by the short way");
+    let mut bytes = [[0; 128]; 2];
+    readable.read_at(0, &mut bytes[0]).unwrap();
+    regions[1].read_at(0, &mut bytes[1]).unwrap();
+    assert_eq!(bytes, [[5; 128]; 2]);
     assert_eq!(control.violations(), []);
 }

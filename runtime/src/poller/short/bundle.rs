@@ -34,13 +34,14 @@ impl Poller {
         let Some(destination) = memory(destination, Rights::ReadWrite) else { return false };
         let Some(port) = self.ports.get_mut(APPLICATION) else { return false };
         let since = if port.bundles.is_next_short() { Some(self.shared.nanos()) } else { None };
-        let transfers = self.short.transfers.get_mut(..count as usize).unwrap_or_default();
+        let transfers = self.short.transfers.get_mut(..count as usize);
+        let Some(transfers) = transfers else { return false };
         let memory = (source, destination);
         let bytes = checked(transfers, block.parts(count as usize), memory, at_once);
         let Some(bytes) = bytes.filter(|&bytes| bytes == length) else { return false };
         // SAFETY: as in `carry_out`: (1) the ranges lie within regions that there are, with the rights for it, which this thread alone
         // says are quiet, between turns; (2) the addresses are those of the regions' mappings in this engine's domain; (3) `tell_short`
-        // settles the lane before an end is shown, in this turn.
+        // settles the lane before an end is shown, in this turn; (4) each of them was written by `checked`, just now.
         if !unsafe { lane.run_all(transfers) } {
             // Some may have been carried out, and nothing is told of them here.
             lane.settle();
@@ -69,18 +70,18 @@ impl Poller {
     }
 }
 
-/// Writes down the transfers of as many copies between two regions, and gives their bytes. `None`: one of them may not be made. By
-/// itself: among everything else its values would not stay in registers.
+/// Writes each transfer anew, of as many copies between two regions, and gives their bytes. `None`: one of them may not be made, or
+/// there are fewer. By itself: among everything else its values would not stay in registers.
 #[inline(never)]
 fn checked(
     transfers: &mut [Transfer],
-    parts: impl Iterator<Item = Part>,
+    mut parts: impl Iterator<Item = Part>,
     (source, destination): (PlainMemory, PlainMemory),
     longest: u64,
 ) -> Option<u64> {
     let mut bytes = 0;
-    for (transfer, part) in transfers.iter_mut().zip(parts) {
-        let Part { source_offset, destination_offset, length } = part;
+    for transfer in transfers {
+        let Part { source_offset, destination_offset, length } = parts.next()?;
         let is_whole = length.wrapping_sub(1) < longest
             && source.has(source_offset, length)
             && destination.has(destination_offset, length);
