@@ -1,14 +1,15 @@
 //! What the rings alone allow: the same entries and completions between the same two cores, for batches with the words that say
 //! where their copies are, and nothing else. No operation is checked or carried out, nothing has a waker, and nobody else submits.
-//! Once more with the other locked instructions that a copy
+//! Once more with copies that are chosen, and carried out where they are within their areas, for batches. And with the other locked instructions that a copy
 //! takes in the runtime, on a few words that no other core uses; those that a reap takes for all that it finds, and fences, only
 //! where one copy is awaited after the other. And of many regions, with copies that are made and dropped.
 //!
 //! Whoever answers is tuned to the work as no poller could be: it leaves the ring alone for as long after few entries as is fastest.
 
 use std::{
+    error::Error,
     hint,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+    sync::atomic::{AtomicBool, Ordering, fence},
     thread,
 };
 
@@ -18,29 +19,52 @@ use dmaring_benches::{
     record::{Chunks, Latencies, Measuring, Record, Unit},
     rings::OwnRings,
 };
-use dmaring_ring::{
-    CompletionCode, CompletionEntry, Key, Opcode, Rings, SubmissionEntry, completion, submission,
-};
+use dmaring_ring::{Key, Opcode, Rings, SubmissionEntry, completion, submission};
 
 use crate::{
     Outcome, Setup,
     locks::Words,
+    memory::{Blocks, Pair},
+    server::{BLOCKS, Server},
     short::{BATCH, COPIES, DEPTH, LATENCIES},
     together,
 };
 
 const ENTRIES: u32 = 1024;
-/// After how many entries their completions are published.
-const TOGETHER: usize = 16;
-/// How many blocks there are, used in turn: more than are in flight.
-const BLOCKS: usize = 4;
+/// How many bytes a copy has that is carried out.
+const COPIED: usize = 64;
 /// For how many `pause`s the ring is left alone after fewer: the fastest counts.
 const HOLDS: [usize; 4] = [0, 16, 64, 128];
 
-pub(crate) fn measure(setup: &Setup) -> Outcome {
+pub(crate) fn measure(setup: &Setup, pair: &mut Pair, blocks: &Blocks) -> Outcome {
     between_cores(setup, |client, _| awaited(client))?;
     between_cores(setup, in_flight)?;
-    between_cores(setup, in_batches)
+    between_cores(setup, in_batches)?;
+    carried_out(setup, pair, blocks)
+}
+
+/// In batches, whose copies are made. A copy that is not within the areas would be left out, and found missing.
+fn carried_out(setup: &Setup, pair: &mut Pair, blocks: &Blocks) -> Outcome {
+    let (source, destination) = pair.slices()?;
+    let carry = |[from, to]: [u64; 2]| {
+        let size = blocks.size as usize;
+        let from = source.get(from as usize..).and_then(|from| from.first_chunk::<COPIED>());
+        let to = destination.get_mut(to as usize..).and_then(|to| to.first_chunk_mut::<COPIED>());
+        if let (Some(from), Some(to), COPIED) = (from, to, size) {
+            *to = *from;
+        }
+    };
+    let words = Words::default();
+    let put = |number| {
+        let (from, to) = blocks.copy(number);
+        [from, to]
+    };
+    let (record, is_in_order) = answered_by(setup, carry, |client, server| {
+        let names = ("rings_and_copies", "copy64-32-batch");
+        let record = client.fastest::<BATCH>(server, names, |_| alone(&words), put)?;
+        Ok((record, client.in_order))
+    })?;
+    Ok(record.print(is_in_order && pair.verify(blocks)?)?)
 }
 
 /// The rings, and copies that `make` makes, and that are dropped before they are submitted.
@@ -51,8 +75,23 @@ pub(crate) fn handles(setup: &Setup, work: &str, make: impl Fn(u64) -> Copy) -> 
     })
 }
 
-/// Does `work` while whoever answers is on the poller's core.
+/// Does `work` while whoever answers is on the poller's core, and reads where copies are.
 fn between_cores(setup: &Setup, work: impl FnOnce(&mut Client<'_>, &Server) -> Outcome) -> Outcome {
+    answered_by(
+        setup,
+        |words| {
+            let _ = hint::black_box(words);
+        },
+        work,
+    )
+}
+
+/// Does `work` while whoever answers is on the poller's core, and carries out where copies are.
+fn answered_by<T>(
+    setup: &Setup,
+    mut carry: impl FnMut([u64; 2]) + Send,
+    work: impl FnOnce(&mut Client<'_>, &Server) -> Result<T, Box<dyn Error>>,
+) -> Result<T, Box<dyn Error>> {
     together::bring(setup.poller_core)?;
     let memory = OwnRings::new(ENTRIES)?;
     let rings = memory.get();
@@ -62,7 +101,7 @@ fn between_cores(setup: &Setup, work: impl FnOnce(&mut Client<'_>, &Server) -> O
             let pinned = pinning::pin(setup.poller_core);
             is_pinned.store(true, Ordering::Release);
             if pinned.is_ok() {
-                server.serve(rings);
+                server.serve(rings, &mut carry);
             }
             pinned
         });
@@ -70,10 +109,10 @@ fn between_cores(setup: &Setup, work: impl FnOnce(&mut Client<'_>, &Server) -> O
             thread::yield_now();
         }
         let mut client = Client::new(rings);
-        let measured = if thread.is_finished() { Ok(()) } else { work(&mut client, &server) };
-        server.is_over.store(true, Ordering::Release);
+        let measured = (!thread.is_finished()).then(|| work(&mut client, &server));
+        server.end();
         thread.join().map_err(|_| "the thread that answers panicked")??;
-        measured
+        measured.unwrap_or_else(|| Err("the thread that answers has ended".into()))
     })
 }
 
@@ -108,60 +147,6 @@ fn in_batches(client: &mut Client<'_>, server: &Server) -> Outcome {
     let words = Words::default();
     client.best::<BATCH>(server, ("rings", "copy64-32-batch"), |_| {})?;
     client.best::<BATCH>(server, ("rings_and_locks", "copy64-32-batch"), |_| alone(&words))
-}
-
-/// Whoever answers.
-#[derive(Debug, Default)]
-struct Server {
-    /// For how many `pause`s it leaves the ring alone after few entries.
-    hold: AtomicUsize,
-    is_over: AtomicBool,
-    /// Where the copies are that an entry stands for, where it stands for several: it says which.
-    blocks: [Block; BLOCKS],
-}
-
-/// Two words for each copy.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Block([[AtomicU64; 2]; BATCH]);
-
-impl Server {
-    /// Answers every entry.
-    fn serve(&self, rings: &Rings) {
-        let (header, slots, places) =
-            (rings.header(), rings.submission_slots(), rings.completion_slots());
-        let (mut entries, mut answers) = (submission::Consumer::new(), completion::Producer::new());
-        while !self.is_over.load(Ordering::Relaxed) {
-            // The other side's end is another core's line: looked at only where what is known of it is not enough.
-            if answers.known_room(places) < TOGETHER && answers.room(header, places) < TOGETHER {
-                continue;
-            }
-            let mut answered = 0;
-            while answered < TOGETHER
-                && let Some(entry) = entries.pop(slots)
-            {
-                answered += 1;
-                self.read(&entry);
-                let answer = CompletionEntry::new(entry.key, CompletionCode::DONE, 0, 0);
-                // There is room.
-                let _ = answers.push(places, answer);
-            }
-            answers.publish(header);
-            if (1..TOGETHER).contains(&answered) {
-                (0..self.hold.load(Ordering::Relaxed)).for_each(|_| hint::spin_loop());
-            }
-        }
-    }
-}
-
-impl Server {
-    /// Reads where the copies are.
-    fn read(&self, entry: &SubmissionEntry) {
-        if let Some(block) = self.blocks.get(entry.source_offset as usize) {
-            let words = block.0.as_flattened().iter();
-            hint::black_box(words.fold(0, |sum, word| sum ^ word.load(Ordering::Relaxed)));
-        }
-    }
 }
 
 struct Client<'a> {
@@ -210,23 +195,34 @@ impl<'a> Client<'a> {
     fn best<const N: usize>(
         &mut self,
         server: &Server,
-        (side, work): (&str, &str),
+        names: (&str, &str),
         before: impl Fn(u64),
     ) -> Outcome {
+        let record = self.fastest::<N>(server, names, before, |number| [number; 2])?;
+        Ok(record.print(self.in_order)?)
+    }
+
+    /// The same, where `put` gives the words of each copy.
+    fn fastest<'n, const N: usize>(
+        &mut self,
+        server: &Server,
+        (side, work): (&'n str, &'n str),
+        before: impl Fn(u64),
+        put: impl Fn(u64) -> [u64; 2],
+    ) -> Result<Record<'n>, Box<dyn Error>> {
         let mut best: Option<Record<'_>> = None;
         for hold in HOLDS {
-            server.hold.store(hold, Ordering::Relaxed);
-            self.stream::<N>(server, COPIES / 10, &before);
+            server.leave_alone_for(hold);
+            self.stream::<N>(server, COPIES / 10, &before, &put);
             let measuring = Measuring::begin(side, work)?;
-            let chunks = self.stream::<N>(server, COPIES, &before);
+            let chunks = self.stream::<N>(server, COPIES, &before, &put);
             let record = measuring.end(Unit::PerS, chunks.rates(1))?;
             if best.as_ref().is_none_or(|best| record.median() > best.median()) {
                 best = Some(record);
             }
         }
-        server.hold.store(0, Ordering::Relaxed);
-        let record = best.ok_or("nothing was measured")?;
-        Ok(record.print(self.in_order)?)
+        server.leave_alone_for(0);
+        Ok(best.ok_or("nothing was measured")?)
     }
 
     fn stream<const N: usize>(
@@ -234,6 +230,7 @@ impl<'a> Client<'a> {
         server: &Server,
         count: u64,
         before: &impl Fn(u64),
+        put: &impl Fn(u64) -> [u64; 2],
     ) -> Chunks {
         let (copies, entries) = (N as u64, count / N as u64);
         let (mut chunks, begin) = (Chunks::of(count), self.ended);
@@ -243,21 +240,19 @@ impl<'a> Client<'a> {
                 chunks.ended((self.ended - begin) * copies);
             } else {
                 before(self.pushed);
-                self.push_of::<N>(server);
+                self.push_of::<N>(server, put);
             }
         }
         chunks
     }
 
     /// Pushes an entry of so many copies.
-    fn push_of<const N: usize>(&mut self, server: &Server) {
+    fn push_of<const N: usize>(&mut self, server: &Server, put: &impl Fn(u64) -> [u64; 2]) {
         if N == 1 {
             return self.push(usize::MAX);
         }
         let place = self.pushed as usize % BLOCKS;
-        for (words, copy) in server.blocks[place].0.iter().zip(self.pushed..) {
-            words.iter().for_each(|word| word.store(copy, Ordering::Relaxed));
-        }
+        server.write(place, (self.pushed * N as u64..).map(put));
         self.push(place);
     }
 

@@ -12,6 +12,7 @@ mod idle;
 mod limits;
 mod locks;
 mod memory;
+mod server;
 mod short;
 mod sleeper;
 mod together;

@@ -35,7 +35,7 @@ pub(crate) fn measure(setup: &Setup) -> Outcome {
         batches(&setup.runtime(Idle::Spin)?, &mut pair, &blocks, (work, batch))?;
     }
     executors::measure(setup)?;
-    floor::measure(setup)?;
+    floor::measure(setup, &mut pair, &blocks)?;
     nops()
 }
 

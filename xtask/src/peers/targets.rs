@@ -86,6 +86,7 @@ const COLD_64K: &str = "cold copies, 64 KiB, 8 in flight";
 const COLD_256K: &str = "cold copies, 256 KiB, 8 in flight";
 const COLD_1M: &str = "cold copies, 1 MiB, 8 in flight";
 
+const BARE: &str = "the rings that make the same copies, for nobody";
 const KNOWING: &str = "the same, held against loops that know the next block";
 const READS: &str = "reads alone";
 const STORES: &str = "streaming stores alone";
@@ -108,6 +109,8 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     compare(BATCHED, "copy64-32-batch", Peer("io_uring", "nop-32"), AtLeast(1.5)),
     compare(BATCHED, "copy64-32-batch", Peer("rings", "copy64-32-batch"), Told),
     compare(BATCHED, "copy64-32-batch", Peer("rings_and_locks", "copy64-32-batch"), Told),
+    compare(BATCHED, "copy64-32-batch", Peer("rings_and_copies", "copy64-32-batch"), Told),
+    compare(BARE, "copy64-32-batch", Peer("dpdk", "copy64-32"), Told).of("rings_and_copies"),
     compare(BATCHED_32, "copy64-32-batch-of-32", Peer("dpdk", "copy64-32"), Told),
     compare(BATCHED_32, "copy64-32-batch-of-32", Peer("io_uring", "nop-32"), Told),
     compare(COLD_64K, "cold-65536-8", BestOf(LOOPS, "cold-65536-8"), AtLeast(0.95)),
