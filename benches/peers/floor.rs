@@ -1,8 +1,9 @@
 //! What the rings alone allow: the same entries and completions between the same two cores, for batches with the words that say
 //! where their copies are, and nothing else. No operation is checked or carried out, nothing has a waker, and nobody else submits.
-//! Once more with copies that are chosen, and carried out where they are within their areas, for batches. And with the other locked instructions that a copy
+//! Once more with the other locked instructions that a copy
 //! takes in the runtime, on a few words that no other core uses; those that a reap takes for all that it finds, and fences, only
-//! where one copy is awaited after the other. And of many regions, with copies that are made and dropped.
+//! where one copy is awaited after the other; for batches with those and with copies that are chosen, checked and made, too. And of many
+//! regions, with copies that are made and dropped.
 //!
 //! Whoever answers is tuned to the work as no poller could be: it leaves the ring alone for as long after few entries as is fastest.
 
@@ -43,7 +44,7 @@ pub(crate) fn measure(setup: &Setup, pair: &mut Pair, blocks: &Blocks) -> Outcom
     carried_out(setup, pair, blocks)
 }
 
-/// In batches, whose copies are made. A copy that is not within the areas would be left out, and found missing.
+/// In batches, whose copies are made. A block that is never copied is found missing.
 fn carried_out(setup: &Setup, pair: &mut Pair, blocks: &Blocks) -> Outcome {
     let (source, destination) = pair.slices()?;
     let carry = |[from, to]: [u64; 2]| {
