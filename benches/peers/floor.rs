@@ -48,18 +48,14 @@ pub(crate) fn measure(setup: &Setup, pair: &mut Pair, blocks: &Blocks) -> Outcom
 fn carried_out(setup: &Setup, pair: &mut Pair, blocks: &Blocks) -> Outcome {
     let (source, destination) = pair.slices()?;
     let carry = |[from, to]: [u64; 2]| {
-        let size = blocks.size as usize;
         let from = source.get(from as usize..).and_then(|from| from.first_chunk::<COPIED>());
         let to = destination.get_mut(to as usize..).and_then(|to| to.first_chunk_mut::<COPIED>());
-        if let (Some(from), Some(to), COPIED) = (from, to, size) {
+        if let (Some(from), Some(to)) = (from, to) {
             *to = *from;
         }
     };
     let words = Words::default();
-    let put = |number| {
-        let (from, to) = blocks.copy(number);
-        [from, to]
-    };
+    let put = |number| blocks.copy(number).into();
     let (record, is_in_order) = answered_by(setup, carry, |client, server| {
         let names = ("rings_and_copies", "copy64-32-batch");
         let record = client.fastest::<BATCH>(server, names, |_| alone(&words), put)?;

@@ -99,18 +99,23 @@ impl Block {
         }
     }
 
+    /// Where the first so many copies stand, or all.
+    #[inline]
+    fn first(&self, count: usize) -> &[[AtomicU64; 2]] {
+        let (first, _) = self.0.split_at(count.min(MOST));
+        first
+    }
+
     /// Fetches the lines of the first so many copies, all at once: who reads one after the other waits for one after the other.
     #[inline]
     pub(crate) fn fetch(&self, count: usize) {
-        let (first, _) = self.0.split_at(count.min(MOST));
-        first.iter().step_by(PARTS_PER_LINE).for_each(prefetch::for_reading);
+        self.first(count).iter().step_by(PARTS_PER_LINE).for_each(prefetch::for_reading);
     }
 
     /// What stands there of the first so many copies, whatever it is.
     #[inline]
     pub(crate) fn parts(&self, count: usize) -> impl Iterator<Item = Part> {
-        let (first, _) = self.0.split_at(count.min(MOST));
-        first.iter().map(|[first, second]| {
+        self.first(count).iter().map(|[first, second]| {
             Part::of_words([first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)])
         })
     }

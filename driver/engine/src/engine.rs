@@ -76,8 +76,8 @@ pub unsafe trait Engine: Send {
         false
     }
 
-    /// [Runs](Engine::run) several transfers, of which each is one that was run then: in order, none of them with anything ahead, up to the first for which `run` would
-    /// give `false`, and tells how many those were. An engine that carries short transfers out may look at itself once for all.
+    /// [Runs](Engine::run) several transfers, in order and with nothing ahead, up to the first for which `run` would give `false`, and
+    /// tells how many: of those holds what is said of `run`. An engine may look at itself once for all of them.
     ///
     /// # Safety
     ///

@@ -195,6 +195,15 @@ mod tests {
         batch.submit()
     }
 
+    /// A runtime whose engine carries out at once, and two regions of 256 copies each.
+    fn at_once() -> (Runtime, [Region; 2]) {
+        let (engine, control) = ManualEngine::builder().at_once(8192).build();
+        let runtime = Runtime::builder().engine(engine).build().unwrap();
+        let regions = [(); 2].map(|()| runtime.allocate(256 * 64).unwrap());
+        control.release();
+        (runtime, regions)
+    }
+
     #[test]
     fn every_slot_goes_back_whatever_becomes_of_the_batch() {
         let (engine, control) = ManualEngine::new();
@@ -288,10 +297,7 @@ mod tests {
 
     #[test]
     fn a_batch_of_as_many_as_are_kept_keeps_its_room() {
-        let (engine, control) = ManualEngine::builder().at_once(8192).build();
-        let runtime = Runtime::builder().engine(engine).build().unwrap();
-        let [one, two] = [(); 2].map(|()| runtime.allocate(256 * 64).unwrap());
-        control.release();
+        let (runtime, [one, two]) = at_once();
         let mut batch = runtime.batch();
         batch.copy(&one, 0, &two, 0, 64);
         batch.push(two.fill(64, 64, 1));
@@ -304,10 +310,7 @@ mod tests {
     /// What one batch needed more than is kept is had once again, and not by each that follows.
     #[test]
     fn a_large_batch_costs_those_behind_it_nothing() {
-        let (engine, control) = ManualEngine::builder().at_once(8192).build();
-        let runtime = Runtime::builder().engine(engine).build().unwrap();
-        let [one, two] = [(); 2].map(|()| runtime.allocate(4096).unwrap());
-        control.release();
+        let (runtime, [one, two]) = at_once();
         let run = |rows: [u64; 2]| {
             let mut batch = runtime.batch();
             (0..rows[0]).for_each(|_| batch.copy(&two, 0, &one, 0, 64));
@@ -324,10 +327,7 @@ mod tests {
     /// Its lists serve another, which has nothing of it.
     #[test]
     fn what_was_put_in_a_batch_that_was_dropped_is_in_no_other() {
-        let (engine, control) = ManualEngine::builder().at_once(8192).build();
-        let runtime = Runtime::builder().engine(engine).build().unwrap();
-        let [one, two] = [(); 2].map(|()| runtime.allocate(4096).unwrap());
-        control.release();
+        let (runtime, [one, two]) = at_once();
         for begun in [1, 3, 16, 17] {
             let mut dropped = runtime.batch();
             (0..begun).for_each(|n| dropped.copy(&one, n * 64, &two, n * 64, 64));

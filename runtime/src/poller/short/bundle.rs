@@ -101,7 +101,7 @@ mod tests {
     use dmaring_engine::Iova;
     use proptest::{collection::vec, prelude::*};
 
-    use super::*;
+    use super::{super::Short, *};
     use crate::{
         bundle::{Blocks, MOST},
         region::table::{RegionFacts, RegionTable},
@@ -141,14 +141,10 @@ mod tests {
             let blocks = Blocks::new();
             let block = blocks.get_or_make(0).unwrap();
             block.write(&parts.iter().map(|part| part.words()).collect::<Vec<_>>());
-            let nothing = Transfer {
-                operation: Operation::Fill { pattern: 0 },
-                destination: Iova::new(0),
-                length: 0,
-            };
-            let mut transfers = vec![nothing; parts.len()];
+            let mut room = Short::new(&[]).transfers;
+            let transfers = &mut room[..parts.len()];
             let read = block.parts(parts.len());
-            let bytes = checked(&mut transfers, read, (source, destination), LONGEST);
+            let bytes = checked(transfers, read, (source, destination), LONGEST);
             let within = |offset: u64, length, side: usize| {
                 u128::from(offset) + u128::from(length) <= u128::from(LENGTHS[side])
             };
