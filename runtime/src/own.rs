@@ -81,7 +81,7 @@ impl<C: Load, P: RingPair> Client<C, P> {
         self.inflight.slot(key)?.outcome().map(|_| Found::Outcome)
     }
 
-    /// Ends the operation if its end is the next in the ring. Gives the result, and the slot if one is kept already.
+    /// Ends the operation if its end is the next in the ring, and is all there is to know. Gives the result, and the slot if one is kept already.
     ///
     /// # Safety
     ///
@@ -96,8 +96,12 @@ impl<C: Load, P: RingPair> Client<C, P> {
         let (header, slots) = (self.pair.header(), self.pair.completion_slots());
         let mut ended = None;
         let entry = reaper.consumer.pop_if(header, slots, |entry| {
-            let is_end = !matches!(entry.code(), CompletionCode::DETAIL | CompletionCode::EARLY);
-            if entry.key == key && is_end {
+            // Of an end that is mixed the future reads on in what belongs to the slot.
+            let ends_here = !matches!(
+                entry.code(),
+                CompletionCode::DETAIL | CompletionCode::EARLY | CompletionCode::MIXED
+            );
+            if entry.key == key && ends_here {
                 // SAFETY: as the caller swears.
                 ended = unsafe { self.inflight.end_own(&mut reaper.role, key, keep) };
             }

@@ -5,6 +5,8 @@ mod submitted;
 
 use std::sync::Arc;
 
+use dmaring_ring::Key;
+
 use self::bundle::Open;
 pub(super) use self::submitted::Told;
 pub use self::submitted::{All, Submitted};
@@ -107,22 +109,47 @@ impl Batch {
         self.close_bundle();
         let Submitted { shared, lists } = &mut self.submitted;
         let Lists { operations, parts, entries, .. } = lists.get();
-        let wanted = operations.iter().filter(|operation| operation.wants_a_place()).count();
         // In a child of fork nothing is taken, not even a lock.
         if shared.check_process().is_err() {
             return operations.iter_mut().for_each(|operation| operation.refuse(Error::forked));
         }
+        let parts_of =
+            |request: &Request| request.bundle().and_then(|(places, _)| parts.get(places));
+        if let [operation] = &mut operations[..] {
+            operation.be_one_copy(parts);
+            return operation.submit_alone(|request, cargo, flight| {
+                submit_alone(shared, request, (cargo, parts_of(request)), flight)
+            });
+        }
+        let wanted = operations.iter().filter(|operation| operation.wants_a_place()).count();
         let mut collected = shared.client.collect(wanted, entries);
         for operation in operations {
             operation.be_one_copy(parts);
             operation.submit_with(|request, cargo| {
-                let parts = request.bundle().and_then(|(places, _)| parts.get(places));
-                prepare(shared, request, (cargo, parts), &mut collected)
+                prepare(shared, request, (cargo, parts_of(request)), &mut collected)
             });
         }
         drop(collected);
         lists::trim(entries);
     }
+}
+
+/// Submits an operation that has its batch to itself.
+#[inline]
+fn submit_alone(
+    shared: &Arc<Shared>,
+    request: &Request,
+    (cargo, parts): (Cargo, Option<&[Words]>),
+    flight: &mut Option<Flight>,
+) -> Result<(), Error> {
+    check_runtime(shared, &cargo)?;
+    let entry = request.entry(&cargo);
+    let write = |key| write_parts(shared, key, parts);
+    Flight::submit(flight, shared, (cargo, entry), write).map_err(|why| match why {
+        // As those of a larger batch.
+        Refusal::Closed => Error::shutdown(),
+        why => refusal(why),
+    })
 }
 
 /// Gives an operation its slot and appends its entry.
@@ -133,21 +160,33 @@ fn prepare(
     (cargo, parts): (Cargo, Option<&[Words]>),
     collected: &mut Collected<'_, Cargo, RingMemory>,
 ) -> Result<Flight, Error> {
-    if !Arc::ptr_eq(shared, &cargo.destination.0.shared) {
-        return Err(Error::new(
-            ErrorKind::Unmapped,
-            "the operation belongs to a different runtime than its batch",
-        ));
-    }
+    check_runtime(shared, &cargo)?;
     let entry = request.entry(&cargo);
     let Ok(key) = collected.add(cargo, entry) else { return Err(refusal(Refusal::TableFull)) };
-    // It is not pushed before all are prepared.
+    write_parts(shared, key, parts);
+    Ok(Flight::new(key))
+}
+
+/// Refuses what belongs to a different runtime than its batch.
+#[inline]
+fn check_runtime(shared: &Arc<Shared>, cargo: &Cargo) -> Result<(), Error> {
+    if Arc::ptr_eq(shared, &cargo.destination.0.shared) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unmapped,
+        "the operation belongs to a different runtime than its batch",
+    ))
+}
+
+/// Writes where the copies of a bundle are. Its entry is not pushed before.
+#[inline]
+fn write_parts(shared: &Shared, key: Key, parts: Option<&[Words]>) {
     if let Some(parts) = parts
         && let Some(block) = shared.bundles.get_or_make(key.index)
     {
         block.write(parts);
     }
-    Ok(Flight::new(key))
 }
 
 /// What a batch or a chain takes: a [`struct@Copy`], a [`CopyVectored`], a [`Fill`] or a [`Persist`].

@@ -42,8 +42,8 @@ pub(super) enum Stage {
     /// The outcome is known and nothing is in flight.
     Known(Result<u64, Error>),
     Submitted(Pending),
-    /// Submitted with a batch, which has the runtime and gives the life up.
-    Batched(Flight),
+    /// Submitted with a batch, which has the runtime and gives the life up. `None`: it is over.
+    Batched(Option<Flight>),
     /// The outcome was given out.
     Finished,
 }
@@ -101,7 +101,7 @@ impl Op {
     /// The name of what was submitted with a batch.
     pub(super) fn key(&self) -> Option<Key> {
         match &self.stage {
-            Stage::Batched(flight) => Some(flight.key()),
+            Stage::Batched(flight) => flight.as_ref().map(Flight::key),
             _ => None,
         }
     }
@@ -140,8 +140,21 @@ impl Op {
         submit: impl FnOnce(&Request, Cargo) -> Result<Flight, Error>,
     ) {
         self.begin(|request, cargo, stage| {
-            stage.follow(Stage::Batched(submit(request, cargo)?));
+            stage.follow(Stage::Batched(Some(submit(request, cargo)?)));
             Ok(())
+        });
+    }
+
+    /// The same of one that has its batch to itself.
+    #[inline]
+    pub(super) fn submit_alone(
+        &mut self,
+        submit: impl FnOnce(&Request, Cargo, &mut Option<Flight>) -> Result<(), Error>,
+    ) {
+        self.begin(|request, cargo, stage| {
+            stage.follow(Stage::Batched(None));
+            let Stage::Batched(flight) = stage else { return Err(polled_again()) };
+            submit(request, cargo, flight)
         });
     }
 
@@ -235,15 +248,16 @@ impl Op {
         }
     }
 
-    /// As [`poll`](Self::poll), for the batch that submitted it.
+    /// As [`poll`](Self::poll), for the batch that submitted it, alone or with others.
     #[inline]
     pub(super) fn poll_with(
         &mut self,
-        shared: &Shared,
+        (shared, is_alone): (&Shared, bool),
         context: &Context<'_>,
     ) -> Poll<Result<u64, Error>> {
         let Stage::Batched(flight) = &mut self.stage else { return self.poll(context) };
-        let ticket = ready!(flight.poll(shared, self.request.length, context));
+        let length = self.request.length;
+        let ticket = ready!(Flight::poll_batched(flight, (shared, is_alone), length, context));
         Poll::Ready(ticket.and_then(|ticket| decode(&self.request, ticket)))
     }
 
@@ -251,11 +265,14 @@ impl Op {
     #[inline]
     pub(super) fn poll_bundle(
         &mut self,
-        shared: &Shared,
+        (shared, is_alone): (&Shared, bool),
         context: &Context<'_>,
     ) -> Poll<Result<Ticket, Error>> {
+        let length = self.request.length;
         match &mut self.stage {
-            Stage::Batched(flight) => flight.poll(shared, self.request.length, context),
+            Stage::Batched(flight) => {
+                Flight::poll_batched(flight, (shared, is_alone), length, context)
+            }
             // It was refused.
             _ => self.poll(context).map(|outcome| outcome.and(Err(polled_again()))),
         }
@@ -269,7 +286,7 @@ impl Op {
         }
         self.forget();
         match mem::replace(&mut self.stage, Stage::Finished) {
-            Stage::Batched(flight) => Some(flight),
+            Stage::Batched(flight) => flight,
             _ => None,
         }
     }

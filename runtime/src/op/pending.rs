@@ -9,7 +9,7 @@ use std::{
 
 use dmaring_ring::{Key, SubmissionEntry};
 
-use super::request::Request;
+use super::{future::polled_again, request::Request};
 use crate::{
     error::{Error, ErrorKind},
     inflight::{Chain, Ticket, give_back},
@@ -65,6 +65,30 @@ impl Drop for Look<'_> {
 }
 
 impl Flight {
+    /// Submits an operation, once, into the queue for permits if none is free. `prepare` is called before its entry is pushed. On an error there is no flight.
+    ///
+    /// All that is written here is written before the entry is pushed. Otherwise whoever moves the future next reads what was just
+    /// written, and waits until the ring's line has come from the poller's core: stores leave a core in order.
+    #[inline]
+    pub(super) fn submit(
+        flight: &mut Option<Self>,
+        shared: &Shared,
+        (cargo, entry): (Cargo, SubmissionEntry),
+        prepare: impl FnOnce(Key),
+    ) -> Result<(), Refusal> {
+        let submitted = shared.client.submit(cargo, |key| {
+            *flight = Some(Self::new(key));
+            prepare(key);
+            SubmissionEntry { key, ..entry }
+        });
+        submitted.map(drop).map_err(|(why, cargo)| {
+            // The life has ended, if it began, and its slot may be another's. The end of a region is foreign code: not before.
+            *flight = None;
+            drop(cargo);
+            why
+        })
+    }
+
     /// The future of an operation that a batch prepared, and will submit whatever happens.
     #[inline]
     pub(super) fn new(key: Key) -> Self {
@@ -99,6 +123,47 @@ impl Flight {
         }
         self.look_closely(shared, is_fresh.then_some(length), context)
             .map_or(Poll::Pending, |ticket| Poll::Ready(Ok(ticket)))
+    }
+
+    /// The same of one that a batch submitted, alone or with others. Where one that is alone has ended by its first poll the flight may be gone.
+    #[inline]
+    pub(super) fn poll_batched(
+        flight: &mut Option<Self>,
+        (shared, is_alone): (&Shared, bool),
+        length: u64,
+        context: &Context<'_>,
+    ) -> Poll<Result<Ticket, Error>> {
+        let looks = is_alone && flight.as_ref().is_some_and(Self::is_fresh);
+        if looks && let Some(Found::End(ticket)) = Self::look(flight, shared, length, true) {
+            return Poll::Ready(Ok(ticket));
+        }
+        match flight {
+            Some(flight) => flight.poll(shared, length, context),
+            None => Poll::Ready(Err(polled_again())),
+        }
+    }
+
+    /// Whether it was not polled yet.
+    #[inline]
+    fn is_fresh(&self) -> bool {
+        self.polled == Polled::NotYet
+    }
+
+    /// Looks for the end of a flight that was not polled yet and whose outcome is not known: for a moment if it is alone, else once or not at all. Where
+    /// it is found the flight is gone.
+    #[inline(never)]
+    fn look(flight: &mut Option<Self>, shared: &Shared, length: u64, once: bool) -> Option<Found> {
+        let fresh = flight.as_mut()?;
+        debug_assert!(fresh.is_fresh());
+        if shared.origin.is_elsewhere() || fresh.known(shared).is_some() {
+            return None;
+        }
+        fresh.polled = Polled::Before;
+        let key = fresh.key;
+        let mut look = Look { flight, cargo: None };
+        // SAFETY: the flight is the one future of its life, and is forgotten where that has ended.
+        let mut find = || unsafe { shared.client.look_for_end(key, &mut look.cargo) };
+        linger(shared, length, &mut find).or_else(|| if once { find() } else { None })
     }
 
     /// The same where it is not known. For one that is polled for the first time, with so many bytes, it is looked for.
@@ -170,27 +235,12 @@ impl Pending {
     }
 
     /// Submits a checked request, once, into the queue for permits if none is free.
-    ///
-    /// All that is written here is written before the entry is pushed. Otherwise whoever moves the future next reads what was just
-    /// written, and waits until the ring's line has come from the poller's core: stores leave a core in order.
     #[inline]
     pub(crate) fn submit(&mut self, request: &Request, cargo: Cargo) -> Result<(), Error> {
         let Self { shared, flight } = self;
         shared.check_process()?;
         let entry = request.entry(&cargo);
-        let submitted = shared.client.submit(cargo, |key| {
-            *flight = Some(Flight::new(key));
-            SubmissionEntry { key, ..entry }
-        });
-        match submitted {
-            Ok(_) => Ok(()),
-            Err((why, cargo)) => {
-                // The life has ended, if it began, and its slot may be another's. The end of a region is foreign code: not before.
-                *flight = None;
-                drop(cargo);
-                Err(refusal(why))
-            }
-        }
+        Flight::submit(flight, shared, (cargo, entry), |_| ()).map_err(refusal)
     }
 
     /// Submits a checked request if a permit is free; else the cargo comes back.
@@ -214,9 +264,9 @@ impl Pending {
         context: &Context<'_>,
     ) -> Poll<Result<Ticket, Error>> {
         let Self { shared, flight } = self;
-        let is_fresh = flight.as_ref().is_some_and(|flight| flight.polled == Polled::NotYet);
+        let is_fresh = flight.as_ref().is_some_and(Flight::is_fresh);
         let is_alone = is_fresh && shared.client.permits.out() <= 1;
-        if is_alone && let Some(Found::End(ticket)) = Self::look(shared, flight, length) {
+        if is_alone && let Some(Found::End(ticket)) = Flight::look(flight, shared, length, false) {
             return Poll::Ready(Ok(ticket));
         }
         match flight {
@@ -226,21 +276,6 @@ impl Pending {
                 "given up before it began: submitting it panicked",
             ))),
         }
-    }
-
-    /// Looks for the end of a flight that is alone, was not polled yet and whose outcome is not known. Where it is found the flight is gone.
-    #[inline(never)]
-    fn look(shared: &Shared, flight: &mut Option<Flight>, length: u64) -> Option<Found> {
-        let fresh = flight.as_mut()?;
-        debug_assert_eq!(fresh.polled, Polled::NotYet);
-        if shared.origin.is_elsewhere() || fresh.known(shared).is_some() {
-            return None;
-        }
-        fresh.polled = Polled::Before;
-        let key = fresh.key;
-        let mut look = Look { flight, cargo: None };
-        // SAFETY: the flight is the one future of its life, and is forgotten where that has ended.
-        linger(shared, length, || unsafe { shared.client.look_for_end(key, &mut look.cargo) })
     }
 }
 

@@ -160,6 +160,8 @@ impl Poller {
 }
 
 #[cfg(all(test, not(miri)))]
+mod alone_tests;
+#[cfg(all(test, not(miri)))]
 mod peer_tests;
 #[cfg(all(test, not(miri)))]
 mod tests;

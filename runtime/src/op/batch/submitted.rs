@@ -92,15 +92,16 @@ impl Submitted {
     fn poll_first(&mut self, context: &Context<'_>) -> Poll<Option<First>> {
         let Self { shared, lists } = self;
         let Lists { operations, told, .. } = lists.get();
+        let with = (&**shared, operations.len() == 1);
         let Some(first) = operations.get_mut(told.next) else { return Poll::Ready(None) };
         let ended = match first.bundle() {
             None => {
-                let outcome = ready!(first.poll_with(shared, context));
+                let outcome = ready!(first.poll_with(with, context));
                 told.left -= 1;
                 First::One(outcome)
             }
             Some((places, bytes)) => {
-                let outcome = ready!(first.poll_bundle(shared, context));
+                let outcome = ready!(first.poll_bundle(with, context));
                 told.left -= places.len();
                 match outcome {
                     Ok(ticket) if ticket.entry().code() == CompletionCode::DONE => {
