@@ -5,7 +5,7 @@
 //! four copies to a line.
 //!
 //! A block belongs to a slot of the in-flight table, by its index, and follows its lives: who submits owns the slot, and writes the
-//! block before the entry is pushed; the poller reads it when it has taken the entry. If all copies were made, that is all.
+//! block before the entry is published; the poller reads it when it has taken the entry. If all copies were made, that is all.
 //! Else the poller writes into the block how each of them ended, before it posts [`MIXED`](dmaring_ring::CompletionCode::MIXED), and the
 //! future reads that while it has the slot. The words are atomics and what they say is checked: whoever may write to the ring may
 //! name a block at any time, and may have it read or overwritten, but no more is done for it than for an entry of its own.
@@ -17,7 +17,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use dmaring_ring::prefetch;
+use dmaring_ring::{beside::Beside, prefetch};
 
 use crate::inflight::Ticket;
 
@@ -90,13 +90,10 @@ impl Block {
         Self([const { [const { AtomicU64::new(0) }; 2] }; MOST])
     }
 
-    /// Writes where the copies are.
+    /// Where the copies are, to be written before the entry is published that tells of them.
     #[inline]
-    pub(crate) fn write(&self, parts: &[Words]) {
-        for ([first, second], part) in self.0.iter().zip(parts) {
-            first.store(part[0], Ordering::Relaxed);
-            second.store(part[1], Ordering::Relaxed);
-        }
+    pub(crate) fn beside<'a>(&'a self, parts: &'a [Words]) -> Beside<'a> {
+        Beside::new(self.0.as_flattened(), parts.as_flattened())
     }
 
     /// Where the first so many copies stand, or all.
@@ -183,7 +180,7 @@ mod tests {
                 length: LONGEST - n,
             })
             .collect();
-        block.write(&parts.iter().map(|part| part.words()).collect::<Vec<_>>());
+        block.beside(&parts.iter().map(|part| part.words()).collect::<Vec<_>>()).write();
         let read = |count| blocks.get(3).unwrap().parts(count).collect::<Vec<_>>();
         assert_eq!((read(MOST), read(2)), (parts.clone(), parts[..2].to_vec()));
         assert_eq!(read(usize::MAX).len(), MOST, "there are no more");

@@ -5,12 +5,13 @@
 //! taken and nothing to be put on a list: the slot is kept for the next, with its permit.
 #![allow(unsafe_code, reason = "island: passes on that a slot's one future ends its life")]
 
-use dmaring_ring::{CompletionCode, Key, SubmissionEntry, completion};
+use dmaring_ring::{CompletionCode, Key, completion};
 
 use crate::{
     client::{Client, Reaper, RingPair},
     inflight::{FreeSlot, Ticket},
     reap::Load,
+    submit::Laid,
     sync::{Ordering, fence},
 };
 
@@ -27,15 +28,15 @@ impl<C: Load, P: RingPair> Client<C, P> {
     /// Submits an operation in a slot that the caller has, with its permit, and whose future attends or does not. In place: the key stays in
     /// registers, where it is not written in halves and read as one.
     #[inline(always)]
-    pub(crate) fn submit_in(
+    pub(crate) fn submit_in<'a, E: Into<Laid<'a>>>(
         &self,
         slot: FreeSlot,
         (cargo, attended): (C, bool),
-        entry: impl FnOnce(Key) -> SubmissionEntry,
+        entry: impl FnOnce(Key) -> E,
     ) -> Result<Key, C> {
         match self.inflight.prepare_in(slot, cargo, attended) {
             Ok(key) => {
-                self.push(&[entry(key)]);
+                self.push_laid(entry(key).into());
                 Ok(key)
             }
             Err(cargo) => {

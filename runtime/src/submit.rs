@@ -4,7 +4,10 @@
     reason = "island: upholds the slot's ownership rules while an operation is submitted"
 )]
 
-use dmaring_ring::{CompletionCode, CompletionEntry, Key, SubmissionEntry, handshake, submission};
+use dmaring_ring::{
+    CompletionCode, CompletionEntry, Key, SubmissionEntry, beside::Beside, handshake,
+    prefetch::ForWriting, submission,
+};
 
 use crate::{
     client::{Client, NO_DEADLINE, RingPair},
@@ -29,15 +32,29 @@ pub(crate) enum Refusal {
     TableFull,
 }
 
+/// An entry, with what is written beside it before it is published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Laid<'a> {
+    pub(crate) entry: SubmissionEntry,
+    pub(crate) beside: Option<Beside<'a>>,
+}
+
+impl From<SubmissionEntry> for Laid<'_> {
+    #[inline]
+    fn from(entry: SubmissionEntry) -> Self {
+        Self { entry, beside: None }
+    }
+}
+
 impl<C: Load, P: RingPair> Client<C, P> {
     /// Submits an operation: into the ring if a permit is free, else into the queue for one. `entry` makes the ring entry for the
     /// key, once and before anybody else knows of it, or is not called. Where the operation is refused the key names nothing any
     /// more, whoever was told of it, and the cargo comes back.
     #[inline]
-    pub(crate) fn submit(
+    pub(crate) fn submit<'a, E: Into<Laid<'a>>>(
         &self,
         cargo: C,
-        entry: impl FnOnce(Key) -> SubmissionEntry,
+        entry: impl FnOnce(Key) -> E,
     ) -> Result<Key, (Refusal, Option<C>)> {
         if let Some(slot) = self.take_kept() {
             let submitted = self.submit_in(slot, (cargo, false), entry);
@@ -54,11 +71,15 @@ impl<C: Load, P: RingPair> Client<C, P> {
                 return Err((Refusal::TableFull, Some(cargo)));
             }
         };
+        let laid = entry(key).into();
         if permits > 0 {
-            self.push(&[entry(key)]);
+            self.push_laid(laid);
             return Ok(key);
         }
-        self.queue_up(&[entry(key)]).map(|()| key).map_err(|Closed| {
+        if let Some(beside) = laid.beside {
+            beside.write();
+        }
+        self.queue_up(&[laid.entry]).map(|()| key).map_err(|Closed| {
             // SAFETY: the operation was neither armed nor queued. Who made its entry forgets the key when this returns, and nothing
             // foreign runs before.
             (Refusal::Closed, unsafe { self.inflight.take_back(key) })
@@ -301,6 +322,21 @@ impl<C: Load, P: RingPair> Client<C, P> {
         }
     }
 
+    /// Pushes an entry that holds a permit, and rings the doorbell. In place: most have nothing beside them, which is known there.
+    #[inline(always)]
+    pub(crate) fn push_laid(&self, Laid { entry, beside }: Laid<'_>) {
+        match beside {
+            None => self.push(&[entry]),
+            Some(beside) => self.push_beside(&entry, beside),
+        }
+    }
+
+    fn push_beside(&self, entry: &SubmissionEntry, beside: Beside<'_>) {
+        let (header, slots) = (self.pair.header(), self.pair.submission_slots());
+        self.check_pushed(submission::push_beside(header, slots, (entry, beside), self.fetch()));
+        self.ring_doorbell();
+    }
+
     /// Pushes entries that hold permits, and rings the doorbell.
     pub(crate) fn push(&self, entries: &[SubmissionEntry]) {
         if entries.is_empty() {
@@ -314,12 +350,21 @@ impl<C: Load, P: RingPair> Client<C, P> {
     /// words overwritten: nothing more goes through it, and the poller resolves what is in flight as lost.
     fn push_armed(&self, entries: &[SubmissionEntry]) {
         let (header, slots) = (self.pair.header(), self.pair.submission_slots());
-        let pushed = match self.for_writing {
-            Some(fetch) if self.permits.out() >= MANY => {
-                submission::push_and_fetch(header, slots, entries, fetch)
-            }
-            _ => submission::push(header, slots, entries),
+        let pushed = match self.fetch() {
+            Some(fetch) => submission::push_and_fetch(header, slots, entries, fetch),
+            None => submission::push(header, slots, entries),
         };
+        self.check_pushed(pushed);
+    }
+
+    /// How to fetch the slot behind what is pushed, if that is of use.
+    #[inline]
+    fn fetch(&self) -> Option<ForWriting> {
+        self.for_writing.filter(|_| self.permits.out() >= MANY)
+    }
+
+    #[inline]
+    fn check_pushed(&self, pushed: Result<(), submission::Full>) {
         if pushed.is_err() {
             self.permits.close();
             self.pair.report_corrupt();

@@ -17,6 +17,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod beside;
 pub mod completion;
 pub mod entry;
 pub mod handshake;

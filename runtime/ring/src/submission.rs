@@ -28,6 +28,7 @@
 //! `Full` or writes into slots of the ring, and a pop takes one slot's words or nothing.
 
 use crate::{
+    beside::Beside,
     entry::SubmissionEntry,
     layout::{Header, SubmissionSlot, slot_at},
     prefetch::ForWriting,
@@ -74,6 +75,29 @@ pub fn push_and_fetch(
     Ok(())
 }
 
+/// As [`push`] of one entry, and writes what it tells of before it is published; with `fetch` as [`push_and_fetch`].
+///
+/// # Errors
+///
+/// As of [`push`]. Nothing is written then.
+#[inline]
+pub fn push_beside(
+    header: &Header,
+    slots: &[SubmissionSlot],
+    (entry, beside): (&SubmissionEntry, Beside<'_>),
+    fetch: Option<ForWriting>,
+) -> Result<(), Full> {
+    let position = claim(header, slots, 1)?;
+    beside.write();
+    publish(slots, position, entry);
+    if let Some(fetch) = fetch
+        && let Some(slot) = slot_at(slots, position.wrapping_add(1))
+    {
+        fetch.fetch(slot);
+    }
+    Ok(())
+}
+
 /// Pushes entries, and returns the position behind the last, if there is one.
 #[inline]
 fn place(
@@ -90,12 +114,18 @@ fn place(
     let count = entries.len() as u64;
     let first = claim(header, slots, count)?;
     for (position, entry) in (0..).map(|i| first.wrapping_add(i)).zip(entries) {
-        if let Some(slot) = slot_at(slots, position) {
-            slot.write(entry);
-            slot.pass_to(position.wrapping_add(1));
-        }
+        publish(slots, position, entry);
     }
     Ok(Some(first.wrapping_add(count)))
+}
+
+/// Writes an entry to a position that was claimed for it, and passes it to the consumer.
+#[inline]
+fn publish(slots: &[SubmissionSlot], position: u64, entry: &SubmissionEntry) {
+    if let Some(slot) = slot_at(slots, position) {
+        slot.write(entry);
+        slot.pass_to(position.wrapping_add(1));
+    }
 }
 
 /// Claims `count` positions, at least 1 and at most as many as there are slots, and returns the first.

@@ -3,10 +3,12 @@
 
 mod common;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, slice::from_ref};
 
 use common::{Memory, end, entry};
-use dmaring_ring::{Full, Layout, completion, submission};
+use dmaring_ring::{
+    Full, Layout, beside::Beside, completion, prefetch::ForWriting, submission, sync::AtomicU64,
+};
 use proptest::prelude::*;
 
 fn config() -> ProptestConfig {
@@ -68,13 +70,21 @@ proptest! {
                     let batch: Vec<_> = ids.by_ref().take(count).map(entry).collect();
                     let fits = model.len() + count <= entries as usize;
                     let expected = if fits { Ok(()) } else { Err(Full) };
-                    let pushed = match dmaring_ring::prefetch::ForWriting::detect() {
-                        Some(fetch) if count % 2 == 1 => {
-                            submission::push_and_fetch(header, slots, &batch, fetch)
+                    let (beside, fetch) = (AtomicU64::new(0), ForWriting::detect());
+                    let pushed = match (&batch[..], fetch) {
+                        ([entry], fetch) => {
+                            let fetch = fetch.filter(|_| model.len() % 2 == 1);
+                            let entry = (entry, Beside::new(from_ref(&beside), &[7]));
+                            submission::push_beside(header, slots, entry, fetch)
                         }
-                        _ => submission::push(header, slots, &batch),
+                        (batch, Some(fetch)) if count % 2 == 1 => {
+                            submission::push_and_fetch(header, slots, batch, fetch)
+                        }
+                        (batch, _) => submission::push(header, slots, batch),
                     };
                     prop_assert_eq!(pushed, expected);
+                    let written = if fits && count == 1 { 7 } else { 0 };
+                    prop_assert_eq!(beside.into_inner(), written);
                     if fits {
                         model.extend(batch);
                     }

@@ -5,7 +5,7 @@ mod submitted;
 
 use std::sync::Arc;
 
-use dmaring_ring::Key;
+use dmaring_ring::{Key, beside::Beside};
 
 use self::bundle::Open;
 pub(super) use self::submitted::Told;
@@ -144,8 +144,8 @@ fn submit_alone(
 ) -> Result<(), Error> {
     check_runtime(shared, &cargo)?;
     let entry = request.entry(&cargo);
-    let write = |key| write_parts(shared, key, parts);
-    Flight::submit(flight, shared, (cargo, entry), write).map_err(|why| match why {
+    let beside = |key| beside(shared, key, parts);
+    Flight::submit(flight, shared, (cargo, entry), beside).map_err(|why| match why {
         // As those of a larger batch.
         Refusal::Closed => Error::shutdown(),
         why => refusal(why),
@@ -163,7 +163,10 @@ fn prepare(
     check_runtime(shared, &cargo)?;
     let entry = request.entry(&cargo);
     let Ok(key) = collected.add(cargo, entry) else { return Err(refusal(Refusal::TableFull)) };
-    write_parts(shared, key, parts);
+    // It is not pushed before all are prepared.
+    if let Some(beside) = beside(shared, key, parts) {
+        beside.write();
+    }
     Ok(Flight::new(key))
 }
 
@@ -179,14 +182,11 @@ fn check_runtime(shared: &Arc<Shared>, cargo: &Cargo) -> Result<(), Error> {
     ))
 }
 
-/// Writes where the copies of a bundle are. Its entry is not pushed before.
+/// Where the copies of a bundle are, to be written before its entry is published.
 #[inline]
-fn write_parts(shared: &Shared, key: Key, parts: Option<&[Words]>) {
-    if let Some(parts) = parts
-        && let Some(block) = shared.bundles.get_or_make(key.index)
-    {
-        block.write(parts);
-    }
+fn beside<'a>(shared: &'a Shared, key: Key, parts: Option<&'a [Words]>) -> Option<Beside<'a>> {
+    let parts = parts?;
+    Some(shared.bundles.get_or_make(key.index)?.beside(parts))
 }
 
 /// What a batch or a chain takes: a [`struct@Copy`], a [`CopyVectored`], a [`Fill`] or a [`Persist`].

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use dmaring_ring::{Key, SubmissionEntry};
+use dmaring_ring::{Key, SubmissionEntry, beside::Beside};
 
 use super::{future::polled_again, request::Request};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     reap::LeftWaker,
     region::Cargo,
     shared::Shared,
-    submit::Refusal,
+    submit::{Laid, Refusal},
 };
 
 /// The one future of a slot's life, of a runtime that whoever has it keeps. Made from a key that nobody else has, and given up
@@ -65,21 +65,21 @@ impl Drop for Look<'_> {
 }
 
 impl Flight {
-    /// Submits an operation, once, into the queue for permits if none is free. `prepare` is called before its entry is pushed. On an error there is no flight.
+    /// Submits an operation, once, into the queue for permits if none is free. `beside` gives what its entry tells of. On an error there is no
+    /// flight.
     ///
     /// All that is written here is written before the entry is pushed. Otherwise whoever moves the future next reads what was just
     /// written, and waits until the ring's line has come from the poller's core: stores leave a core in order.
     #[inline]
-    pub(super) fn submit(
+    pub(super) fn submit<'a>(
         flight: &mut Option<Self>,
         shared: &Shared,
         (cargo, entry): (Cargo, SubmissionEntry),
-        prepare: impl FnOnce(Key),
+        beside: impl FnOnce(Key) -> Option<Beside<'a>>,
     ) -> Result<(), Refusal> {
         let submitted = shared.client.submit(cargo, |key| {
             *flight = Some(Self::new(key));
-            prepare(key);
-            SubmissionEntry { key, ..entry }
+            Laid { entry: SubmissionEntry { key, ..entry }, beside: beside(key) }
         });
         submitted.map(drop).map_err(|(why, cargo)| {
             // The life has ended, if it began, and its slot may be another's. The end of a region is foreign code: not before.
@@ -240,7 +240,7 @@ impl Pending {
         let Self { shared, flight } = self;
         shared.check_process()?;
         let entry = request.entry(&cargo);
-        Flight::submit(flight, shared, (cargo, entry), |_| ()).map_err(refusal)
+        Flight::submit(flight, shared, (cargo, entry), |_| None).map_err(refusal)
     }
 
     /// Submits a checked request if a permit is free; else the cargo comes back.

@@ -138,7 +138,7 @@ fn one_that_waits_for_a_place_or_is_dropped_gives_all_back() {
 fn what_is_refused_is_refused_copy_by_copy() {
     let (runtime, _control, regions) = rig();
     let kinds = |outcomes: Vec<Result<u64, Error>>| {
-        let kinds = outcomes.into_iter().map(|outcome| outcome.unwrap_err().kind().clone());
+        let kinds = outcomes.into_iter().map(|outcome| outcome.unwrap_err().kind());
         kinds.collect::<Vec<_>>()
     };
     let counts = || regions.each_ref().map(|region| region.0.count());

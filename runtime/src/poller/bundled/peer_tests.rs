@@ -81,7 +81,7 @@ fn forged(runtime: &Runtime, regions: &[Region; 2], copies: &[(u64, u64, u64)]) 
             Part { source_offset, destination_offset, length }.words()
         })
         .collect();
-    shared.bundles.get_or_make(key.index).unwrap().write(&parts);
+    shared.bundles.get_or_make(key.index).unwrap().beside(&parts).write();
     SubmissionEntry {
         opcode: Opcode::COPY_BUNDLE,
         key,

@@ -140,7 +140,7 @@ mod tests {
             let parts: Vec<_> = parts.collect();
             let blocks = Blocks::new();
             let block = blocks.get_or_make(0).unwrap();
-            block.write(&parts.iter().map(|part| part.words()).collect::<Vec<_>>());
+            block.beside(&parts.iter().map(|part| part.words()).collect::<Vec<_>>()).write();
             let mut room = Short::new(&[]).transfers;
             let transfers = &mut room[..parts.len()];
             let read = block.parts(parts.len());
