@@ -8,6 +8,7 @@
 //! Whoever answers is tuned to the work as no poller could be: it leaves the ring alone for as long after few entries as is fastest.
 
 use std::{
+    array,
     error::Error,
     hint,
     sync::atomic::{AtomicBool, Ordering, fence},
@@ -20,7 +21,7 @@ use dmaring_benches::{
     record::{Chunks, Latencies, Measuring, Record, Unit},
     rings::OwnRings,
 };
-use dmaring_ring::{Key, Opcode, Rings, SubmissionEntry, completion, submission};
+use dmaring_ring::{Key, Opcode, Rings, SubmissionEntry, beside::Beside, completion, submission};
 
 use crate::{
     Outcome, Setup,
@@ -58,7 +59,7 @@ fn carried_out(setup: &Setup, pair: &mut Pair, blocks: &Blocks) -> Outcome {
     let put = |number| blocks.copy(number).into();
     let (record, is_in_order) = answered_by(setup, carry, |client, server| {
         let names = ("rings_and_copies", "copy64-32-batch");
-        let record = client.fastest::<BATCH>(server, names, |_| alone(&words), put)?;
+        let record = client.fastest::<BATCH>(server, names, |_| of_a_batch(&words), put)?;
         Ok((record, client.in_order))
     })?;
     Ok(record.print(is_in_order && pair.verify(blocks)?)?)
@@ -120,11 +121,18 @@ fn awaited(client: &mut Client<'_>) -> Outcome {
     client.latency("rings_and_locks", || words.begin(), asked_for_sleepers, || words.end())
 }
 
-/// All of a copy's, or of those that share an entry.
+/// All of a copy's.
 fn alone(words: &Words) {
     words.of_two_handles();
     words.of_some();
     words.of_an_end();
+}
+
+/// All of those that share an entry, and have their batch to themselves.
+fn of_a_batch(words: &Words) {
+    words.begin();
+    words.of_a_hold();
+    words.end();
 }
 
 fn in_flight(client: &mut Client<'_>, server: &Server) -> Outcome {
@@ -143,7 +151,7 @@ fn in_flight(client: &mut Client<'_>, server: &Server) -> Outcome {
 fn in_batches(client: &mut Client<'_>, server: &Server) -> Outcome {
     let words = Words::default();
     client.best::<BATCH>(server, ("rings", "copy64-32-batch"), |_| {})?;
-    client.best::<BATCH>(server, ("rings_and_locks", "copy64-32-batch"), |_| alone(&words))
+    client.best::<BATCH>(server, ("rings_and_locks", "copy64-32-batch"), |_| of_a_batch(&words))
 }
 
 struct Client<'a> {
@@ -175,7 +183,7 @@ impl<'a> Client<'a> {
             latencies.reset();
             for _ in 0..count {
                 before();
-                self.push(usize::MAX);
+                self.push();
                 pushed();
                 self.wait_for(1);
                 after();
@@ -246,26 +254,34 @@ impl<'a> Client<'a> {
     /// Pushes an entry of so many copies.
     fn push_of<const N: usize>(&mut self, server: &Server, put: &impl Fn(u64) -> [u64; 2]) {
         if N == 1 {
-            return self.push(usize::MAX);
+            return self.push();
         }
-        let place = self.pushed as usize % BLOCKS;
-        server.write(place, (self.pushed * N as u64..).map(put));
-        self.push(place);
+        let (place, first) = (self.pushed as usize % BLOCKS, self.pushed * N as u64);
+        let words: [[u64; 2]; N] = array::from_fn(|copy| put(first + copy as u64));
+        let beside = Beside::new(server.block(place).0.as_flattened(), words.as_flattened());
+        let entry = self.entry(place);
+        let (header, slots) = (self.rings.header(), self.rings.submission_slots());
+        while submission::push_beside(header, slots, (&entry, beside), None).is_err() {}
+        self.pushed += 1;
     }
 
-    /// Pushes an entry that names a block, or none.
-    fn push(&mut self, block: usize) {
-        let key = Key { index: (self.pushed % u64::from(ENTRIES)) as u32, generation: 1 };
-        let entry = SubmissionEntry {
-            opcode: Opcode::COPY,
-            length: 64,
-            source_offset: block as u64,
-            key,
-            ..SubmissionEntry::default()
-        };
+    /// Pushes an entry that names no block.
+    fn push(&mut self) {
+        let entry = self.entry(usize::MAX);
         let (header, slots) = (self.rings.header(), self.rings.submission_slots());
         while submission::push(header, slots, &[entry]).is_err() {}
         self.pushed += 1;
+    }
+
+    /// The next entry, which names a block, or none.
+    fn entry(&self, block: usize) -> SubmissionEntry {
+        SubmissionEntry {
+            opcode: Opcode::COPY,
+            length: 64,
+            source_offset: block as u64,
+            key: Key { index: (self.pushed % u64::from(ENTRIES)) as u32, generation: 1 },
+            ..SubmissionEntry::default()
+        }
     }
 
     /// Takes what has ended until it is so many more, or more than that.

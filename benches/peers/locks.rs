@@ -25,22 +25,27 @@ impl Words {
         }
     }
 
-    /// A permit, a slot off the free list and back on it, and the runtime that is kept and let go: for a copy by itself, or for those that share an entry.
+    /// A permit, a slot off the free list and back on it, and the runtime that is kept and let go, of a copy that is not awaited at once.
     pub(crate) fn of_some(&self) {
         self.permits.exchange();
         self.free.exchange();
         self.free.exchange();
+        self.of_a_hold();
+    }
+
+    /// The runtime is kept and let go.
+    pub(crate) fn of_a_hold(&self) {
         self.holds.0.fetch_add(1, Ordering::Relaxed);
         self.holds.0.fetch_sub(1, Ordering::Release);
     }
 
-    /// What one copy that is awaited takes before it is pushed: handles of both regions, and a slot with its permit.
+    /// What one copy that is awaited takes before it is pushed, or those that share an entry: handles of both regions, and a slot with its permit.
     pub(crate) fn begin(&self) {
         self.of_two_handles();
         self.free.exchange();
     }
 
-    /// And what it takes when its answer is there: the role of who reaps, a fence once that was given back, and the handles.
+    /// And what they take when the answer is there: the role of who reaps, a fence once that was given back, and the handles.
     pub(crate) fn end(&self) {
         self.role.exchange();
         self.role.0.store(0, Ordering::Release);

@@ -29,7 +29,7 @@ pub(crate) struct Server {
 /// Two words for each copy.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Block([[AtomicU64; 2]; BATCH]);
+pub(crate) struct Block(pub(crate) [[AtomicU64; 2]; BATCH]);
 
 impl Server {
     /// For how many `pause`s the ring is to be left alone.
@@ -42,13 +42,10 @@ impl Server {
         self.is_over.store(true, Ordering::Release);
     }
 
-    /// Writes where the copies of an entry are, before it is pushed.
+    /// Where the copies of an entry are written.
     #[inline]
-    pub(crate) fn write(&self, block: usize, copies: impl Iterator<Item = [u64; 2]>) {
-        for ([first, second], copy) in self.blocks[block].0.iter().zip(copies) {
-            first.store(copy[0], Ordering::Relaxed);
-            second.store(copy[1], Ordering::Relaxed);
-        }
+    pub(crate) fn block(&self, block: usize) -> &Block {
+        &self.blocks[block]
     }
 
     /// Answers every entry, after `carry` had the words of each of its copies.
